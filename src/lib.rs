@@ -1,0 +1,3 @@
+//! Strait: a thread-per-core gateway between MQTT and NATS.
+
+pub mod subject;
