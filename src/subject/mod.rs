@@ -1,2 +1,120 @@
-//! Subjects and filters in their canonical form, the NATS spelling. Not the MQTT spelling: `mapping`
-//! translates at the door.
+//! Subjects and filters in their canonical form, the NATS spelling, on which routing and interest work.
+//! Not the MQTT spelling: `mapping` translates it at the door.
+
+pub mod mapping;
+pub mod trie;
+
+/// The tokens of a subject or filter, in order.
+pub fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    text.split(|&byte| byte == b'.')
+}
+
+/// Whether a subject has no empty token. One that has matches nothing, as in nats-server.
+pub fn is_well_formed(subject: &[u8]) -> bool {
+    let mut after_dot = true;
+    for &byte in subject {
+        if byte == b'.' && after_dot {
+            return false;
+        }
+        after_dot = byte == b'.';
+    }
+    !after_dot
+}
+
+/// A validated filter: no empty token, and `>` only as the last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectFilter {
+    text: Box<[u8]>,
+    wildcard: bool,
+}
+
+/// The text is no filter: an empty token, or something after `>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidFilter;
+
+impl SubjectFilter {
+    /// Parses the NATS spelling. `*` and `>` are wildcards as whole tokens only.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidFilter> {
+        let mut wildcard = false;
+        let mut ended = false;
+        for token in tokens(text) {
+            if ended || token.is_empty() {
+                return Err(InvalidFilter);
+            }
+            ended = token == b">";
+            wildcard |= ended || token == b"*";
+        }
+        Ok(Self { text: text.into(), wildcard })
+    }
+
+    /// The NATS spelling.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether any token is a wildcard; a filter without one matches exactly one subject.
+    pub fn has_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// Whether `subject` matches, token by token. The plain reading of the rule: the oracle of the trie,
+    /// the tables and the simulation, and cheap enough for a client's few subscriptions.
+    pub fn matches(&self, subject: &[u8]) -> bool {
+        if !is_well_formed(subject) {
+            return false;
+        }
+        let mut subject_tokens = tokens(subject);
+        for token in tokens(&self.text) {
+            match (token, subject_tokens.next()) {
+                (_, None) => return false,
+                (b">", Some(_)) => return true,
+                (b"*", Some(_)) => {}
+                (literal, Some(other)) if literal == other => {}
+                (_, Some(_)) => return false,
+            }
+        }
+        subject_tokens.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(filter: &str, subject: &str) -> bool {
+        SubjectFilter::parse(filter.as_bytes()).unwrap().matches(subject.as_bytes())
+    }
+
+    #[test]
+    fn wildcards_are_whole_tokens() {
+        assert!(matches("a.*.c", "a.b.c"));
+        assert!(!matches("a.*.c", "a.b.b.c"));
+        assert!(matches("a*", "a*"));
+        assert!(!matches("a*", "ab"));
+        assert!(matches("*", "*"));
+        assert!(matches("a.*", "a.>"));
+    }
+
+    #[test]
+    fn the_rest_wildcard_needs_at_least_one_token() {
+        assert!(matches("a.>", "a.b"));
+        assert!(matches("a.>", "a.b.c"));
+        assert!(!matches("a.>", "a"));
+        assert!(matches(">", "$X.y"));
+    }
+
+    #[test]
+    fn subjects_with_an_empty_token_match_nothing() {
+        for subject in ["", ".", "a.", ".a", "a..b"] {
+            assert!(!is_well_formed(subject.as_bytes()), "{subject:?}");
+            assert!(!matches(">", subject), "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn filters_with_an_empty_token_or_a_token_after_the_rest_are_refused() {
+        for text in ["", ".", "a.", ".a", "a..b", "a.>.b", ">.a"] {
+            assert_eq!(SubjectFilter::parse(text.as_bytes()), Err(InvalidFilter), "{text:?}");
+        }
+    }
+}
