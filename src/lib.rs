@@ -1,3 +1,8 @@
 //! Strait: a thread-per-core gateway between MQTT and NATS.
 
+pub mod time;
+pub mod payload;
+pub mod message;
 pub mod subject;
+pub mod nats;
+pub mod shard;

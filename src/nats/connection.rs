@@ -1,0 +1,247 @@
+//! What one NATS client told about itself, and the answers that need nothing else. Not its
+//! subscriptions' place in the tables: the shard keeps that and gives each a key.
+
+use super::encode;
+use super::handshake::{self, Connect, ServerInfo};
+use super::op::Publish;
+use crate::subject::{is_well_formed, mapping};
+use ahash::RandomState;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+/// A client's options and the sids it uses.
+#[derive(Debug)]
+pub struct Connection {
+    client_id: u64,
+    verbose: bool,
+    pedantic: bool,
+    echo: bool,
+    headers: bool,
+    no_responders: bool,
+    protocol: i64,
+    name: Option<Box<str>>,
+    is_connected: bool,
+    was_told_connect_info: bool,
+    n_pings_unanswered: u32,
+    /// Sid → the shard's key of the subscription. An entry goes with UNSUB, before the wait for the other
+    /// cores ends, so that the sid is free again at once.
+    sids: HashMap<Box<[u8]>, u32, RandomState>,
+}
+
+/// Why CONNECT is refused; all of them close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectRefused {
+    Unreadable,
+    Protocol,
+    NoRespondersWithoutHeaders,
+    Account,
+}
+
+impl ConnectRefused {
+    /// nats-server's text, or `None` where it closes without a word.
+    pub fn error_text(self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable => None,
+            Self::Protocol => Some("invalid client protocol"),
+            Self::NoRespondersWithoutHeaders => Some("no responders requires headers support"),
+            Self::Account => Some("Authorization Violation"),
+        }
+    }
+}
+
+/// Why a publish goes nowhere; the connection stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishDenied {
+    /// The subject belongs to the gateway or to a server's own traffic.
+    Subject,
+    /// The reply subject would let a client forge a server's own traffic.
+    Reply,
+}
+
+impl Connection {
+    /// A client that has said nothing yet: until CONNECT, verbose, pedantic and echo are on.
+    pub fn new(client_id: u64, hasher: RandomState) -> Self {
+        let defaults = Connect::default();
+        Self {
+            client_id,
+            verbose: defaults.verbose,
+            pedantic: defaults.pedantic,
+            echo: defaults.echo,
+            headers: defaults.headers,
+            no_responders: defaults.no_responders,
+            protocol: 0,
+            name: None,
+            is_connected: false,
+            was_told_connect_info: false,
+            n_pings_unanswered: 0,
+            sids: HashMap::with_hasher(hasher),
+        }
+    }
+
+    pub fn client_id(&self) -> u64 {
+        self.client_id
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub fn echo(&self) -> bool {
+        self.echo
+    }
+
+    /// Whether header blocks may come and go; without it they are cut off.
+    pub fn headers(&self) -> bool {
+        self.headers
+    }
+
+    pub fn wants_no_responders(&self) -> bool {
+        self.no_responders
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// The first line of every connection.
+    pub fn greet(&self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
+        handshake::info(out, server, self.client_id, peer, false);
+    }
+
+    /// Takes over the options of a CONNECT; a later one replaces them all.
+    pub fn connect(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), ConnectRefused> {
+        let connect = Connect::parse(json).map_err(|_| ConnectRefused::Unreadable)?;
+        self.verbose = connect.verbose;
+        self.pedantic = connect.pedantic;
+        self.echo = connect.echo;
+        self.headers = connect.headers;
+        self.no_responders = connect.no_responders && connect.headers;
+        self.protocol = connect.protocol;
+        self.name = connect.name.map(String::into_boxed_str);
+        if !matches!(connect.protocol, 0 | 1) {
+            return Err(ConnectRefused::Protocol);
+        }
+        // There are no accounts to ask for.
+        if connect.account.is_some_and(|account| !account.is_empty())
+            || connect.new_account.is_some_and(|wanted| wanted != serde_json::Value::Bool(false))
+        {
+            return Err(ConnectRefused::Account);
+        }
+        if connect.no_responders && !connect.headers {
+            return Err(ConnectRefused::NoRespondersWithoutHeaders);
+        }
+        self.is_connected = true;
+        self.acknowledge(out);
+        Ok(())
+    }
+
+    /// `+OK` where the client asked for it.
+    pub fn acknowledge(&self, out: &mut Vec<u8>) {
+        if self.verbose {
+            out.extend_from_slice(encode::OK);
+        }
+    }
+
+    /// Answers a PING. The first answer after CONNECT is followed by one more INFO, never preceded:
+    /// clients take the PONG as the end of their handshake.
+    pub fn ping(&mut self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
+        out.extend_from_slice(encode::PONG);
+        if self.is_connected && self.protocol >= 1 && !self.was_told_connect_info {
+            self.was_told_connect_info = true;
+            handshake::info(out, server, self.client_id, peer, true);
+        }
+    }
+
+    /// The client answered.
+    pub fn pong(&mut self) {
+        self.n_pings_unanswered = 0;
+    }
+
+    /// Asks whether the client is there; false where `outstanding_max` such questions are unanswered.
+    pub fn ask(&mut self, outstanding_max: u32, out: &mut Vec<u8>) -> bool {
+        if self.n_pings_unanswered >= outstanding_max {
+            return false;
+        }
+        self.n_pings_unanswered += 1;
+        out.extend_from_slice(encode::PING);
+        true
+    }
+
+    /// Whether the publish may go anywhere. Without effect, so that it can wait and be judged again.
+    pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), PublishDenied> {
+        let is_server_traffic = |subject: &[u8]| subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
+        // A subject is ordinary unless it begins with one of `$ _ /`.
+        if matches!(publish.subject, [b'$' | b'_' | b'/', ..])
+            && (is_server_traffic(publish.subject) || mapping::is_reserved_for_gateway(publish.subject))
+        {
+            return Err(PublishDenied::Subject);
+        }
+        let reply = publish.reply;
+        if matches!(reply, [b'$' | b'_', ..])
+            && (reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK."))
+        {
+            return Err(PublishDenied::Reply);
+        }
+        Ok(())
+    }
+
+    /// What the publisher hears when its message is taken: the pedantic complaint, then `+OK`, both before
+    /// any delivery to itself.
+    pub fn publish_taken(&self, publish: &Publish<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+        self.complain_if_pedantic(publish, scratch, out);
+        self.acknowledge(out);
+    }
+
+    /// What the publisher hears when its message is denied.
+    pub fn publish_denied(
+        &self,
+        publish: &Publish<'_>,
+        denied: PublishDenied,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) {
+        self.complain_if_pedantic(publish, scratch, out);
+        match denied {
+            PublishDenied::Subject => encode::permissions_violation(out, "Publish to", publish.subject, None),
+            PublishDenied::Reply => {
+                encode::permissions_violation(out, "Publish with Reply of", publish.reply, None);
+            }
+        }
+    }
+
+    /// A pedantic client hears of subjects that match nothing, that are filters, or that no topic can
+    /// spell; the message goes on all the same.
+    fn complain_if_pedantic(&self, publish: &Publish<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+        if !self.pedantic {
+            return;
+        }
+        scratch.clear();
+        if !is_well_formed(publish.subject) || !mapping::subject_to_topic(publish.subject, scratch) {
+            encode::error(out, "Invalid Publish Subject");
+        }
+    }
+
+    /// The key of the subscription that uses `sid`.
+    pub fn subscription(&self, sid: &[u8]) -> Option<u32> {
+        self.sids.get(sid).copied()
+    }
+
+    pub fn n_subscriptions(&self) -> usize {
+        self.sids.len()
+    }
+
+    /// Notes that `sid` now names the subscription `key`.
+    pub fn subscribed(&mut self, sid: &[u8], key: u32) {
+        self.sids.insert(sid.into(), key);
+    }
+
+    /// Frees `sid` if it still names `key`.
+    pub fn unsubscribed(&mut self, sid: &[u8], key: u32) {
+        if self.sids.get(sid) == Some(&key) {
+            self.sids.remove(sid);
+        }
+        if self.sids.is_empty() {
+            self.sids.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Who gets a subject: one look into the table and the replica, kept in a bounded cache of results. Not
+//! the choice of a group's member, which is made anew for each message.
+//!
+//! A cached result is valid while the sum of three counters stands: one for filters that begin with a
+//! wildcard, one by the first token, one by the first two. Each only grows, so an equal sum means that none
+//! has moved. An exact filter's change evicts the one key that it can concern.
+
+use super::core_set::CoreSet;
+use super::id::CoreId;
+use super::interest::{FilterKey, Interest};
+use super::keys::Keys;
+use super::table::{Table, Target};
+use crate::subject::{SubjectFilter, tokens};
+use ahash::RandomState;
+use hashbrown::HashMap;
+use std::rc::Rc;
+
+/// Everyone who gets a subject.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// This core's plain subscriptions.
+    pub local: Vec<Target>,
+    /// Other cores with plain subscriptions.
+    pub remote: Vec<CoreId>,
+    pub groups: Vec<GroupRoute>,
+}
+
+/// A queue group: its name across all filters that match.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GroupRoute {
+    pub name: Rc<[u8]>,
+    /// Members per core, this one among them.
+    pub cores: Vec<(CoreId, u32)>,
+    /// This core's members.
+    pub local: Vec<Target>,
+}
+
+impl GroupRoute {
+    /// A core by the weight of its members, none of `tried`. `chance` is uniform over all of `u64`.
+    pub fn pick_core(&self, tried: &CoreSet, chance: u64) -> Option<CoreId> {
+        let open = || self.cores.iter().filter(|(core, _)| !tried.contains(*core));
+        let n_members: u64 = open().map(|(_, n_members)| u64::from(*n_members)).sum();
+        let mut nth = chance.checked_rem(n_members)?;
+        open()
+            .find(|(_, n_members)| {
+                let is_here = nth < u64::from(*n_members);
+                nth = nth.wrapping_sub(u64::from(*n_members));
+                is_here
+            })
+            .map(|(core, _)| *core)
+    }
+}
+
+/// The results of this core, and when they stop to hold.
+#[derive(Debug)]
+pub struct Routes {
+    core: CoreId,
+    keys: Keys,
+    root: u64,
+    by_first: Box<[u64]>,
+    by_first_two: Box<[u64]>,
+    young: Cache,
+    old: Cache,
+    /// Hashes of subjects looked up once: a subject is cached at second sight, so that one-time subjects
+    /// push nothing out.
+    seen: Box<[u64]>,
+    cache_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    results: HashMap<u64, Cached, RandomState>,
+    n_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    subject: Box<[u8]>,
+    route: Rc<Route>,
+    first_idx: u16,
+    first_two_idx: u16,
+    sum: u64,
+}
+
+impl Cached {
+    fn n_bytes(&self) -> usize {
+        let groups = self.route.groups.iter();
+        let of_groups: usize = groups.map(|group| 64 + 8 * group.cores.len() + 12 * group.local.len()).sum();
+        160 + self.subject.len() + 12 * self.route.local.len() + 2 * self.route.remote.len() + of_groups
+    }
+}
+
+/// How many counters by token there are; a power of two.
+const N_COUNTERS: usize = 1_024;
+/// How many subjects are remembered as seen once; a power of two.
+const N_SEEN: usize = 4_096;
+
+impl Routes {
+    /// An empty cache of at most about `cache_bytes_max`.
+    pub fn new(core: CoreId, keys: &Keys, cache_bytes_max: usize) -> Self {
+        Self {
+            core,
+            keys: keys.clone(),
+            root: 0,
+            by_first: vec![0; N_COUNTERS].into(),
+            by_first_two: vec![0; N_COUNTERS].into(),
+            young: Cache::default(),
+            old: Cache::default(),
+            seen: vec![0; N_SEEN].into(),
+            cache_bytes_max,
+        }
+    }
+
+    /// Who gets `subject` now.
+    pub fn find(&mut self, subject: &[u8], table: &Table, interest: &Interest) -> Rc<Route> {
+        let hash = self.keys.subject_hash(subject);
+        if let Some(route) = self.cached(subject, hash) {
+            return route;
+        }
+        let route = Rc::new(self.build(subject, hash, table, interest));
+        let seen = &mut self.seen[hash as usize % N_SEEN];
+        if *seen == hash {
+            self.keep(subject, hash, &route);
+        } else {
+            *seen = hash;
+        }
+        route
+    }
+
+    /// Notes that the subscriptions to `key` changed, here or on another core.
+    pub fn changed(&mut self, key: &FilterKey) {
+        match key {
+            FilterKey::Exact(hash) => self.evict(*hash),
+            FilterKey::Wildcard(filter) => self.wildcard_changed(filter),
+        }
+    }
+
+    /// Notes that this core's subscriptions to `filter` changed.
+    pub fn filter_changed(&mut self, filter: &SubjectFilter) {
+        if filter.has_wildcard() {
+            self.wildcard_changed(filter);
+        } else {
+            self.evict(self.keys.subject_hash(filter.as_bytes()));
+        }
+    }
+
+    fn wildcard_changed(&mut self, filter: &SubjectFilter) {
+        let is_wildcard = |token: &[u8]| matches!(token, b"*" | b">");
+        let mut parts = tokens(filter.as_bytes());
+        match (parts.next(), parts.next()) {
+            (Some(first), Some(second)) if !is_wildcard(first) && !is_wildcard(second) => {
+                let idx = self.first_two_idx(filter.as_bytes());
+                self.by_first_two[usize::from(idx)] += 1;
+            }
+            (Some(first), Some(_)) if !is_wildcard(first) => {
+                let idx = self.first_idx(filter.as_bytes());
+                self.by_first[usize::from(idx)] += 1;
+            }
+            _ => self.root += 1,
+        }
+    }
+
+    fn evict(&mut self, hash: u64) {
+        for cache in [&mut self.young, &mut self.old] {
+            if let Some(cached) = cache.results.remove(&hash) {
+                cache.n_bytes -= cached.n_bytes();
+            }
+        }
+    }
+
+    fn cached(&mut self, subject: &[u8], hash: u64) -> Option<Rc<Route>> {
+        if let Some(cached) = self.young.results.get(&hash) {
+            return (self.is_valid(cached) && *cached.subject == *subject).then(|| cached.route.clone());
+        }
+        let cached = self.old.results.remove(&hash)?;
+        self.old.n_bytes -= cached.n_bytes();
+        let route = (self.is_valid(&cached) && *cached.subject == *subject).then(|| cached.route.clone())?;
+        self.put(hash, cached);
+        Some(route)
+    }
+
+    fn is_valid(&self, cached: &Cached) -> bool {
+        self.sum(cached.first_idx, cached.first_two_idx) == cached.sum
+    }
+
+    fn sum(&self, first_idx: u16, first_two_idx: u16) -> u64 {
+        self.root + self.by_first[usize::from(first_idx)] + self.by_first_two[usize::from(first_two_idx)]
+    }
+
+    fn keep(&mut self, subject: &[u8], hash: u64, route: &Rc<Route>) {
+        let (first_idx, first_two_idx) = (self.first_idx(subject), self.first_two_idx(subject));
+        let sum = self.sum(first_idx, first_two_idx);
+        let cached = Cached { subject: subject.into(), route: route.clone(), first_idx, first_two_idx, sum };
+        // A huge result would push out a hundred others for the price of one walk.
+        if cached.n_bytes() <= self.cache_bytes_max / 16 {
+            self.put(hash, cached);
+        }
+    }
+
+    /// Two generations of half the bytes each: when the young one is full the old one goes.
+    fn put(&mut self, hash: u64, cached: Cached) {
+        if self.young.n_bytes + cached.n_bytes() > self.cache_bytes_max / 2 {
+            let empty = Cache { results: HashMap::with_hasher(self.keys.hasher()), n_bytes: 0 };
+            self.old = std::mem::replace(&mut self.young, empty);
+        }
+        self.young.n_bytes += cached.n_bytes();
+        if let Some(replaced) = self.young.results.insert(hash, cached) {
+            self.young.n_bytes -= replaced.n_bytes();
+        }
+    }
+
+    fn first_idx(&self, text: &[u8]) -> u16 {
+        let end = memchr::memchr(b'.', text).unwrap_or(text.len());
+        (self.keys.subject_hash(&text[..end]) as usize % N_COUNTERS) as u16
+    }
+
+    fn first_two_idx(&self, text: &[u8]) -> u16 {
+        let end = memchr::memchr_iter(b'.', text).nth(1).unwrap_or(text.len());
+        (self.keys.subject_hash(&text[..end]) as usize % N_COUNTERS) as u16
+    }
+
+    fn build(&self, subject: &[u8], hash: u64, table: &Table, interest: &Interest) -> Route {
+        let mut route = Route::default();
+        let mut cores = interest.cores(subject, hash);
+        cores.remove(self.core);
+        route.remote = cores.iter().collect();
+        interest.for_each_group(subject, hash, |group| {
+            let found = route.groups.iter_mut().find(|other| *other.name == *group.name);
+            let Some(known) = found else {
+                let name = Rc::from(&*group.name);
+                route.groups.push(GroupRoute { name, cores: group.members.clone(), local: Vec::new() });
+                return;
+            };
+            for &(core, n_members) in &group.members {
+                match known.cores.iter_mut().find(|(other, _)| *other == core) {
+                    Some((_, n_known)) => *n_known += n_members,
+                    None => known.cores.push((core, n_members)),
+                }
+            }
+        });
+        table.for_each_match(subject, hash, |members| {
+            route.local.extend_from_slice(&members.plain.list);
+            for (name, members) in &members.groups {
+                match route.groups.iter_mut().find(|group| group.name == *name) {
+                    Some(group) => group.local.extend_from_slice(&members.list),
+                    // Given up by all, but still taking mail until the other cores know.
+                    None => route.groups.push(GroupRoute {
+                        name: name.clone(),
+                        cores: Vec::new(),
+                        local: members.list.clone(),
+                    }),
+                }
+            }
+        });
+        route
+    }
+}
+
+#[cfg(test)]
+mod tests;

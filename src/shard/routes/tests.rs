@@ -1,0 +1,132 @@
+//! A cached route against a freshly built one, through every kind of change.
+
+use super::*;
+use crate::shard::id::ConnectionId;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add { filter: SubjectFilter, group: Option<u8> },
+    Remove { nth: usize },
+    Elsewhere { filter: SubjectFilter, group: Option<u8>, core: u16, n_members: u32 },
+    Look { subject: String },
+}
+
+fn filter() -> impl Strategy<Value = SubjectFilter> {
+    (proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("*")], 1..4), any::<bool>()).prop_map(
+        |(mut tokens, rest)| {
+            if rest {
+                tokens.push(">");
+            }
+            SubjectFilter::parse(tokens.join(".").as_bytes()).unwrap()
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let group = || proptest::option::of(0u8..2);
+    prop_oneof![
+        (filter(), group()).prop_map(|(filter, group)| Step::Add { filter, group }),
+        (0usize..8).prop_map(|nth| Step::Remove { nth }),
+        (filter(), group(), 1u16..4, 0u32..3).prop_map(|(filter, group, core, n_members)| Step::Elsewhere {
+            filter,
+            group,
+            core,
+            n_members
+        }),
+        proptest::collection::vec(prop_oneof![Just("a"), Just("b")], 1..4)
+            .prop_map(|tokens| Step::Look { subject: tokens.join(".") }),
+    ]
+}
+
+fn group_name(group: u8) -> Rc<[u8]> {
+    Rc::from([b'g', group].as_slice())
+}
+
+proptest! {
+    #[test]
+    fn a_cached_route_is_the_one_that_would_be_built(steps in proptest::collection::vec(step(), 1..60)) {
+        let keys = Keys::from_seed([1, 2, 3, 4]);
+        let (mut table, mut interest) = (Table::new(&keys), Interest::new(&keys));
+        let mut routes = Routes::new(CoreId(0), &keys, 8_000);
+        let mut subscriptions = Vec::new();
+        for (step_idx, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Add { filter, group } => {
+                    let target = Target {
+                        connection: ConnectionId { slot: step_idx as u32, generation: 0 },
+                        subscription: 0,
+                    };
+                    let group = group.map(group_name);
+                    if let Some(change) = table.add(&filter, group.as_ref(), target) {
+                        interest.apply(CoreId(0), &change);
+                        routes.changed(change.key());
+                    }
+                    routes.filter_changed(&filter);
+                    subscriptions.push((filter, group, target));
+                }
+                Step::Remove { nth } if nth < subscriptions.len() => {
+                    let (filter, group, target) = subscriptions.swap_remove(nth);
+                    if let Some(change) = table.give_up(&filter, group.as_ref()) {
+                        interest.apply(CoreId(0), &change);
+                        routes.changed(change.key());
+                    }
+                    table.remove(&filter, group.as_ref(), target);
+                    routes.filter_changed(&filter);
+                }
+                Step::Remove { .. } => {}
+                Step::Elsewhere { filter, group, core, n_members } => {
+                    let key = if filter.has_wildcard() {
+                        FilterKey::Wildcard(filter)
+                    } else {
+                        FilterKey::Exact(keys.subject_hash(filter.as_bytes()))
+                    };
+                    let change = match group {
+                        Some(group) => Change::Group { key, group: group_name(group).as_ref().into(), n_members },
+                        None => Change::Plain { key, is_present: n_members > 0 },
+                    };
+                    interest.apply(CoreId(core), &change);
+                    routes.changed(change.key());
+                }
+                Step::Look { subject } => {
+                    let subject = subject.as_bytes();
+                    let built = routes.build(subject, keys.subject_hash(subject), &table, &interest);
+                    for _ in 0..3 {
+                        let found = routes.find(subject, &table, &interest);
+                        prop_assert_eq!(&*found, &built);
+                    }
+                }
+            }
+            prop_assert!(routes.young.n_bytes + routes.old.n_bytes <= 8_000);
+        }
+    }
+}
+
+use crate::shard::interest::Change;
+
+#[test]
+fn a_groups_core_is_picked_by_weight_and_never_twice() {
+    let group = GroupRoute {
+        name: Rc::from(b"g".as_slice()),
+        cores: vec![(CoreId(0), 1), (CoreId(3), 3)],
+        local: Vec::new(),
+    };
+    let picks: Vec<_> = (0..8).map(|chance| group.pick_core(&CoreSet::EMPTY, chance).unwrap().0).collect();
+    assert_eq!(picks, [0, 3, 3, 3, 0, 3, 3, 3]);
+    let mut tried = CoreSet::EMPTY;
+    tried.insert(CoreId(3));
+    assert_eq!(group.pick_core(&tried, 7), Some(CoreId(0)));
+    tried.insert(CoreId(0));
+    assert_eq!(group.pick_core(&tried, 7), None);
+}
+
+#[test]
+fn a_subject_is_kept_at_second_sight() {
+    let keys = Keys::from_seed([1, 2, 3, 4]);
+    let (table, interest) = (Table::new(&keys), Interest::new(&keys));
+    let mut routes = Routes::new(CoreId(0), &keys, 8_000);
+    routes.find(b"a", &table, &interest);
+    assert!(routes.young.results.is_empty());
+    routes.find(b"a", &table, &interest);
+    assert_eq!(routes.young.results.len(), 1);
+}
