@@ -185,6 +185,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether a publish that is taken may have an answer at all.
+    pub fn answers_publish(&self) -> bool {
+        self.verbose || self.pedantic
+    }
+
     /// What the publisher hears when its message is taken: the pedantic complaint, then `+OK`, both before
     /// any delivery to itself.
     pub fn publish_taken(&self, publish: &Publish<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {

@@ -1,0 +1,199 @@
+//! One connection as its shard keeps it: the protocol's state, the bytes in both directions, its
+//! subscriptions, and what it waits for. Not a socket: `runtime` has that under the same id.
+
+use super::id::CoreId;
+use super::write_queue::WriteQueue;
+use crate::message::Quality;
+use crate::subject::SubjectFilter;
+use crate::time::Time;
+use crate::{mqtt, nats};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// What a connection speaks. A closed set: whoever acts on it matches.
+#[derive(Debug)]
+pub enum Protocol {
+    Mqtt(Box<mqtt::connection::Connection>),
+    Nats(Box<nats::connection::Connection>),
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub protocol: Protocol,
+    pub peer: SocketAddr,
+    pub queue: WriteQueue,
+    /// Bytes read and not taken: an unfinished frame, or what waits with the connection. Empty when idle.
+    pub kept: Vec<u8>,
+    /// How many bytes `kept` must have before another look is worth it.
+    pub need: usize,
+    pub life: Life,
+    /// Answers that must not leave before the fence ends.
+    pub held: Vec<u8>,
+    /// The log position that all cores must have applied before further input is taken.
+    pub fence: Option<u64>,
+    /// The core whose outbox has no room for this connection's next publish.
+    pub full_outbox: Option<CoreId>,
+    /// A subscriber falls behind: this publisher is not read for a moment.
+    pub is_stalled: bool,
+    /// The peer will send nothing more; what it sent is still taken.
+    pub is_at_end: bool,
+    /// Writes fail; what the peer had sent is still taken.
+    pub is_write_dead: bool,
+    /// In the effects' list of those to be flushed.
+    pub is_dirty: bool,
+    /// Its queue was at three quarters and has not been below since.
+    pub is_pressed: bool,
+    /// Its queue overflowed; it ends when the fan-out does.
+    pub is_overflowed: bool,
+    /// Already on the core where its session lives.
+    pub is_home: bool,
+    pub subscriptions: Subscriptions,
+    /// Subscriptions that end with the fence.
+    pub given_up: Vec<u32>,
+    pub accepted_at: Time,
+    pub heard_at: Time,
+    /// When its queue was last empty or got shorter.
+    pub written_at: Time,
+    /// When a NATS client is asked next whether it is there.
+    pub ping_at: Option<Time>,
+    /// When its deadlines are looked at next; the one entry of it in the wheel that counts.
+    pub check_at: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Open,
+    /// On its way to the core where its session lives; takes no input here.
+    Leaving(CoreId),
+    /// Flushes what is queued and then ends, at the latest then.
+    Closing(Time),
+}
+
+impl Connection {
+    pub fn new(protocol: Protocol, peer: SocketAddr, now: Time) -> Self {
+        Self {
+            protocol,
+            peer,
+            queue: WriteQueue::default(),
+            kept: Vec::new(),
+            need: 0,
+            life: Life::Open,
+            held: Vec::new(),
+            fence: None,
+            full_outbox: None,
+            is_stalled: false,
+            is_at_end: false,
+            is_write_dead: false,
+            is_dirty: false,
+            is_pressed: false,
+            is_overflowed: false,
+            is_home: false,
+            subscriptions: Subscriptions::default(),
+            given_up: Vec::new(),
+            accepted_at: now,
+            heard_at: now,
+            written_at: now,
+            ping_at: None,
+            check_at: Time::from_micros(u64::MAX),
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.life == Life::Open
+    }
+
+    /// Whether its input is not taken for now. Its keep-alive is suspended meanwhile.
+    pub fn is_waiting(&self) -> bool {
+        self.fence.is_some() || self.full_outbox.is_some() || self.is_stalled
+    }
+
+    /// Bytes that wait for this client in all.
+    pub fn n_queued_bytes(&self) -> usize {
+        match &self.protocol {
+            Protocol::Mqtt(mqtt) => self.queue.len() + mqtt.inflight.n_waiting_bytes(),
+            Protocol::Nats(_) => self.queue.len(),
+        }
+    }
+}
+
+/// One subscription of a connection.
+#[derive(Debug)]
+pub struct Subscription {
+    pub filter: SubjectFilter,
+    /// `a/#` is also `a`.
+    pub parent: Option<SubjectFilter>,
+    pub kind: SubscriptionKind,
+    /// Ended by its client, but other cores may not know: it still takes mail.
+    pub is_given_up: bool,
+}
+
+#[derive(Debug)]
+pub enum SubscriptionKind {
+    Nats {
+        sid: Box<[u8]>,
+        group: Option<Rc<[u8]>>,
+        /// Deliveries after which it ends, counted from SUB.
+        max: Option<u64>,
+        n_delivered: u64,
+    },
+    Mqtt {
+        topic_filter: Box<[u8]>,
+        quality: Quality,
+        no_local: bool,
+        begins_with_wildcard: bool,
+    },
+}
+
+impl Subscription {
+    pub fn group(&self) -> Option<&Rc<[u8]>> {
+        match &self.kind {
+            SubscriptionKind::Nats { group, .. } => group.as_ref(),
+            SubscriptionKind::Mqtt { .. } => None,
+        }
+    }
+
+    pub fn filters(&self) -> impl Iterator<Item = &SubjectFilter> {
+        std::iter::once(&self.filter).chain(&self.parent)
+    }
+}
+
+/// Subscriptions by key.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    list: Vec<Option<Subscription>>,
+    free: Vec<u32>,
+}
+
+impl Subscriptions {
+    pub fn insert(&mut self, subscription: Subscription) -> u32 {
+        if let Some(key) = self.free.pop() {
+            self.list[key as usize] = Some(subscription);
+            return key;
+        }
+        self.list.push(Some(subscription));
+        (self.list.len() - 1) as u32
+    }
+
+    #[inline]
+    pub fn get(&self, key: u32) -> Option<&Subscription> {
+        self.list.get(key as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, key: u32) -> Option<&mut Subscription> {
+        self.list.get_mut(key as usize)?.as_mut()
+    }
+
+    pub fn remove(&mut self, key: u32) -> Option<Subscription> {
+        let removed = self.list.get_mut(key as usize)?.take()?;
+        self.free.push(key);
+        if self.free.len() == self.list.len() {
+            *self = Self::default();
+        }
+        Some(removed)
+    }
+
+    pub fn keys(&self) -> Vec<u32> {
+        (0..self.list.len() as u32).filter(|&key| self.get(key).is_some()).collect()
+    }
+}

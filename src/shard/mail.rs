@@ -1,0 +1,347 @@
+//! What one core tells another, and the outbox in which it gathers. A lane is first in, first out: interest
+//! changes, publications and acknowledgements keep the order in which they were posted, which is what the
+//! fence and the order of messages stand on.
+
+use super::core_set::CoreSet;
+use super::id::{ConnectionId, CoreId};
+use super::interest::Change;
+use crate::message::{Digits, Message, Quality};
+use crate::payload::Payload;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// What a core produced for one peer, as one item of their channel.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The texts of all publications, one after another.
+    text: Vec<u8>,
+    pub items: Vec<Item>,
+    n_bytes: usize,
+}
+
+#[derive(Debug)]
+pub enum Item {
+    Publication(Posted),
+    /// The sender's interest changed; counts in its log.
+    Interest(Change),
+    /// Nothing changed, but the sender waits to hear that all before this was applied; counts in its log.
+    Fence,
+    Acknowledged(Acknowledgement),
+    /// The last word on a ticket whose publication a third core took over.
+    Settled { ticket: u64, was_taken: bool },
+    /// A subscriber of this connection's publications falls behind.
+    Slow { publisher: ConnectionId },
+}
+
+/// A publication on its way; its texts are in the batch.
+#[derive(Debug)]
+pub struct Posted {
+    at: usize,
+    subject_len: usize,
+    reply_len: usize,
+    header_len: usize,
+    properties_len: usize,
+    payload: PostedPayload,
+    digits: Digits,
+    quality: Quality,
+    pub address: Address,
+}
+
+#[derive(Debug)]
+enum PostedPayload {
+    InText(usize),
+    Shared(Bytes),
+}
+
+/// Where a publication comes from, and whom it is for on the receiving core.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub origin_core: CoreId,
+    pub publisher: ConnectionId,
+    /// The origin waits to hear who took it.
+    pub ticket: Option<u64>,
+    /// Whether it is for the plain subscriptions.
+    pub to_plain: bool,
+    /// The queue groups whose member this core picks.
+    pub groups: Vec<GroupPick>,
+}
+
+/// A queue group's message, and the cores that found no member for it.
+#[derive(Clone, Debug)]
+pub struct GroupPick {
+    pub name: Box<[u8]>,
+    pub tried: CoreSet,
+}
+
+/// How far the receiver of a lane has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Log positions applied, from the beginning.
+    pub n_applied: u64,
+    /// Publications with a ticket that were handled since the last acknowledgement.
+    pub n_handled: u32,
+    /// Of those, the tickets that nobody here took.
+    pub untaken: Vec<u64>,
+    /// Of those, the tickets for which one more core will answer.
+    pub forwarded: Vec<u64>,
+}
+
+impl Batch {
+    /// Bytes that the batch keeps from others' use.
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// The message of one of this batch's publications.
+    pub fn message<'a>(&'a self, posted: &'a Posted) -> Message<'a> {
+        let mut rest = &self.text[posted.at..];
+        let mut take = |len: usize| {
+            let (part, after) = rest.split_at(len);
+            rest = after;
+            part
+        };
+        let subject = take(posted.subject_len);
+        let reply = take(posted.reply_len);
+        let header = take(posted.header_len);
+        let properties = take(posted.properties_len);
+        let payload = match &posted.payload {
+            PostedPayload::InText(len) => Payload::Copied(take(*len)),
+            PostedPayload::Shared(bytes) => Payload::Shared(bytes),
+        };
+        let (digits, quality) = (posted.digits, posted.quality);
+        Message { subject, reply, header, digits, properties, payload, quality }
+    }
+
+    fn push(&mut self, item: Item, n_bytes: usize) {
+        self.items.push(item);
+        self.n_bytes += n_bytes + size_of::<Item>();
+    }
+
+    fn push_publication(&mut self, message: &Message<'_>, address: Address) {
+        let at = self.text.len();
+        for part in [message.subject, message.reply, message.header, message.properties] {
+            self.text.extend_from_slice(part);
+        }
+        let payload = match message.payload {
+            Payload::Copied(bytes) => {
+                self.text.extend_from_slice(bytes);
+                PostedPayload::InText(bytes.len())
+            }
+            Payload::Shared(bytes) => PostedPayload::Shared(bytes.clone()),
+        };
+        let n_bytes = self.text.len() - at
+            + match &payload {
+                PostedPayload::InText(_) => 0,
+                PostedPayload::Shared(bytes) => bytes.len(),
+            };
+        let posted = Posted {
+            at,
+            subject_len: message.subject.len(),
+            reply_len: message.reply.len(),
+            header_len: message.header.len(),
+            properties_len: message.properties.len(),
+            payload,
+            digits: message.digits,
+            quality: message.quality,
+            address,
+        };
+        self.push(Item::Publication(posted), n_bytes);
+    }
+}
+
+/// Batches for one peer that have not left yet.
+#[derive(Debug)]
+pub struct Outbox {
+    closed: VecDeque<Batch>,
+    open: Batch,
+    n_bytes: usize,
+    batch_bytes_max: usize,
+    bytes_max: usize,
+}
+
+impl Outbox {
+    pub fn new(batch_bytes_max: usize, bytes_max: usize) -> Self {
+        Self { closed: VecDeque::new(), open: Batch::default(), n_bytes: 0, batch_bytes_max, bytes_max }
+    }
+
+    /// Bytes waiting.
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Whether publishers to this peer must wait. Control goes in regardless: it is bounded by coalescing.
+    pub fn is_full(&self) -> bool {
+        self.n_bytes >= self.bytes_max
+    }
+
+    /// Whether publishers that wait may go on: well below the limit, so that they don't wake for one batch.
+    pub fn has_room(&self) -> bool {
+        self.n_bytes <= self.bytes_max / 2
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty() && self.open.items.is_empty()
+    }
+
+    pub fn push(&mut self, item: Item) {
+        let n_bytes_before = self.open.n_bytes;
+        self.open.push(item, 0);
+        self.grown_from(n_bytes_before);
+    }
+
+    pub fn push_publication(&mut self, message: &Message<'_>, address: Address) {
+        let n_bytes_before = self.open.n_bytes;
+        self.open.push_publication(message, address);
+        self.grown_from(n_bytes_before);
+    }
+
+    /// Acknowledgements with nothing between them become one.
+    pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
+        if let Some(Item::Acknowledged(last)) = self.open.items.last_mut() {
+            last.n_applied = acknowledgement.n_applied;
+            last.n_handled += acknowledgement.n_handled;
+            last.untaken.extend(acknowledgement.untaken);
+            last.forwarded.extend(acknowledgement.forwarded);
+        } else {
+            self.push(Item::Acknowledged(acknowledgement));
+        }
+    }
+
+    /// The next batch in order.
+    pub fn take(&mut self) -> Option<Batch> {
+        let batch = match self.closed.pop_front() {
+            Some(batch) => batch,
+            None if self.open.items.is_empty() => return None,
+            None => std::mem::take(&mut self.open),
+        };
+        self.n_bytes -= batch.n_bytes;
+        Some(batch)
+    }
+
+    fn grown_from(&mut self, n_bytes_before: usize) {
+        self.n_bytes += self.open.n_bytes - n_bytes_before;
+        if self.open.n_bytes >= self.batch_bytes_max {
+            self.closed.push_back(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+/// One other core, as this one sees it.
+#[derive(Debug)]
+pub struct Peer {
+    pub outbox: Outbox,
+    /// How much of this core's log the peer has applied.
+    pub n_applied: u64,
+    /// Tickets posted to the peer that it has not acknowledged, in lane order.
+    pub tickets: VecDeque<u64>,
+    /// What this core owes the peer an acknowledgement of.
+    pub owed: Acknowledgement,
+    pub owes: bool,
+    /// Publishers that wait for room in the outbox.
+    pub waiting: Vec<ConnectionId>,
+}
+
+impl Peer {
+    pub fn new(batch_bytes_max: usize, bytes_max: usize) -> Self {
+        Self {
+            outbox: Outbox::new(batch_bytes_max, bytes_max),
+            n_applied: 0,
+            tickets: VecDeque::new(),
+            owed: Acknowledgement::default(),
+            owes: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Posts one acknowledgement for everything that was handled since the last.
+    pub fn acknowledge(&mut self) {
+        if std::mem::take(&mut self.owes) {
+            let n_applied = self.owed.n_applied;
+            let owed = std::mem::replace(&mut self.owed, Acknowledgement { n_applied, ..Default::default() });
+            self.outbox.acknowledge(owed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<'a>(subject: &'a [u8], payload: Payload<'a>) -> Message<'a> {
+        Message {
+            subject,
+            reply: b"r",
+            header: b"",
+            digits: Digits::default(),
+            properties: b"pp",
+            payload,
+            quality: Quality::AtLeastOnce,
+        }
+    }
+
+    fn address() -> Address {
+        Address {
+            origin_core: CoreId(0),
+            publisher: ConnectionId { slot: 0, generation: 0 },
+            ticket: None,
+            to_plain: true,
+            groups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_message_arrives_as_it_was_posted() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        let large = Bytes::from(vec![7; 3_000]);
+        outbox.push_publication(&message(b"a.b", Payload::Copied(b"small")), address());
+        outbox.push_publication(&message(b"c", Payload::Shared(&large)), address());
+        let batch = outbox.take().unwrap();
+        let read: Vec<_> = batch
+            .items
+            .iter()
+            .map(|item| match item {
+                Item::Publication(posted) => batch.message(posted),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((read[0].subject, read[0].payload.as_slice()), (&b"a.b"[..], &b"small"[..]));
+        assert_eq!((read[0].reply, read[0].properties), (&b"r"[..], &b"pp"[..]));
+        assert_eq!((read[1].subject, read[1].payload.len()), (&b"c"[..], 3_000));
+        assert!(outbox.is_empty() && outbox.n_bytes() == 0);
+    }
+
+    #[test]
+    fn batches_are_capped_and_leave_in_order() {
+        let mut outbox = Outbox::new(600, 2_000);
+        for subject in [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h", b"i"] {
+            outbox.push_publication(&message(subject, Payload::Copied(&[0; 100])), address());
+        }
+        assert!(outbox.is_full());
+        let mut subjects = Vec::new();
+        while let Some(batch) = outbox.take() {
+            assert!(batch.n_bytes() < 600 + 500);
+            for item in &batch.items {
+                let Item::Publication(posted) = item else { panic!() };
+                subjects.extend_from_slice(batch.message(posted).subject);
+            }
+        }
+        assert_eq!(subjects, b"abcdefghi");
+        assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn acknowledgements_in_a_row_become_one() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        let one = |n_applied, ticket| Acknowledgement {
+            n_applied,
+            n_handled: 1,
+            untaken: vec![ticket],
+            forwarded: Vec::new(),
+        };
+        outbox.acknowledge(one(1, 10));
+        outbox.acknowledge(one(2, 11));
+        let batch = outbox.take().unwrap();
+        let [Item::Acknowledged(all)] = batch.items.as_slice() else { panic!() };
+        assert_eq!(*all, Acknowledgement { n_applied: 2, n_handled: 2, untaken: vec![10, 11], forwarded: vec![] });
+    }
+}

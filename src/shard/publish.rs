@@ -1,0 +1,283 @@
+//! The crossroads: a message from a client of this core, or from another core, goes to everyone who is due
+//! it. Here both protocols are one.
+
+use super::Shard;
+use super::core_set::CoreSet;
+use super::fanout::{Fanout, Publisher};
+use super::id::{ConnectionId, CoreId};
+use super::mail::{Address, Batch, GroupPick, Item, Posted};
+use super::routes::{GroupRoute, Route};
+use super::tickets::{Purpose, Ticket};
+use crate::message::Message;
+use crate::mqtt::reason::Reason;
+use crate::nats;
+use crate::shard::connection::{Protocol, SubscriptionKind};
+use std::rc::Rc;
+
+/// Who gets a message, decided before anything is done: where an outbox on the way is full nothing has
+/// happened yet, and the frame stays where it is.
+#[derive(Debug)]
+pub struct Plan {
+    route: Rc<Route>,
+    /// The core picked for each queue group, by its place in the route.
+    picks: Vec<(usize, CoreId)>,
+}
+
+/// What the publisher waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Nothing,
+    /// MQTT QoS 1.
+    Receipt { packet_id: u16 },
+    /// A NATS request whose publisher wants to hear that nobody took it.
+    NoResponders,
+}
+
+/// What one message sends to one other core.
+struct Post {
+    core: CoreId,
+    to_plain: bool,
+    groups: Vec<GroupPick>,
+}
+
+impl Shard {
+    /// Looks up who gets `subject`, or says whose outbox the publisher must wait for.
+    pub(super) fn plan(&mut self, subject: &[u8]) -> Result<Plan, CoreId> {
+        let route = self.routes.find(subject, &self.table, &self.interest);
+        let mut picks = Vec::new();
+        for (group_idx, group) in route.groups.iter().enumerate() {
+            if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
+                picks.push((group_idx, core));
+            }
+        }
+        let picked = picks.iter().map(|(_, core)| *core).filter(|core| *core != self.core);
+        let full = route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
+        match full {
+            Some(core) => Err(core),
+            None => Ok(Plan { route, picks }),
+        }
+    }
+
+    /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
+    pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: &Plan, ask: Ask) {
+        self.clients.counters.published += 1;
+        let mut fanout = self.clients.begin(message, Some(publisher));
+        for target in &plan.route.local {
+            self.clients.deliver(*target, &mut fanout, &self.settings);
+        }
+        let mut posts: Vec<Post> = plan
+            .route
+            .remote
+            .iter()
+            .map(|&core| Post { core, to_plain: true, groups: Vec::new() })
+            .collect();
+        for &(group_idx, core) in &plan.picks {
+            let group = &plan.route.groups[group_idx];
+            let mut tried = CoreSet::EMPTY;
+            let core = if core != self.core {
+                Some(core)
+            } else if self.deliver_to_member(group, &mut fanout) {
+                None
+            } else {
+                tried.insert(self.core);
+                self.pick_other_core(Some(group), &tried)
+            };
+            if let Some(core) = core {
+                let pick = GroupPick { name: group.name.as_ref().into(), tried };
+                match posts.iter_mut().find(|post| post.core == core) {
+                    Some(post) => post.groups.push(pick),
+                    None => posts.push(Post { core, to_plain: false, groups: vec![pick] }),
+                }
+            }
+        }
+        let (is_taken, is_pressed) = (fanout.is_taken, fanout.is_pressed);
+        self.clients.end(fanout);
+        if is_pressed {
+            self.must_stall = true;
+        }
+        let ticket = self.post(publisher.id, message, posts, ask, is_taken);
+        if ticket.is_none() {
+            self.conclude(publisher.id, message, ask, is_taken);
+        }
+        self.after_fanout();
+    }
+
+    /// Posts a message, with a ticket where the publisher must hear what becomes of it.
+    fn post(
+        &mut self,
+        publisher: ConnectionId,
+        message: &Message<'_>,
+        posts: Vec<Post>,
+        ask: Ask,
+        is_taken: bool,
+    ) -> Option<u64> {
+        let purpose = match ask {
+            _ if posts.is_empty() => None,
+            Ask::Receipt { .. } => Some(Purpose::Puback),
+            Ask::NoResponders if !is_taken => {
+                Some(Purpose::NoResponders { reply: message.reply.into(), subject: message.subject.into() })
+            }
+            Ask::NoResponders | Ask::Nothing => None,
+        };
+        let n_posts = posts.len() as u32;
+        let ticket = purpose.map(|purpose| self.tickets.open(publisher, purpose, is_taken, n_posts));
+        if let (Some(ticket), Ask::Receipt { packet_id }) = (ticket, ask)
+            && let Some(connection) = self.clients.slots.get_mut(publisher)
+            && let Protocol::Mqtt(mqtt) = &mut connection.protocol
+        {
+            mqtt.receipts.owe_waiting(packet_id, ticket);
+        }
+        for Post { core, to_plain, groups } in posts {
+            let address = Address { origin_core: self.core, publisher, ticket, to_plain, groups };
+            let peer = &mut self.peers[core.idx()];
+            peer.outbox.push_publication(message, address);
+            peer.tickets.extend(ticket);
+        }
+        ticket
+    }
+
+    /// Tells the publisher what it waits for, where no other core had to be asked.
+    fn conclude(&mut self, publisher: ConnectionId, message: &Message<'_>, ask: Ask, is_taken: bool) {
+        match ask {
+            Ask::Nothing => {}
+            Ask::NoResponders if is_taken => {}
+            Ask::NoResponders => self.say_no_responders(publisher, message.reply, message.subject),
+            Ask::Receipt { packet_id } => {
+                if let Some(connection) = self.clients.slots.get_mut(publisher)
+                    && let Protocol::Mqtt(mqtt) = &mut connection.protocol
+                {
+                    mqtt.receipts.owe_ready(packet_id, puback_reason(is_taken));
+                }
+                self.send_receipts(publisher);
+            }
+        }
+    }
+
+    /// Handles a publication of another core's batch.
+    pub(super) fn deliver_posted(&mut self, from: CoreId, batch: &Batch, posted: &Posted) {
+        let message = batch.message(posted);
+        let address = &posted.address;
+        let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
+        let mut fanout = self.clients.begin(&message, publisher);
+        let route = self.routes.find(message.subject, &self.table, &self.interest);
+        if address.to_plain {
+            for target in &route.local {
+                self.clients.deliver(*target, &mut fanout, &self.settings);
+            }
+        }
+        let mut n_forwarded = 0;
+        for pick in &address.groups {
+            let group = route.groups.iter().find(|group| *group.name == *pick.name);
+            if group.is_some_and(|group| self.deliver_to_member(group, &mut fanout)) {
+                continue;
+            }
+            let mut tried = pick.tried.clone();
+            tried.insert(self.core);
+            if let Some(core) = self.pick_other_core(group, &tried) {
+                let groups = vec![GroupPick { name: pick.name.clone(), tried }];
+                let address = Address { to_plain: false, groups, ..address.clone() };
+                self.peers[core.idx()].outbox.push_publication(&message, address);
+                n_forwarded += 1;
+            }
+        }
+        let (is_taken, is_pressed) = (fanout.is_taken, fanout.is_pressed);
+        self.clients.end(fanout);
+        if is_pressed {
+            self.slow_down(address.origin_core, address.publisher);
+        }
+        if let Some(ticket) = address.ticket {
+            self.report(from, address.origin_core, ticket, is_taken, n_forwarded);
+        }
+        self.after_fanout();
+    }
+
+    /// Owes the origin the word on a ticket: with the lane's acknowledgement where the mail came from there,
+    /// in a mail of its own where a third core had passed it on.
+    fn report(&mut self, from: CoreId, origin: CoreId, ticket: u64, is_taken: bool, n_forwarded: usize) {
+        if from == origin {
+            let peer = &mut self.peers[from.idx()];
+            peer.owes = true;
+            peer.owed.n_handled += 1;
+            if !is_taken {
+                peer.owed.untaken.push(ticket);
+            }
+            peer.owed.forwarded.extend(std::iter::repeat_n(ticket, n_forwarded));
+        } else if n_forwarded == 0 && origin == self.core {
+            self.ticket_answered(ticket, is_taken);
+        } else if n_forwarded == 0 {
+            self.peers[origin.idx()].outbox.push(Item::Settled { ticket, was_taken: is_taken });
+        }
+    }
+
+    /// Notes one core's answer; with the last, the publisher hears.
+    pub(super) fn ticket_answered(&mut self, number: u64, was_taken: bool) {
+        let Some(ticket) = self.tickets.answered(number, was_taken) else { return };
+        let Ticket { connection, purpose, is_taken, .. } = ticket;
+        match purpose {
+            Purpose::Puback => {
+                if let Some(publisher) = self.clients.slots.get_mut(connection)
+                    && let Protocol::Mqtt(mqtt) = &mut publisher.protocol
+                {
+                    mqtt.receipts.settle(number, puback_reason(is_taken));
+                }
+                self.send_receipts(connection);
+            }
+            Purpose::NoResponders { reply, subject } if !is_taken => {
+                self.say_no_responders(connection, &reply, &subject);
+            }
+            Purpose::NoResponders { .. } => {}
+        }
+    }
+
+    /// Gives a group's message to one member here: a random one, or the next that is eligible.
+    fn deliver_to_member(&mut self, group: &GroupRoute, fanout: &mut Fanout<'_>) -> bool {
+        let Some(start) = self.chance.next().checked_rem(group.local.len() as u64) else { return false };
+        let (before, from) = group.local.split_at(start as usize);
+        from.iter().chain(before).any(|target| self.clients.deliver(*target, fanout, &self.settings))
+    }
+
+    fn pick_other_core(&mut self, group: Option<&GroupRoute>, tried: &CoreSet) -> Option<CoreId> {
+        let core = group.and_then(|group| group.pick_core(tried, self.chance.next()));
+        if core.is_none() {
+            self.clients.counters.dropped_no_member += 1;
+        }
+        core
+    }
+
+    fn publisher(&self, id: ConnectionId) -> Publisher {
+        let hears_itself = self.clients.slots.get(id).is_none_or(|connection| match &connection.protocol {
+            Protocol::Nats(nats) => nats.echo(),
+            Protocol::Mqtt(_) => true,
+        });
+        Publisher { id, hears_itself }
+    }
+
+    /// Sends the 503 to the requester's own plain subscription for the reply, if it has one.
+    fn say_no_responders(&mut self, requester: ConnectionId, reply: &[u8], subject: &[u8]) {
+        let route = self.routes.find(reply, &self.table, &self.interest);
+        let Some(target) = route.local.iter().find(|target| target.connection == requester) else { return };
+        let Some(connection) = self.clients.slots.get(requester) else { return };
+        let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
+        if let SubscriptionKind::Nats { sid, .. } = &subscription.kind {
+            let mut out = Vec::new();
+            nats::encode::no_responders(&mut out, reply, sid, subject);
+            self.clients.write(requester, &out);
+        }
+    }
+
+    fn send_receipts(&mut self, id: ConnectionId) {
+        let mut out = std::mem::take(&mut self.answer);
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && let Protocol::Mqtt(mqtt) = &mut connection.protocol
+        {
+            mqtt.send_receipts(&mut out);
+        }
+        self.clients.write(id, &out);
+        out.clear();
+        self.answer = out;
+    }
+}
+
+fn puback_reason(is_taken: bool) -> Reason {
+    if is_taken { Reason::Success } else { Reason::NoMatchingSubscribers }
+}

@@ -1,0 +1,205 @@
+//! What a NATS client's ops do.
+
+use super::Shard;
+use super::closed::Closed;
+use super::connection::{Protocol, Subscription, SubscriptionKind};
+use super::fanout::Publisher;
+use super::id::ConnectionId;
+use super::input::Served;
+use super::publish::Ask;
+use crate::message::{Message, Quality};
+use crate::nats::connection::Connection as Nats;
+use crate::nats::encode;
+use crate::nats::op::{Op, Publish};
+use crate::nats::parse::{Parsed, parse};
+use crate::payload::{Payload, share_if_large};
+use crate::subject::SubjectFilter;
+use crate::time::{Span, Time};
+use std::rc::Rc;
+
+/// The first PING comes this long after CONNECT, and up to a fifth later: clients learn the round trip
+/// from it.
+const FIRST_PING: Span = Span::from_secs(2);
+
+impl Shard {
+    /// Takes the first op of `input`, if it is whole and may be taken now.
+    pub(super) fn serve_nats(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
+        let Protocol::Nats(nats) = &mut connection.protocol else { return Served::Ended };
+        let (op, n_taken) = match parse(input, nats.headers(), &self.settings.nats.parse) {
+            Ok(Parsed::Op(op, n_taken)) => (op, n_taken),
+            Ok(Parsed::Incomplete { need }) => return Served::Incomplete { need },
+            // What a run of SUB and UNSUB is owed comes before the error.
+            Err(_) if connection.fence.is_some() => return Served::Waiting,
+            Err(malformed) => {
+                self.close(id, Closed::Nats(malformed), now);
+                return Served::Ended;
+            }
+        };
+        if connection.fence.is_some() && !op.changes_subscriptions() {
+            return Served::Waiting;
+        }
+        match op {
+            Op::Publish(publish) => return self.nats_publish(id, &publish, n_taken),
+            Op::Ignored => {}
+            Op::Pong => nats.pong(),
+            Op::Ping => {
+                let peer = connection.peer;
+                let server = &self.settings.nats.server;
+                let mut out = std::mem::take(&mut self.answer);
+                nats.ping(server, peer, &mut out);
+                self.send_answer(id, out);
+            }
+            Op::Connect(json) => self.nats_connect(id, json, now),
+            Op::Subscribe { subject, queue, sid } => self.nats_subscribe(id, subject, queue, sid),
+            Op::Unsubscribe { sid, max } => self.nats_unsubscribe(id, sid, max),
+        }
+        Served::Taken(n_taken)
+    }
+
+    fn with_nats(&mut self, id: ConnectionId, answer: impl FnOnce(&mut Nats, &mut Vec<u8>)) {
+        let mut out = std::mem::take(&mut self.answer);
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && let Protocol::Nats(nats) = &mut connection.protocol
+        {
+            answer(nats, &mut out);
+        }
+        self.send_answer(id, out);
+    }
+
+    fn nats_connect(&mut self, id: ConnectionId, json: &[u8], now: Time) {
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        // A second CONNECT begins anew: its subscriptions are dropped, as in nats-server since 2.15.
+        if matches!(&connection.protocol, Protocol::Nats(nats) if nats.is_connected()) {
+            for key in connection.subscriptions.keys() {
+                self.forget_sid(id, key);
+                self.end_subscription(id, key);
+            }
+        }
+        let mut refused = None;
+        self.with_nats(id, |nats, out| refused = nats.connect(json, out).err());
+        if let Some(refused) = refused {
+            self.close(id, Closed::NatsConnect(refused), now);
+            return;
+        }
+        let lateness = Span::from_millis(self.chance.next() % (FIRST_PING.as_micros() / 5_000));
+        let interval = self.settings.nats.ping_interval;
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.ping_at = Some(now + FIRST_PING.min(interval) + lateness);
+        }
+        self.check_deadlines(id, now);
+    }
+
+    fn nats_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, n_taken: usize) -> Served {
+        let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
+        let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
+        if let Err(denied) = nats.judge_publish(publish) {
+            self.clients.counters.denied += 1;
+            let mut scratch = Vec::new();
+            self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, &mut scratch, out));
+            return Served::Taken(n_taken);
+        }
+        let publisher = Publisher { id, hears_itself: nats.echo() };
+        let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
+        let says_something = nats.answers_publish();
+        let plan = match self.plan(publish.subject) {
+            Ok(plan) => plan,
+            Err(full) => return self.wait_for_outbox(id, full),
+        };
+        if says_something {
+            let mut scratch = Vec::new();
+            self.with_nats(id, |nats, out| nats.publish_taken(publish, &mut scratch, out));
+        }
+        let shared = share_if_large(publish.payload);
+        let message = Message {
+            subject: publish.subject,
+            reply: publish.reply,
+            header: publish.header,
+            digits: publish.digits,
+            properties: b"",
+            payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
+            quality: Quality::AtMostOnce,
+        };
+        let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
+        self.carry_out(publisher, &message, &plan, ask);
+        Served::Taken(n_taken)
+    }
+
+    fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        let Ok(filter) = SubjectFilter::parse(subject) else {
+            self.with_nats(id, |_, out| encode::error(out, "Invalid Subject"));
+            return;
+        };
+        if queue == Some(b"_sys_") {
+            self.with_nats(id, |_, out| encode::permissions_violation(out, "Subscription to", subject, queue));
+            return;
+        }
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        let Protocol::Nats(nats) = &connection.protocol else { return };
+        let subscriptions_max = self.settings.nats.subscriptions_max;
+        if nats.subscription(sid).is_none() {
+            if subscriptions_max > 0 && nats.n_subscriptions() >= subscriptions_max {
+                self.with_nats(id, |_, out| encode::error(out, "maximum subscriptions exceeded"));
+                return;
+            }
+            self.end_given_up_with_sid(id, sid);
+            let kind = SubscriptionKind::Nats {
+                sid: sid.into(),
+                group: queue.map(Rc::from),
+                max: None,
+                n_delivered: 0,
+            };
+            let subscription = Subscription { filter, parent: None, kind, is_given_up: false };
+            let key = self.begin_subscription(id, subscription);
+            self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
+        }
+        // The same sid again leaves the first subscription as it is, but is as good an answer to wait for.
+        self.stamp(id);
+        self.with_nats(id, |nats, out| nats.acknowledge(out));
+    }
+
+    fn nats_unsubscribe(&mut self, id: ConnectionId, sid: &[u8], max: Option<u64>) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let Protocol::Nats(nats) = &connection.protocol else { return };
+        if let Some(key) = nats.subscription(sid) {
+            let mut ends_now = true;
+            if let Some(subscription) = connection.subscriptions.get_mut(key)
+                && let SubscriptionKind::Nats { max: limit, n_delivered, .. } = &mut subscription.kind
+                && max.is_some_and(|max| max > *n_delivered)
+            {
+                *limit = max;
+                ends_now = false;
+            }
+            if ends_now {
+                self.forget_sid(id, key);
+                self.give_up_subscription(id, key);
+            }
+        }
+        self.stamp(id);
+        self.with_nats(id, |nats, out| nats.acknowledge(out));
+    }
+
+    fn forget_sid(&mut self, id: ConnectionId, key: u32) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if let Some(subscription) = connection.subscriptions.get(key)
+            && let SubscriptionKind::Nats { sid, .. } = &subscription.kind
+            && let Protocol::Nats(nats) = &mut connection.protocol
+        {
+            nats.unsubscribed(sid, key);
+        }
+    }
+
+    /// A sid that begins anew must not name late deliveries of the subscription that had it before.
+    fn end_given_up_with_sid(&mut self, id: ConnectionId, sid: &[u8]) {
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        let has_sid = |key: &&u32| {
+            connection.subscriptions.get(**key).is_some_and(
+                |subscription| matches!(&subscription.kind, SubscriptionKind::Nats { sid: other, .. } if **other == *sid),
+            )
+        };
+        let keys: Vec<u32> = connection.given_up.iter().filter(has_sid).copied().collect();
+        for key in keys {
+            self.end_subscription(id, key);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a shard was told when it began: limits and timers, with their units. Not the configuration file:
+//! `runtime` makes one of these from it.
+
+use crate::mqtt;
+use crate::nats;
+use crate::time::Span;
+
+/// The same for every shard of a process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub n_cores: usize,
+    pub nats: NatsSettings,
+    pub mqtt: MqttSettings,
+    /// Bytes waiting for one client.
+    pub write_queue_bytes_max: usize,
+    /// Bytes waiting for all clients of a core.
+    pub core_queue_bytes_max: usize,
+    /// Bytes waiting for one other core, after which publishers to it wait.
+    pub outbox_bytes_max: usize,
+    /// Bytes after which a batch is closed.
+    pub batch_bytes_max: usize,
+    pub route_cache_bytes_max: usize,
+    /// How long a NATS client may take nothing of what waits for it.
+    pub write_timeout: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct NatsSettings {
+    pub parse: nats::parse::Limits,
+    pub server: nats::handshake::ServerInfo,
+    pub ping_interval: Span,
+    pub pings_outstanding_max: u32,
+    /// Subscriptions of one connection; 0 for any number.
+    pub subscriptions_max: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct MqttSettings {
+    pub decode: mqtt::decode::Limits,
+    pub payload_bytes_max: usize,
+    /// How long a connection may take to say CONNECT.
+    pub connect_timeout: Span,
+    pub topic_levels_max: usize,
+    pub offer: mqtt::connection::Offer,
+    /// Subscriptions of one connection; 0 for any number.
+    pub subscriptions_max: usize,
+    /// Messages of QoS 1 that wait for one client's window.
+    pub session_queue_messages_max: usize,
+    pub session_queue_bytes_max: usize,
+}

@@ -1,0 +1,179 @@
+//! Subscriptions begin and end: the local table, the interest that other cores must hear of, and the fence
+//! after which a client may count on it.
+//!
+//! Invariant: a client's answer to SUB or UNSUB, and everything after it, leaves only when every core has
+//! applied the log up to the head it was stamped with.
+
+use super::Shard;
+use super::connection::{Subscription, SubscriptionKind};
+use super::id::ConnectionId;
+use super::interest::Change;
+use super::mail::Item;
+use super::table::Target;
+use crate::time::Time;
+
+impl Shard {
+    /// Enters a subscription and returns its connection's key for it.
+    pub(super) fn begin_subscription(&mut self, id: ConnectionId, subscription: Subscription) -> Option<u32> {
+        let filters: Vec<_> = subscription.filters().cloned().collect();
+        let group = subscription.group().cloned();
+        let key = self.clients.slots.get_mut(id)?.subscriptions.insert(subscription);
+        let target = Target { connection: id, subscription: key };
+        self.is_changing_tables = true;
+        for filter in &filters {
+            let change = self.table.add(filter, group.as_ref(), target);
+            self.routes.filter_changed(filter);
+            self.announce(change);
+        }
+        self.is_changing_tables = false;
+        Some(key)
+    }
+
+    /// Ends a subscription for its client. It still takes mail until the fence ends, so that nothing that
+    /// was published before is lost.
+    pub(super) fn give_up_subscription(&mut self, id: ConnectionId, key: u32) {
+        self.withdraw(id, key, true);
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.given_up.push(key);
+        }
+    }
+
+    /// Begins a given-up subscription again, before its fence has ended.
+    pub(super) fn take_back_subscription(&mut self, id: ConnectionId, key: u32) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.given_up.retain(|&other| other != key);
+        let Some(subscription) = connection.subscriptions.get_mut(key) else { return };
+        subscription.is_given_up = false;
+        self.is_changing_tables = true;
+        let changes: Vec<_> = subscription
+            .filters()
+            .map(|filter| self.table.take_back(filter, subscription.group()))
+            .collect();
+        changes.into_iter().for_each(|change| self.announce(change));
+        self.is_changing_tables = false;
+    }
+
+    /// Ends a subscription and takes it out of the tables at once.
+    pub(super) fn end_subscription(&mut self, id: ConnectionId, key: u32) {
+        self.withdraw(id, key, false);
+        self.take_out(id, key);
+    }
+
+    /// Tells the other cores, and where `with_fence` makes sure that they will answer.
+    fn withdraw(&mut self, id: ConnectionId, key: u32, with_fence: bool) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let Some(subscription) = connection.subscriptions.get_mut(key) else { return };
+        if std::mem::replace(&mut subscription.is_given_up, true) {
+            return;
+        }
+        self.is_changing_tables = true;
+        let changes: Vec<_> =
+            subscription.filters().map(|filter| self.table.give_up(filter, subscription.group())).collect();
+        let is_silent = changes.iter().all(Option::is_none);
+        changes.into_iter().for_each(|change| self.announce(change));
+        if is_silent && with_fence {
+            self.log_head += 1;
+            self.to_all_peers(|| Item::Fence);
+        }
+        self.is_changing_tables = false;
+    }
+
+    fn take_out(&mut self, id: ConnectionId, key: u32) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.given_up.retain(|&other| other != key);
+        let Some(subscription) = connection.subscriptions.remove(key) else { return };
+        let target = Target { connection: id, subscription: key };
+        self.is_changing_tables = true;
+        for filter in subscription.filters() {
+            self.table.remove(filter, subscription.group(), target);
+            self.routes.filter_changed(filter);
+        }
+        self.is_changing_tables = false;
+    }
+
+    /// Ends what a connection still has, when it ends itself.
+    pub(super) fn end_all_subscriptions(&mut self, id: ConnectionId) {
+        let keys = self.clients.slots.get(id).map(|connection| connection.subscriptions.keys());
+        for key in keys.into_iter().flatten() {
+            self.end_subscription(id, key);
+        }
+    }
+
+    /// Ends the NATS subscriptions that have had their last message.
+    pub(super) fn end_finished_subscriptions(&mut self) {
+        while let Some(Target { connection: id, subscription: key }) = self.clients.finished.pop() {
+            let Some(connection) = self.clients.slots.get_mut(id) else { continue };
+            if let Some(subscription) = connection.subscriptions.get(key)
+                && let SubscriptionKind::Nats { sid, .. } = &subscription.kind
+                && let super::connection::Protocol::Nats(nats) = &mut connection.protocol
+            {
+                nats.unsubscribed(sid, key);
+            }
+            self.end_subscription(id, key);
+        }
+    }
+
+    /// Stamps a connection with the head of the log. Where all cores are there already, what it gave up ends
+    /// at once; else its further input waits.
+    pub(super) fn stamp(&mut self, id: ConnectionId) {
+        if self.n_applied_everywhere >= self.log_head {
+            self.end_given_up(id);
+            return;
+        }
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && connection.fence.replace(self.log_head) != Some(self.log_head)
+        {
+            self.fences.push_back((self.log_head, id));
+        }
+    }
+
+    /// Lets go the connections whose stamp every core has applied.
+    pub(super) fn end_fences(&mut self, now: Time) {
+        let applied = self.others().map(|core| self.peers[core.idx()].n_applied).min();
+        self.n_applied_everywhere = applied.unwrap_or(self.log_head);
+        while let Some(&(stamp, id)) = self.fences.front()
+            && stamp <= self.n_applied_everywhere
+        {
+            self.fences.pop_front();
+            // A later change of the same run has another entry further back.
+            let is_last = self.clients.slots.get(id).is_some_and(|connection| connection.fence == Some(stamp));
+            if is_last {
+                self.end_fence(id, now);
+            }
+        }
+    }
+
+    fn end_fence(&mut self, id: ConnectionId, now: Time) {
+        self.end_given_up(id);
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.fence = None;
+        connection.heard_at = now;
+        let held = std::mem::take(&mut connection.held);
+        self.clients.write(id, &held);
+        self.runnable.push(id);
+    }
+
+    fn end_given_up(&mut self, id: ConnectionId) {
+        let given_up = self.clients.slots.get_mut(id).map(|connection| std::mem::take(&mut connection.given_up));
+        for key in given_up.into_iter().flatten() {
+            self.take_out(id, key);
+        }
+    }
+
+    fn announce(&mut self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        self.log_head += 1;
+        self.interest.apply(self.core, &change);
+        self.routes.changed(change.key());
+        self.to_all_peers(|| Item::Interest(change.clone()));
+    }
+
+    fn to_all_peers(&mut self, item: impl Fn() -> Item) {
+        for core in self.others() {
+            self.peers[core.idx()].outbox.push(item());
+        }
+        if self.settings.n_cores == 1 {
+            self.n_applied_everywhere = self.log_head;
+        }
+    }
+}
