@@ -1,0 +1,24 @@
+//! The codec against itself, against the specification's bytes, against hostile ones, and against another
+//! codec. Not how a session reacts.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+mod generate;
+
+mod golden;
+mod roundtrip;
+
+use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::malformed::Malformed;
+use crate::mqtt::packet::{Packet, Version};
+
+/// The packet in these bytes, which hold nothing else.
+fn decoded(bytes: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {
+    match decode(bytes, version, &Limits::NONE)? {
+        Decoded::Packet(packet, taken) => {
+            assert_eq!(taken, bytes.len(), "a packet takes its whole frame");
+            Ok(packet)
+        }
+        Decoded::Incomplete { need } => panic!("{} of {need} bytes: {bytes:02X?}", bytes.len()),
+    }
+}
