@@ -6,7 +6,10 @@
 mod generate;
 
 mod golden;
+mod hostile;
+mod properties;
 mod roundtrip;
+mod topics;
 
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::malformed::Malformed;
@@ -21,4 +24,12 @@ fn decoded(bytes: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {
         }
         Decoded::Incomplete { need } => panic!("{} of {need} bytes: {bytes:02X?}", bytes.len()),
     }
+}
+
+/// A frame of this first byte and body.
+fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    crate::mqtt::wire::put_varint(&mut bytes, u32::try_from(body.len()).unwrap());
+    bytes.extend_from_slice(body);
+    bytes
 }

@@ -25,7 +25,10 @@ pub struct Ingredients {
 
 pub fn ingredients() -> impl Strategy<Value = Ingredients> {
     let qos = (0..3u8).prop_map(|n| Qos::from_u8(n).unwrap());
-    let options = (any::<u8>()).prop_filter_map("reserved", SubscribeOptions::from_byte);
+    // Two bits of QoS, two flags, two bits of retain handling.
+    let options = (0..3u8, 0..4u8, 0..3u8).prop_map(|(qos, flags, retain_handling)| {
+        SubscribeOptions::from_byte(qos | flags << 2 | retain_handling << 4).unwrap()
+    });
     let bytes = || proptest::collection::vec(any::<u8>(), 0..200);
     (
         (any::<[bool; 6]>(), qos, 1..=u16::MAX, 1..=268_435_455u32, 0..1000usize, any::<u64>(), 0..4usize),
