@@ -11,6 +11,8 @@ mod properties;
 mod roundtrip;
 mod topics;
 
+mod oracle;
+
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Packet, Version};
