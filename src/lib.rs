@@ -5,4 +5,5 @@ pub mod payload;
 pub mod message;
 pub mod subject;
 pub mod nats;
+pub mod mqtt;
 pub mod shard;

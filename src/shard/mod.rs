@@ -1,8 +1,350 @@
-//! All that one core knows.
+//! All that one core knows, as a plain value: bytes, mail and time go in, effects come out. It has no
+//! socket, no clock, no channel and no lock, so that a simulation can drive it as well as `runtime` does.
+//!
+//! A turn is one call: [`Shard::receive`], [`Shard::mail`], [`Shard::tick`] and their like. After it the
+//! driver sees to [`Shard::effects`] and takes the outboxes' batches.
+
 pub mod id;
 pub mod core_set;
 pub mod keys;
+pub mod settings;
+pub mod closed;
+pub mod counters;
+pub mod connection;
+pub mod write_queue;
+pub mod effects;
 pub mod table;
 pub mod interest;
 pub mod routes;
-pub mod write_queue;
+pub mod mail;
+pub mod tickets;
+pub mod deadlines;
+pub mod fanout;
+mod input;
+mod serve_mqtt;
+mod serve_nats;
+mod publish;
+mod subscribe;
+mod upkeep;
+
+use crate::time::Time;
+use crate::{mqtt, nats};
+use connection::{Connection, Life, Protocol};
+use deadlines::Deadlines;
+use effects::Effects;
+use fanout::Clients;
+use id::{ConnectionId, CoreId};
+use interest::{FilterKey, Interest};
+use keys::Keys;
+use mail::{Acknowledgement, Batch, Item, Peer};
+use routes::Routes;
+use settings::Settings;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use table::Table;
+use tickets::Tickets;
+use write_queue::WriteQueue;
+
+/// One core's connections, its table, its replica of everyone's interest, and its mail.
+#[derive(Debug)]
+pub struct Shard {
+    core: CoreId,
+    settings: Arc<Settings>,
+    keys: Keys,
+    chance: Chance,
+    clients: Clients,
+    n_accepted: u64,
+    /// MQTT clients whose home this core is, by client id.
+    directory: HashMap<Box<[u8]>, ConnectionId, ahash::RandomState>,
+    table: Table,
+    interest: Interest,
+    routes: Routes,
+    /// By core; this core's own place is unused.
+    peers: Vec<Peer>,
+    tickets: Tickets,
+    /// Interest changes and fences of this core so far.
+    log_head: u64,
+    /// How much of its log every other core has applied. `n_applied_everywhere <= log_head`.
+    n_applied_everywhere: u64,
+    /// Connections that wait for a log position, oldest first.
+    fences: VecDeque<(u64, ConnectionId)>,
+    stalled: VecDeque<(Time, ConnectionId)>,
+    /// Connections whose wait has ended, to be taken up before the turn ends.
+    runnable: Vec<ConnectionId>,
+    /// Publishers on other cores to be slowed, each once a turn.
+    slowed: Vec<(CoreId, ConnectionId)>,
+    /// Publishers on this core to be slowed, whose message came back from another.
+    to_stall: Vec<ConnectionId>,
+    /// The publisher of this turn fills a queue that is nearly full.
+    must_stall: bool,
+    deadlines: Deadlines,
+    due: Vec<(ConnectionId, Time)>,
+    now: Time,
+    complaints_since: Time,
+    n_complaints: u32,
+    /// Tables that other connections share are being changed: a panic now ends the process.
+    is_changing_tables: bool,
+    /// Buffers kept from turn to turn.
+    answer: Vec<u8>,
+    subject: Vec<u8>,
+}
+
+/// What an accepted connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    Mqtt,
+    Nats,
+}
+
+/// A connection on its way to its session's home core, with all that it has sent.
+#[derive(Debug)]
+pub struct Moved {
+    peer: SocketAddr,
+    kept: Vec<u8>,
+    accepted_at: Time,
+}
+
+impl Shard {
+    /// A shard without connections. `seed` feeds every choice it leaves to chance.
+    pub fn new(core: CoreId, settings: Arc<Settings>, keys: &Keys, seed: u64) -> Self {
+        let peer = |_| Peer::new(settings.batch_bytes_max, settings.outbox_bytes_max);
+        Self {
+            core,
+            keys: keys.clone(),
+            chance: Chance(seed),
+            clients: Clients::default(),
+            n_accepted: 0,
+            directory: HashMap::with_hasher(keys.hasher()),
+            table: Table::new(keys),
+            interest: Interest::new(keys),
+            routes: Routes::new(core, keys, settings.route_cache_bytes_max),
+            peers: (0..settings.n_cores).map(peer).collect(),
+            tickets: Tickets::default(),
+            log_head: 0,
+            n_applied_everywhere: 0,
+            fences: VecDeque::new(),
+            stalled: VecDeque::new(),
+            runnable: Vec::new(),
+            slowed: Vec::new(),
+            to_stall: Vec::new(),
+            must_stall: false,
+            deadlines: Deadlines::default(),
+            due: Vec::new(),
+            now: Time::START,
+            complaints_since: Time::START,
+            n_complaints: 0,
+            is_changing_tables: false,
+            answer: Vec::new(),
+            subject: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes in a new connection; the driver keeps its socket under the id.
+    pub fn accept(&mut self, listener: Listener, peer: SocketAddr, now: Time) -> ConnectionId {
+        self.now = now;
+        let protocol = match listener {
+            Listener::Mqtt => Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.hasher()))),
+            Listener::Nats => {
+                self.n_accepted += 1;
+                // Unique in the process: cores count in steps of their number.
+                let client_id = self.n_accepted * self.settings.n_cores as u64 + u64::from(self.core.0);
+                Protocol::Nats(Box::new(nats::connection::Connection::new(client_id, self.keys.hasher())))
+            }
+        };
+        let id = self.clients.slots.insert(Connection::new(protocol, peer, now));
+        let mut greeting = Vec::new();
+        if let Some(connection) = self.clients.slots.get(id)
+            && let Protocol::Nats(nats) = &connection.protocol
+        {
+            nats.greet(&self.settings.nats.server, peer, &mut greeting);
+        }
+        self.clients.write(id, &greeting);
+        self.check_deadlines(id, now);
+        id
+    }
+
+    /// Takes a connection out that leaves for its home core; its socket follows it.
+    pub fn depart(&mut self, id: ConnectionId) -> Option<Moved> {
+        let connection = self.clients.slots.get(id)?;
+        if !matches!(connection.life, Life::Leaving(_)) {
+            return None;
+        }
+        let connection = self.clients.slots.remove(id)?;
+        // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
+        debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
+        Some(Moved { peer: connection.peer, kept: connection.kept, accepted_at: connection.accepted_at })
+    }
+
+    /// Takes in a connection whose session lives here.
+    pub fn arrive(&mut self, moved: Moved, now: Time) -> ConnectionId {
+        self.now = now;
+        let id = self.accept(Listener::Mqtt, moved.peer, now);
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.is_home = true;
+            connection.accepted_at = moved.accepted_at;
+            connection.kept = moved.kept;
+        }
+        self.runnable.push(id);
+        self.settle(now);
+        id
+    }
+
+    /// Handles another core's batch: publications, interest, acknowledgements.
+    pub fn mail(&mut self, from: CoreId, batch: &Batch, now: Time) {
+        self.now = now;
+        for item in &batch.items {
+            match item {
+                Item::Publication(posted) => self.deliver_posted(from, batch, posted),
+                Item::Interest(change) => {
+                    self.is_changing_tables = true;
+                    self.interest.apply(from, change);
+                    self.routes.changed(change.key());
+                    self.is_changing_tables = false;
+                    self.log_applied(from);
+                }
+                Item::Fence => self.log_applied(from),
+                Item::Acknowledged(acknowledgement) => self.acknowledged(from, acknowledgement),
+                Item::Settled { ticket, was_taken } => self.ticket_answered(*ticket, *was_taken),
+                Item::Slow { publisher } => self.stall(*publisher, now),
+            }
+        }
+        for (core, publisher) in std::mem::take(&mut self.slowed) {
+            self.peers[core.idx()].outbox.push(Item::Slow { publisher });
+        }
+        for publisher in std::mem::take(&mut self.to_stall) {
+            self.stall(publisher, now);
+        }
+        self.end_fences(now);
+        self.settle(now);
+    }
+
+    fn log_applied(&mut self, from: CoreId) {
+        let peer = &mut self.peers[from.idx()];
+        peer.owed.n_applied += 1;
+        peer.owes = true;
+    }
+
+    fn acknowledged(&mut self, from: CoreId, acknowledgement: &Acknowledgement) {
+        let Acknowledgement { n_applied, n_handled, untaken, forwarded } = acknowledgement;
+        self.peers[from.idx()].n_applied = *n_applied;
+        forwarded.iter().for_each(|ticket| self.tickets.expect_one_more(*ticket));
+        // The untaken are in lane order, as the tickets are.
+        let mut untaken = untaken.iter().copied().peekable();
+        for _ in 0..*n_handled {
+            let Some(ticket) = self.peers[from.idx()].tickets.pop_front() else { break };
+            let was_taken = untaken.next_if_eq(&ticket).is_none();
+            self.ticket_answered(ticket, was_taken);
+        }
+    }
+
+    /// The next batch for another core, and room for those who wait for it.
+    pub fn take_batch(&mut self, to: CoreId, now: Time) -> Option<Batch> {
+        let peer = &mut self.peers[to.idx()];
+        let batch = peer.outbox.take()?;
+        if peer.outbox.has_room() && !peer.waiting.is_empty() {
+            self.outbox_has_room(to, now);
+            self.settle(now);
+        }
+        Some(batch)
+    }
+
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    pub fn has_mail_for(&self, core: CoreId) -> bool {
+        !self.peers[core.idx()].outbox.is_empty()
+    }
+
+    /// What the driver has to see to, for it to empty.
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.clients.effects
+    }
+
+    /// What waits to be written to a connection.
+    pub fn queue(&self, id: ConnectionId) -> Option<&WriteQueue> {
+        self.clients.slots.get(id).map(|connection| &connection.queue)
+    }
+
+    /// Whether a connection ends when its queue is written.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.clients.slots.get(id).is_none_or(|connection| matches!(connection.life, Life::Closing(_)))
+    }
+
+    /// Whether a panic would leave tables half changed that others share.
+    pub fn is_changing_tables(&self) -> bool {
+        self.is_changing_tables
+    }
+
+    pub fn counters(&self) -> &counters::Counters {
+        &self.clients.counters
+    }
+
+    pub fn n_connections(&self) -> usize {
+        self.clients.slots.len()
+    }
+
+    /// Bytes that wait for this core's clients, and the most that wait for one other core.
+    pub fn n_waiting_bytes(&self) -> (usize, usize) {
+        let outbox = self.peers.iter().map(|peer| peer.outbox.n_bytes()).max();
+        (self.clients.n_queued_bytes, outbox.unwrap_or(0))
+    }
+
+    /// What this core has announced: key, group, and members (of a group) or 1.
+    pub fn announced(&self, visit: impl FnMut(FilterKey, Option<&[u8]>, u32)) {
+        self.table.announced(visit);
+    }
+
+    /// This core's replica of everyone's interest.
+    pub fn replica(&self) -> &Interest {
+        &self.interest
+    }
+
+    fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let own = self.core;
+        (0..self.settings.n_cores as u16).map(CoreId).filter(move |core| *core != own)
+    }
+
+    /// Where a client id's session lives. One without a name gets one that lives where it is.
+    fn home(&self, client_id: &[u8]) -> CoreId {
+        if client_id.is_empty() { self.core } else { self.keys.home(client_id, self.settings.n_cores) }
+    }
+
+    /// A name that nobody has and nobody can guess, at home on this core.
+    fn new_client_id(&mut self) -> Box<[u8]> {
+        loop {
+            let name = format!("strait-{:016x}{:016x}", self.chance.next(), self.chance.next());
+            let is_free = !self.directory.contains_key(name.as_bytes());
+            if is_free && self.home(name.as_bytes()) == self.core {
+                return name.into_bytes().into();
+            }
+        }
+    }
+
+    /// Sends an answer, or holds it back while a fence is up, and keeps the buffer for the next.
+    fn send_answer(&mut self, id: ConnectionId, mut out: Vec<u8>) {
+        match self.clients.slots.get_mut(id) {
+            Some(connection) if connection.fence.is_some() => connection.held.extend_from_slice(&out),
+            _ => self.clients.write(id, &out),
+        }
+        out.clear();
+        self.answer = out;
+    }
+}
+
+/// The shard's own chance, from its seed: a small generator is enough to spread load, and the seed is
+/// secret outside a simulation.
+#[derive(Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,218 @@
+//! Bytes from a client: taken op by op and packet by packet, kept where they are not whole or must wait.
+//!
+//! Invariant: a frame is taken whole or not at all. What waits is what was read once, at most one read and
+//! one large frame; nothing more is read for a connection that waits.
+
+use super::Shard;
+use super::closed::Closed;
+use super::connection::{Life, Protocol};
+use super::id::{ConnectionId, CoreId};
+use crate::time::{Span, Time};
+
+/// What became of the first op or packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It was done and took this many bytes.
+    Taken(usize),
+    /// It is not whole; this many bytes in all are worth another look.
+    Incomplete { need: usize },
+    /// It stays where it is until the connection has waited.
+    Waiting,
+    /// The connection ends; what follows is not looked at.
+    Ended,
+}
+
+/// How long a publisher is not read when a subscriber falls behind.
+const STALL: Span = Span::from_millis(10);
+
+/// A frame longer than this, in bytes, gets a buffer of its own, into which it is read directly.
+const LARGE_FRAME: usize = 32 << 10;
+
+impl Shard {
+    /// Whether the driver should read from this connection now.
+    pub fn wants_input(&self, id: ConnectionId) -> bool {
+        self.clients.slots.get(id).is_some_and(|connection| {
+            !connection.is_waiting()
+                && !connection.is_at_end
+                && matches!(connection.life, Life::Open | Life::Closing(_))
+        })
+    }
+
+    /// Copies what is kept of this connection's input to the beginning of the core's read buffer, so that
+    /// what is read next follows it. Returns how much it was.
+    pub fn begin_read(&self, id: ConnectionId, buffer: &mut [u8]) -> usize {
+        let kept = self.clients.slots.get(id).map_or(&[][..], |connection| &connection.kept);
+        buffer[..kept.len()].copy_from_slice(kept);
+        kept.len()
+    }
+
+    /// The buffer of an unfinished large frame, with room of `LARGE_FRAME` to twice what was received: what
+    /// a peer announces costs nothing until it sends it. The driver reads into `[filled..]` and says how
+    /// much that was.
+    pub fn large_frame(&mut self, id: ConnectionId) -> Option<(&mut Vec<u8>, usize)> {
+        let connection = self.clients.slots.get_mut(id)?;
+        if connection.need <= LARGE_FRAME || !connection.is_open() {
+            return None;
+        }
+        let filled = connection.kept.len();
+        let room = (connection.need - filled).min(filled.max(LARGE_FRAME));
+        connection.kept.resize(filled + room, 0);
+        Some((&mut connection.kept, filled))
+    }
+
+    /// Notes that the large frame's buffer holds `filled` bytes now, of which the last were just read.
+    pub fn receive_large(&mut self, id: ConnectionId, filled: usize, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.kept.truncate(filled);
+        connection.heard_at = now;
+        if filled >= connection.need {
+            self.take_kept(id, now);
+        }
+        self.settle(now);
+    }
+
+    /// Takes `input`: everything kept of this connection's, and what was just read.
+    pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.heard_at = now;
+        connection.kept = Vec::new();
+        let n_taken = self.take(id, input, now);
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && matches!(connection.life, Life::Open | Life::Leaving(_))
+        {
+            connection.kept.extend_from_slice(&input[n_taken..]);
+        }
+        self.settle(now);
+    }
+
+    /// Notes that the peer will send nothing more. What it sent before is still taken.
+    pub fn end_of_input(&mut self, id: ConnectionId, was_lost: bool, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.is_at_end = true;
+        if connection.is_open() && !connection.is_waiting() {
+            self.close(id, if was_lost { Closed::Lost } else { Closed::ByPeer }, now);
+        }
+        self.settle(now);
+    }
+
+    /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can.
+    pub(super) fn settle(&mut self, now: Time) {
+        while let Some(id) = self.runnable.pop() {
+            self.take_kept(id, now);
+            let Some(connection) = self.clients.slots.get_mut(id) else { continue };
+            if connection.is_waiting() || !connection.is_open() {
+                continue;
+            }
+            if connection.is_at_end {
+                self.close(id, Closed::ByPeer, now);
+            } else {
+                self.clients.effects.resume.push(id);
+            }
+        }
+        for core in self.others() {
+            self.peers[core.idx()].acknowledge();
+        }
+    }
+
+    /// Takes what is kept, as far as it goes.
+    fn take_kept(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if connection.is_waiting() || !connection.is_open() {
+            return;
+        }
+        let mut kept = std::mem::take(&mut connection.kept);
+        let n_taken = self.take(id, &kept, now);
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && matches!(connection.life, Life::Open | Life::Leaving(_))
+            && n_taken < kept.len()
+        {
+            kept.drain(..n_taken);
+            connection.kept = kept;
+        }
+    }
+
+    /// Takes whole frames from the front of `input` and returns how many bytes they were.
+    fn take(&mut self, id: ConnectionId, input: &[u8], now: Time) -> usize {
+        let mut n_taken = 0;
+        self.must_stall = false;
+        let is_mqtt = match self.clients.slots.get(id) {
+            Some(connection) if connection.is_open() => matches!(connection.protocol, Protocol::Mqtt(_)),
+            _ => return input.len(),
+        };
+        let need = loop {
+            if n_taken == input.len() {
+                break 0;
+            }
+            let rest = &input[n_taken..];
+            let served = if is_mqtt { self.serve_mqtt(id, rest, now) } else { self.serve_nats(id, rest, now) };
+            match served {
+                Served::Taken(n) => n_taken += n,
+                Served::Incomplete { need } => break need,
+                Served::Waiting => break 0,
+                Served::Ended => return input.len(),
+            }
+        };
+        let Some(connection) = self.clients.slots.get_mut(id) else { return input.len() };
+        connection.need = need;
+        if self.must_stall {
+            self.stall(id, now);
+        }
+        n_taken
+    }
+
+    /// Leaves a publish where it is until `core`'s outbox has room.
+    pub(super) fn wait_for_outbox(&mut self, id: ConnectionId, core: CoreId) -> Served {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.full_outbox = Some(core);
+            self.peers[core.idx()].waiting.push(id);
+        }
+        Served::Waiting
+    }
+
+    /// Lets the publishers go on that waited for `core`'s outbox.
+    pub(super) fn outbox_has_room(&mut self, core: CoreId, now: Time) {
+        for id in std::mem::take(&mut self.peers[core.idx()].waiting) {
+            if let Some(connection) = self.clients.slots.get_mut(id)
+                && connection.full_outbox == Some(core)
+            {
+                connection.full_outbox = None;
+                connection.heard_at = now;
+                self.runnable.push(id);
+            }
+        }
+    }
+
+    /// Stops reading from a publisher for a moment.
+    pub(super) fn stall(&mut self, id: ConnectionId, now: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && connection.is_open()
+            && !std::mem::replace(&mut connection.is_stalled, true)
+        {
+            self.stalled.push_back((now + STALL, id));
+        }
+    }
+
+    /// Lets stalled publishers go on: all of them, or those whose moment has passed.
+    pub(super) fn end_stalls(&mut self, all: bool, now: Time) {
+        while let Some(&(until, id)) = self.stalled.front()
+            && (all || until <= now)
+        {
+            self.stalled.pop_front();
+            if let Some(connection) = self.clients.slots.get_mut(id)
+                && std::mem::replace(&mut connection.is_stalled, false)
+            {
+                connection.heard_at = now;
+                self.runnable.push(id);
+            }
+        }
+    }
+
+    /// Asks the publisher's core not to read from it for a moment.
+    pub(super) fn slow_down(&mut self, core: CoreId, publisher: ConnectionId) {
+        if core == self.core {
+            self.to_stall.push(publisher);
+        } else if !self.slowed.contains(&(core, publisher)) {
+            self.slowed.push((core, publisher));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A connection's end, and what time brings: deadlines, pings, timeouts.
+
+use super::Shard;
+use super::closed::Closed;
+use super::connection::{Life, Protocol};
+use super::id::ConnectionId;
+use crate::nats::encode;
+use crate::time::{Span, Time};
+
+/// How long a connection that ends may take to read what is queued for it.
+const LINGER: Span = Span::from_secs(2);
+
+/// Lines about bad input in one second; the rest is counted.
+const COMPLAINTS_PER_SECOND: u32 = 10;
+
+impl Shard {
+    /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
+    pub(super) fn close(&mut self, id: ConnectionId, closed: Closed, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if matches!(connection.life, Life::Closing(_)) {
+            return;
+        }
+        let peer = connection.peer;
+        connection.life = Life::Closing(now + LINGER);
+        connection.kept = Vec::new();
+        connection.held = Vec::new();
+        connection.fence = None;
+        connection.full_outbox = None;
+        connection.is_stalled = false;
+        let mut farewell = Vec::new();
+        match &connection.protocol {
+            Protocol::Nats(_) => {
+                closed.nats_error().into_iter().for_each(|text| encode::error(&mut farewell, text));
+            }
+            Protocol::Mqtt(mqtt) => {
+                if self.directory.get(mqtt.client_id()) == Some(&id) {
+                    self.directory.remove(mqtt.client_id());
+                }
+                closed.mqtt_reason().into_iter().for_each(|reason| mqtt.bid_farewell(reason, &mut farewell));
+            }
+        }
+        if closed == Closed::SlowConsumer {
+            self.clients.counters.slow_consumers += 1;
+            self.discard_queue(id);
+        }
+        self.clients.write(id, &farewell);
+        self.end_all_subscriptions(id);
+        // The client must hear that this core's interest in it is over before it can hear anything else.
+        self.clients.effects.close.push(id);
+        self.end_stalls_of_pressed(id, now);
+        self.schedule(id, now + LINGER);
+        self.log_close(id, peer, closed, now);
+    }
+
+    fn log_close(&mut self, id: ConnectionId, peer: std::net::SocketAddr, closed: Closed, now: Time) {
+        let name = self.clients.slots.get(id).map(|connection| match &connection.protocol {
+            Protocol::Nats(nats) => nats.name().map(str::to_owned),
+            Protocol::Mqtt(mqtt) => {
+                Some(String::from_utf8_lossy(mqtt.client_id()).into_owned()).filter(|name| !name.is_empty())
+            }
+        });
+        let name = name.flatten().unwrap_or_default();
+        match closed {
+            Closed::SlowConsumer | Closed::Panicked => tracing::warn!(%peer, client = name, "{closed}"),
+            _ if closed.is_peers_fault() => {
+                if self.may_complain(now) {
+                    tracing::warn!(%peer, client = name, "connection closed: {closed}");
+                }
+            }
+            _ => tracing::debug!(%peer, client = name, "connection closed: {closed}"),
+        }
+    }
+
+    /// Whether one more line about bad input fits this second.
+    fn may_complain(&mut self, now: Time) -> bool {
+        if now.since(self.complaints_since) >= Span::from_secs(1) {
+            let n_untold = self.n_complaints.saturating_sub(COMPLAINTS_PER_SECOND);
+            if n_untold > 0 {
+                tracing::warn!("{n_untold} more connections closed for bad input");
+            }
+            self.complaints_since = now;
+            self.n_complaints = 0;
+        }
+        self.n_complaints += 1;
+        self.n_complaints <= COMPLAINTS_PER_SECOND
+    }
+
+    /// Forgets what waits for a client.
+    fn discard_queue(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        self.clients.n_queued_bytes -= connection.queue.len();
+        connection.queue.clear(&mut self.clients.pool);
+    }
+
+    /// Enters a deadline, unless an earlier one is entered already.
+    fn schedule(&mut self, id: ConnectionId, due: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && due < connection.check_at
+        {
+            connection.check_at = due;
+            self.deadlines.schedule(id, due);
+        }
+    }
+
+    /// What the clock alone changes. The driver calls it at the time that `wake_at` gave, or later.
+    pub fn tick(&mut self, now: Time) {
+        self.end_stalls(false, now);
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.advance(now, &mut due);
+        for (id, at) in due.drain(..) {
+            // An entry that an earlier deadline replaced no longer counts.
+            if self.clients.slots.get(id).is_some_and(|connection| connection.check_at == at) {
+                self.check_deadlines(id, now);
+            }
+        }
+        self.due = due;
+        self.settle(now);
+    }
+
+    /// When `tick` has something to do, if ever.
+    pub fn wake_at(&self) -> Option<Time> {
+        let stall = self.stalled.front().map(|(until, _)| *until);
+        [stall, self.deadlines.next()].into_iter().flatten().min()
+    }
+
+    /// Looks at everything that a connection can be late with, and enters the next time to look.
+    pub(super) fn check_deadlines(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.check_at = Time::from_micros(u64::MAX);
+        if let Life::Closing(until) = connection.life {
+            if until <= now {
+                self.clients.effects.cut.push(id);
+            } else {
+                self.schedule(id, until);
+            }
+            return;
+        }
+        // Its silence is our doing.
+        if connection.is_waiting() {
+            connection.heard_at = now;
+        }
+        let next = match &connection.protocol {
+            Protocol::Mqtt(mqtt) if !mqtt.is_connected() => {
+                Ok(connection.accepted_at + self.settings.mqtt.connect_timeout)
+            }
+            Protocol::Mqtt(mqtt) => match mqtt.silence_millis_max() {
+                0 => return,
+                millis => Ok(connection.heard_at + Span::from_millis(millis)),
+            },
+            Protocol::Nats(_) => self.check_nats(id, now),
+        };
+        let closed = match next {
+            Ok(due) if due > now => return self.schedule(id, due),
+            Ok(_) if self.is_mqtt_unconnected(id) => Closed::ConnectTimeout,
+            Ok(_) => Closed::KeepAlive,
+            Err(closed) => closed,
+        };
+        self.close(id, closed, now);
+    }
+
+    fn is_mqtt_unconnected(&self, id: ConnectionId) -> bool {
+        self.clients.slots.get(id).is_some_and(
+            |connection| matches!(&connection.protocol, Protocol::Mqtt(mqtt) if !mqtt.is_connected()),
+        )
+    }
+
+    /// Pings a NATS client that has been silent, and finds the one that takes nothing.
+    fn check_nats(&mut self, id: ConnectionId, now: Time) -> Result<Time, Closed> {
+        let settings = &self.settings;
+        let interval = settings.nats.ping_interval;
+        let mut out = Vec::new();
+        let Some(connection) = self.clients.slots.get_mut(id) else { return Err(Closed::Lost) };
+        let Protocol::Nats(nats) = &mut connection.protocol else { return Err(Closed::Lost) };
+        let first_ping_at = connection.accepted_at + interval;
+        let ping_at = connection.ping_at.get_or_insert(first_ping_at);
+        if *ping_at <= now {
+            if !nats.ask(settings.nats.pings_outstanding_max, &mut out) {
+                return Err(Closed::KeepAlive);
+            }
+            *ping_at = now + interval;
+        }
+        let ping_at = *ping_at;
+        let write_due = connection.written_at + settings.write_timeout;
+        let has_unwritten = !connection.queue.is_empty();
+        self.clients.write(id, &out);
+        match has_unwritten {
+            true if write_due <= now => Err(Closed::SlowConsumer),
+            true => Ok(ping_at.min(write_due)),
+            false => Ok(ping_at),
+        }
+    }
+
+    /// Ends a connection whose queue no longer has room, and the largest ones where the core has none.
+    pub(super) fn after_fanout(&mut self) {
+        if !self.clients.finished.is_empty() {
+            self.end_finished_subscriptions();
+        }
+        while let Some(id) = self.clients.overflowed.pop() {
+            self.close(id, Closed::SlowConsumer, self.now);
+        }
+        while self.clients.n_queued_bytes > self.settings.core_queue_bytes_max {
+            let open = self.clients.slots.iter().filter(|(_, connection)| connection.is_open());
+            let Some((id, _)) = open.max_by_key(|(_, connection)| connection.n_queued_bytes()) else { return };
+            self.close(id, Closed::SlowConsumer, self.now);
+        }
+    }
+
+    /// Notes that the driver wrote some of a connection's queue, or found that nothing can be written yet.
+    pub fn flushed(&mut self, id: ConnectionId, n_written: usize, now: Time) {
+        self.now = now;
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.is_dirty = false;
+        connection.queue.advance(n_written, &mut self.clients.pool);
+        self.clients.n_queued_bytes -= n_written;
+        if n_written > 0 || connection.queue.is_empty() {
+            connection.written_at = now;
+        }
+        let is_nats = matches!(connection.protocol, Protocol::Nats(_));
+        if !connection.queue.is_empty() && is_nats && connection.is_open() {
+            self.schedule(id, now + self.settings.write_timeout);
+        }
+        self.clients.send_waiting(id, &self.settings);
+        self.end_stalls_of_pressed(id, now);
+        self.settle(now);
+    }
+
+    /// Whatever lowers a queue lets go on whom it had slowed.
+    fn end_stalls_of_pressed(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let is_relieved =
+            connection.queue.len() < self.settings.write_queue_bytes_max / 4 * 3 || !connection.is_open();
+        if is_relieved && std::mem::replace(&mut connection.is_pressed, false) {
+            self.end_stalls(true, now);
+        }
+    }
+
+    /// Notes that nothing can be written to a connection any more. What it had sent is still taken.
+    pub fn write_failed(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.is_write_dead = true;
+        connection.is_dirty = false;
+        self.discard_queue(id);
+        self.end_stalls_of_pressed(id, now);
+        self.settle(now);
+    }
+
+    /// Forgets a connection whose socket is gone.
+    pub fn release(&mut self, id: ConnectionId, now: Time) {
+        self.close(id, Closed::Lost, now);
+        self.discard_queue(id);
+        if let Some(connection) = self.clients.slots.remove(id) {
+            self.clients.n_queued_bytes -= connection.n_queued_bytes();
+        }
+        self.settle(now);
+    }
+
+    /// Ends the one connection whose turn panicked.
+    pub fn abandon(&mut self, id: ConnectionId, now: Time) {
+        self.clients.counters.panics += 1;
+        self.close(id, Closed::Panicked, now);
+        self.settle(now);
+    }
+
+    /// Ends every connection in order, as the gateway stops.
+    pub fn shut_down(&mut self, now: Time) {
+        for id in self.clients.slots.ids() {
+            self.close(id, Closed::ShuttingDown, now);
+        }
+        self.settle(now);
+    }
+}
