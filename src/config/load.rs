@@ -8,9 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::config::key::{Key, Value};
-use crate::config::rules;
 use crate::config::schema::{Config, KEYS, SECTIONS};
-use crate::config::spelling;
+use crate::config::{rules, spelling, syntax};
 
 /// What begins the name of every variable that is ours. Others are not looked at.
 pub const VARIABLE_PREFIX: &str = "STRAIT__";
@@ -131,12 +130,7 @@ struct Layers {
 impl Layers {
     fn read_file(&mut self, text: &str) -> bool {
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let end = text.len();
-            let span = error.span().map_or(end..end, |span| span.start.min(end)..span.end.min(end));
-            let title = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            self.found.push(Diagnostic::new(Place::File(span), title, "TOML ends here"));
-        }
+        self.found.extend(syntax::diagnostics(text, &errors));
         if !errors.is_empty() {
             return false;
         }
@@ -248,11 +242,12 @@ fn unknown(section: &str, name: &str, place: Place) -> Diagnostic {
 }
 
 fn unknown_variable(variable: &str) -> Diagnostic {
-    let known: Vec<_> = KEYS.iter().map(|key| key.variable().to_ascii_lowercase()).collect();
-    let meant = spelling::nearest(variable, known.iter().map(String::as_str));
+    // The prefix, which all have, would make every name look near.
+    let known: Vec<_> = KEYS.iter().map(|key| key.path().replace('.', "__")).collect();
+    let meant = spelling::nearest(&variable[VARIABLE_PREFIX.len()..], known.iter().map(String::as_str));
     let title = "stands for no key".to_owned();
     let help = match meant {
-        Some(meant) => format!("did you mean {}?", meant.to_ascii_uppercase()),
+        Some(meant) => format!("did you mean {VARIABLE_PREFIX}{}?", meant.to_ascii_uppercase()),
         None => "variables are STRAIT__KEY or STRAIT__SECTION__KEY; `strait config default` prints every key"
             .into(),
     };

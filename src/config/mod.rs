@@ -21,3 +21,5 @@ pub mod diagnostic;
 pub mod print;
 
 mod spelling;
+
+mod syntax;

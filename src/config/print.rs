@@ -37,7 +37,7 @@ pub fn default_toml() -> String {
             let note = match key.kind {
                 Kind::Integer { min, max, unit, .. } => format!("# {min} to {max} {unit}; default {value}."),
                 Kind::Boolean { .. } | Kind::Address { .. } | Kind::LogFilter { .. } | Kind::Name { .. } => {
-                    format!("# {}; default {value}.", capitalised(&key.kind.expects()))
+                    format!("# {}; default {value}.", key.kind.expects())
                 }
             };
             push(text, format_args!("{note}\n{} = {value}\n", key.name));
@@ -90,11 +90,6 @@ fn each_key(
 
 fn push(text: &mut String, more: impl std::fmt::Display) {
     write!(text, "{more}").expect("a string takes whatever is written to it");
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 #[cfg(test)]

@@ -188,6 +188,7 @@ fn a_wrong_variable_or_flag_is_named() {
         "expected an integer from 1 to 65535 (messages)",
         "did you mean STRAIT__MQTT__LISTEN?",
         "environment variable STRAIT__NONSENSE: stands for no key",
+        "variables are STRAIT__KEY or STRAIT__SECTION__KEY",
         "--cores: `cores` is out of range: 5000",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
@@ -220,7 +221,7 @@ fn a_refused_value_does_not_lead_to_mistakes_that_are_none() {
 
 #[test]
 fn what_is_not_toml_is_shown_where_it_ends() {
-    expect_in("cores = \n", &["strait.toml:1:9"]);
+    expect_in("cores = \n", &["strait.toml:1:9", "`cores` has no value"]);
     expect_in("[mqtt\nlisten = 1\n", &["strait.toml:1:6"]);
     expect_in("cores = 1\ncores = 2\n", &["strait.toml:2:1", "duplicate key"]);
     for text in
@@ -235,6 +236,24 @@ fn only_flags_are_a_mistake_of_usage() {
     let flag = [Flag { name: "--cores", key: "cores", value: "x".into() }];
     assert!(load(None, [], &flag).unwrap_err().only_flags());
     assert!(!load(Some(&file("cores = -1\n")), [], &flag).unwrap_err().only_flags());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_breaks_the_loading_nor_the_telling(
+        cut in 0..8000_usize,
+        word in "[ -~\n\r\t=\\[\\]\"'.ü\u{1F600}\u{feff}]{0,12}",
+        skip in 0..40_usize,
+    ) {
+        let printed = crate::config::print::default_toml();
+        let cut = cut.min(printed.len());
+        let rest = &printed[(cut + skip).min(printed.len())..];
+        for text in [format!("{}{word}{rest}", &printed[..cut]), word.clone(), format!("{}{word}", &printed[..cut])] {
+            if let Err(wrong) = load(Some(&file(&text)), [("STRAIT__CORES".to_owned(), word.clone())], &[]) {
+                assert!(!wrong.render(true).is_empty());
+            }
+        }
+    }
 }
 
 fn file(text: &str) -> File {
