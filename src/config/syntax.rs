@@ -72,8 +72,9 @@ mod tests {
     #[test]
     fn a_word_without_quotes_is_offered_with_them() {
         assert_eq!(
-            told("[mqtt]\nlisten = 127.0.0.1:1883 # all\n[nats]\nserver_name = east\n"),
+            told("log = info\r\n[mqtt]\nlisten = 127.0.0.1:1883 # all\n[nats]\nserver_name = east\n"),
             [
+                ("`log` has a string without quotes".into(), Some("\"info\"".into())),
                 ("`listen` has a string without quotes".into(), Some("\"127.0.0.1:1883\"".into())),
                 ("`server_name` has a string without quotes".into(), Some("\"east\"".into())),
             ]
