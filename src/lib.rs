@@ -1,5 +1,10 @@
 //! Strait: a thread-per-core gateway between MQTT and NATS.
 
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod runtime;
+
 pub mod time;
 pub mod payload;
 pub mod message;

@@ -1,3 +1,166 @@
-//! The `strait` binary.
+//! The `strait` binary: reads the file, the environment and the command line, and ends with an exit code that
+//! says whose fault it was. What they mean is decided in the library.
 
-fn main() {}
+use std::env;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use strait::cli::{Cli, Command, Show};
+use strait::config::diagnostic::Diagnostics;
+use strait::config::load::{File, Resolved, VARIABLE_PREFIX, resolve};
+use strait::config::print;
+use strait::config::schema::Config;
+use strait::host::{self, Finding, Verdict};
+use strait::runtime;
+use tracing_subscriber::filter::EnvFilter;
+
+/// The codes of sysexits.h that apply.
+#[derive(Clone, Copy)]
+enum Exit {
+    Ok = 0,
+    Usage = 64,
+    NoIoUring = 69,
+    Bug = 70,
+    System = 71,
+    Config = 78,
+}
+
+fn main() -> ExitCode {
+    // A panic has already been reported by the hook; what is left is the code.
+    let exit = panic::catch_unwind(start).unwrap_or(Exit::Bug);
+    ExitCode::from(exit as u8)
+}
+
+fn start() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a terminal that is gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    if cli.command == Some(Command::Config(Show::Default)) {
+        return print_out(&print::default_toml());
+    }
+    let file = match read_file(cli.config.as_deref()) {
+        Ok(file) => file,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return Exit::Config;
+        }
+    };
+    let resolved = match resolve(file.as_ref(), variables(), &cli.flags()) {
+        Ok(resolved) => resolved,
+        Err(wrong) => return report(&wrong),
+    };
+    match cli.command {
+        Some(Command::Config(_)) => print_out(&print::effective_toml(&resolved, file.as_ref())),
+        Some(Command::Check) => check(&resolved, file.as_ref()),
+        None => run(resolved.config),
+    }
+}
+
+/// The file that was asked for, or the one in the working directory if it is there.
+fn read_file(asked: Option<&Path>) -> Result<Option<File>, String> {
+    let path = asked.unwrap_or(Path::new("strait.toml"));
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(File { name: path.display().to_string(), text })),
+        Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read the configuration file {}: {error}", path.display())),
+    }
+}
+
+fn variables() -> impl Iterator<Item = (String, String)> {
+    // One that is not UTF-8 shows what is wrong with it when its value is refused.
+    env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+}
+
+fn report(wrong: &Diagnostics) -> Exit {
+    eprint!("{}", wrong.render(is_coloured()));
+    if wrong.only_flags() { Exit::Usage } else { Exit::Config }
+}
+
+/// See no-color.org.
+fn is_coloured() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn print_out(text: &str) -> Exit {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Ok,
+        // Whoever reads the first lines only has what it wants.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: cannot write: {error}");
+            Exit::System
+        }
+    }
+}
+
+fn check(resolved: &Resolved, file: Option<&File>) -> Exit {
+    let source =
+        file.map_or("no file, every key at its default unless a variable or flag sets it", |file| &file.name);
+    let mut text = format!("{:<8} {:<14} {source}\n", "ok", "configuration");
+    let findings = probe(&resolved.config).0;
+    for finding in &findings {
+        text += &format!("{finding}\n");
+    }
+    match (print_out(&text), exit_of(&findings)) {
+        (Exit::Ok, exit) | (exit, _) => exit,
+    }
+}
+
+fn run(config: Config) -> Exit {
+    start_log(&config);
+    let (findings, shards) = probe(&config);
+    for finding in &findings {
+        if finding.is_failure() {
+            eprintln!("{finding}");
+        } else if let (Verdict::Warning, Some(mend)) = (finding.verdict, &finding.mend) {
+            tracing::warn!("{}: {}. Mend: {mend}", finding.subject, finding.text);
+        }
+    }
+    if host::worst_failure(&findings).is_some() {
+        return exit_of(&findings);
+    }
+    // The one place where the gateway starts.
+    match runtime::run(config, shards) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: {error}");
+            Exit::System
+        }
+    }
+}
+
+/// What this host offers for this configuration, and how many shards that makes.
+fn probe(config: &Config) -> (Vec<Finding>, usize) {
+    runtime::host::raise_limits();
+    let facts = runtime::host::gather(config);
+    (host::judge(&facts, config), host::shards(config, facts.cores))
+}
+
+fn exit_of(findings: &[Finding]) -> Exit {
+    match host::worst_failure(findings) {
+        Some(Verdict::NoIoUring) => Exit::NoIoUring,
+        Some(Verdict::Refused) => Exit::System,
+        Some(Verdict::Ok | Verdict::Warning) | None => Exit::Ok,
+    }
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::builder().parse(&config.log).expect("the configuration takes no other filter");
+    tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(is_coloured())
+        .init();
+}

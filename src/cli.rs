@@ -1,0 +1,115 @@
+//! The command line: flags and subcommands. Which values a flag takes is the configuration's matter: they
+//! come as text and are read, and refused, as the file's are.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::load::Flag;
+
+const EXAMPLES: &str = "\
+Examples:
+  strait                                      MQTT on 127.0.0.1:1883, NATS on 127.0.0.1:20243
+  strait --mqtt 1884 --nats off               MQTT alone, on another port of loopback
+  strait --nats 0.0.0.0:4222 --allow-anonymous
+                                              for other hosts, without credentials
+  strait config default > strait.toml         a file with every key and what it means
+  strait --config /etc/strait/strait.toml check
+                                              what would keep it from running here?
+
+Every key can also be set by a variable: STRAIT__MQTT__PAYLOAD_BYTES_MAX=65536 strait
+
+Exit codes: 0 ended in order, 64 wrong usage, 69 no io_uring or too little locked memory, 70 a bug,
+71 the system refuses something else, such as a port in use, 78 wrong configuration.";
+
+/// A gateway between MQTT and NATS: a message published by a client of one reaches the subscribers of both.
+#[derive(Debug, Parser)]
+#[command(name = "strait", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Configuration file [default: strait.toml in the working directory, if there is one].
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where MQTT clients connect: ip:port, localhost:port, a port on loopback, or off.
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub mqtt: Option<String>,
+    /// Where NATS clients connect: ip:port, localhost:port, a port on loopback, or off.
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub nats: Option<String>,
+    /// Shards to run; 0 is one for each core this process may use.
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
+    pub cores: Option<String>,
+    /// error, warn, info, debug, trace, or levels per module (info,strait::mqtt=debug).
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Let clients connect without credentials from other hosts.
+    #[arg(long, global = true)]
+    pub allow_anonymous: bool,
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print a configuration and end.
+    #[command(subcommand)]
+    Config(Show),
+    /// Verify the configuration and this host, and end.
+    Check,
+}
+
+/// Which configuration to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Show {
+    /// Every key at its default, with its meaning, unit and range.
+    Default,
+    /// The values in force, and who gave them.
+    Show,
+}
+
+impl Cli {
+    /// The flags that stand for keys.
+    #[must_use]
+    pub fn flags(&self) -> Vec<Flag> {
+        let given = [
+            ("--mqtt", "mqtt.listen", &self.mqtt),
+            ("--nats", "nats.listen", &self.nats),
+            ("--cores", "cores", &self.cores),
+            ("--log", "log", &self.log),
+        ];
+        let values = given
+            .into_iter()
+            .filter_map(|(name, key, value)| value.clone().map(|value| Flag { name, key, value }));
+        let anonymous = ["mqtt.allow_anonymous", "nats.allow_anonymous"]
+            .into_iter()
+            .filter(|_| self.allow_anonymous)
+            .map(|key| Flag { name: "--allow-anonymous", key, value: "true".into() });
+        values.chain(anonymous).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::load::load;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_reaches_its_key_before_or_after_the_subcommand() {
+        let words = "strait --mqtt 1884 check --nats 0.0.0.0:1 --cores 3 --log debug --allow-anonymous";
+        let cli = Cli::try_parse_from(words.split(' ')).unwrap();
+        assert_eq!(cli.command, Some(Command::Check));
+        let config = load(None, [], &cli.flags()).unwrap();
+        assert_eq!(config.mqtt.listen, "127.0.0.1:1884".parse().ok());
+        assert_eq!(config.nats.listen, "0.0.0.0:1".parse().ok());
+        assert_eq!((config.cores, config.log.as_str()), (3, "debug"));
+        assert!(config.mqtt.allow_anonymous && config.nats.allow_anonymous);
+    }
+}

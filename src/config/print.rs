@@ -1,0 +1,134 @@
+//! A configuration as TOML: the defaults with the whole documentation, or the effective values with who gave
+//! them.
+
+use std::fmt::Write;
+
+use crate::config::key::Kind;
+use crate::config::load::{File, Origin, Resolved};
+use crate::config::schema::{Config, KEYS, SECTIONS};
+
+const ABOUT: &str = "\
+# Strait's configuration: every key, at its default.
+#
+# A value is taken from a flag (strait --help), else from the environment variable STRAIT__SECTION__KEY (such as
+# STRAIT__MQTT__LISTEN=127.0.0.1:1884 or STRAIT__CORES=4), else from this file, else it has its default. A line that
+# is left out keeps its default.
+";
+
+/// Every key at its default, with its documentation, unit and range.
+#[must_use]
+pub fn default_toml() -> String {
+    let mut text = ABOUT.to_owned();
+    let config = Config::default();
+    each_key(
+        &mut text,
+        |text, doc| {
+            for line in doc {
+                push(text, format_args!("#{line}\n"));
+            }
+        },
+        |text, key_idx| {
+            let key = &KEYS[key_idx];
+            push(text, "\n");
+            for line in key.doc {
+                push(text, format_args!("#{line}\n"));
+            }
+            let value = (key.get)(&config).to_toml();
+            let note = match key.kind {
+                Kind::Integer { min, max, unit, .. } => format!("# {min} to {max} {unit}; default {value}."),
+                Kind::Boolean { .. } | Kind::Address { .. } | Kind::LogFilter { .. } | Kind::Name { .. } => {
+                    format!("# {}; default {value}.", key.kind.expects())
+                }
+            };
+            push(text, format_args!("{note}\n{} = {value}\n", key.name));
+        },
+    );
+    text
+}
+
+/// The values in force; behind each that is not a default, who gave it.
+#[must_use]
+pub fn effective_toml(resolved: &Resolved, file: Option<&File>) -> String {
+    let mut text = String::new();
+    each_key(
+        &mut text,
+        |_, _| {},
+        |text, key_idx| {
+            let key = &KEYS[key_idx];
+            let origin = match (resolved.origin(key_idx), file) {
+                (Origin::File(span), Some(file)) => {
+                    let line = file.text[..span.start].matches('\n').count() + 1;
+                    format!("  # {}:{line}", file.name)
+                }
+                (Origin::Variable(name), _) => format!("  # {name}"),
+                (Origin::Flag(name), _) => format!("  # {name}"),
+                (Origin::Default | Origin::Refused | Origin::File(_), _) => String::new(),
+            };
+            push(text, format_args!("{} = {}{origin}\n", key.name, (key.get)(&resolved.config).to_toml()));
+        },
+    );
+    text
+}
+
+fn each_key(
+    text: &mut String,
+    section_doc: impl Fn(&mut String, &[&str]),
+    print_key: impl Fn(&mut String, usize),
+) {
+    let mut section = "";
+    for (key_idx, key) in KEYS.iter().enumerate() {
+        if key.section != section {
+            section = key.section;
+            push(text, "\n");
+            let doc = SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, doc)| doc);
+            section_doc(text, doc);
+            push(text, format_args!("[{section}]\n"));
+        }
+        print_key(text, key_idx);
+    }
+}
+
+fn push(text: &mut String, more: impl std::fmt::Display) {
+    write!(text, "{more}").expect("a string takes whatever is written to it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{Flag, load, resolve};
+
+    fn file(text: String) -> File {
+        File { name: "strait.toml".into(), text }
+    }
+
+    #[test]
+    fn the_printed_default_is_the_default_and_has_every_key() {
+        let printed = default_toml();
+        let parsed: toml::Table = printed.parse().unwrap();
+        for key in KEYS {
+            let table =
+                if key.section.is_empty() { &parsed } else { parsed[key.section].as_table().unwrap() };
+            assert!(table.contains_key(key.name), "{}", key.path());
+        }
+        assert_eq!(load(Some(&file(printed)), [], &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_effective_values_read_back_and_say_who_gave_them() {
+        let given = file("cores = 3\n[mqtt]\n\nlisten = 1884\n".into());
+        let variables = [("STRAIT__NATS__SERVER_NAME".to_owned(), "a\"b\\c".to_owned())];
+        let flags = [Flag { name: "--nats", key: "nats.listen", value: "off".into() }];
+        let resolved = resolve(Some(&given), variables, &flags).unwrap();
+        let printed = effective_toml(&resolved, Some(&given));
+        for line in [
+            "cores = 3  # strait.toml:1\n",
+            "listen = \"127.0.0.1:1884\"  # strait.toml:4\n",
+            "  # STRAIT__NATS__SERVER_NAME\n",
+            "listen = \"off\"  # --nats\n",
+            "log = \"info\"\n",
+        ] {
+            assert!(printed.contains(line), "{line} is not in\n{printed}");
+        }
+        assert_eq!(load(Some(&file(printed)), [], &[]).unwrap(), resolved.config);
+    }
+}

@@ -1,0 +1,192 @@
+//! Every key of the configuration, once: its name, type, unit, range, default and documentation. Not how
+//! values are read (`key`), nor which of them go together (`rules`).
+
+use std::net::SocketAddr;
+
+use crate::config::key::{Key, Kind, Setting};
+
+/// Writes the structs, their defaults and the table `KEYS` from one list, so that no key can be in one
+/// of them alone.
+macro_rules! schema {
+    (
+        $(#[doc = $about:literal])+
+        $config:ident { $($(#[doc = $top_doc:literal])+ $top:ident: $top_type:ty = $top_kind:expr,)+ }
+        $($(#[doc = $section_doc:literal])+ $section:ident: $name:ident {
+            $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $kind:expr,)+
+        })+
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $config {
+            $($(#[doc = $top_doc])+ pub $top: $top_type,)+
+            $($(#[doc = $section_doc])+ pub $section: $name,)+
+        }
+
+        impl Default for $config {
+            fn default() -> Self {
+                Self {
+                    $($top: Setting::from_value($top_kind.default()),)+
+                    $($section: $name::default(),)+
+                }
+            }
+        }
+
+        $($(#[doc = $section_doc])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: Setting::from_value($kind.default()),)+ }
+            }
+        })+
+
+        /// All keys, in the order in which they are printed: those outside a section first.
+        pub const KEYS: &[Key] = &[
+            $(Key {
+                section: "",
+                name: stringify!($top),
+                doc: &[$($top_doc),+],
+                kind: $top_kind,
+                get: |config| config.$top.to_value(),
+                set: |config, value| config.$top = Setting::from_value(value),
+            },)+
+            $($(Key {
+                section: stringify!($section),
+                name: stringify!($field),
+                doc: &[$($doc),+],
+                kind: $kind,
+                get: |config| config.$section.$field.to_value(),
+                set: |config, value| config.$section.$field = Setting::from_value(value),
+            },)+)+
+        ];
+
+        /// The sections and their documentation.
+        pub const SECTIONS: &[(&str, &[&str])] = &[$((stringify!($section), &[$($section_doc),+]),)+];
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+schema! {
+    /// The effective configuration: every value parsed and within its range.
+    Config {
+        /// Shards to run, each with its own connections. 0: one for each core this process may use. More
+        /// shards than cores share them.
+        cores: usize = Kind::integer(0, 0..=1024, "shards"),
+        /// What is logged: a level (error, warn, info, debug, trace, off), or levels per module such as
+        /// "info,strait::mqtt=debug".
+        log: String = Kind::LogFilter { default: "info" },
+    }
+
+    /// MQTT 3.1.1 and 5.0 clients.
+    mqtt: Mqtt {
+        /// Where MQTT clients connect.
+        listen: Option<SocketAddr> = Kind::Address { default: "127.0.0.1:1883" },
+        /// Lets clients connect without credentials from other hosts. Needed to listen anywhere but on
+        /// loopback.
+        allow_anonymous: bool = Kind::Boolean { default: false },
+        /// The largest payload of a PUBLISH packet. A client that sends more is disconnected.
+        payload_bytes_max: usize = Kind::integer(MIB, 1..=256 * MIB - 1, "bytes"),
+        /// The largest CONNECT packet, with its will, user name and password.
+        connect_bytes_max: usize = Kind::integer(256 * KIB, 64..=256 * MIB - 1, "bytes"),
+        /// How long a new connection may take to send its CONNECT packet.
+        connect_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
+        /// The longest keep-alive interval. An MQTT 5.0 client that asks for a longer one is given this as
+        /// Server Keep Alive; a 3.1.1 client cannot be told and keeps its own. 0: the client decides.
+        keep_alive_secs_max: u16 = Kind::integer(65_535, 0..=65_535, "seconds"),
+        /// Levels of a topic or topic filter.
+        topic_levels_max: usize = Kind::integer(128, 1..=65_535, "levels"),
+        /// Messages that wait in a session for its client. Those beyond it are dropped and counted.
+        session_queue_messages_max: usize = Kind::integer(100_000, 1..=1_000_000_000, "messages"),
+        /// Bytes of the messages that wait in a session for its client.
+        session_queue_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=1024 * GIB, "bytes"),
+        /// QoS 1 and 2 messages under way to a client at once. A client's own Receive Maximum lowers it.
+        inflight_max: u16 = Kind::integer(1024, 1..=65_535, "messages"),
+        /// Subscriptions of a session. 0: no limit.
+        subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
+    }
+
+    /// NATS clients.
+    nats: Nats {
+        /// Where NATS clients connect.
+        listen: Option<SocketAddr> = Kind::Address { default: "127.0.0.1:20243" },
+        /// Lets clients connect without credentials from other hosts. Needed to listen anywhere but on
+        /// loopback.
+        allow_anonymous: bool = Kind::Boolean { default: false },
+        /// The server's name in INFO.
+        server_name: String = Kind::Name { default: "strait" },
+        /// The largest payload of PUB and HPUB, headers included: max_payload in INFO.
+        payload_bytes_max: usize = Kind::integer(MIB, 1..=64 * MIB, "bytes"),
+        /// The longest line of an op, without its payload.
+        control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
+        /// How long a connection is silent before it is sent a PING.
+        ping_interval_secs: u32 = Kind::integer(120, 1..=86_400, "seconds"),
+        /// PINGs without a PONG after which a connection counts as stale and is closed.
+        ping_outstanding_max: u32 = Kind::integer(2, 1..=1000, "PINGs"),
+        /// Subscriptions of a connection. 0: no limit.
+        subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
+    }
+
+    /// What all connections together, and the shards between themselves, may use.
+    limits: Limits {
+        /// Connections of both protocols. Each needs an open file.
+        connections_max: usize = Kind::integer(65_536, 1..=100_000_000, "connections"),
+        /// Bytes that wait to be written to one connection. A slow consumer beyond it is closed (NATS), or
+        /// loses QoS 0 messages (MQTT).
+        write_queue_bytes_max: usize = Kind::integer(64 * MIB, 64 * KIB..=64 * GIB, "bytes"),
+        /// Bytes that wait to be written on all connections of a shard. Beyond it the connection with the
+        /// largest queue is closed.
+        core_queue_bytes_max: usize = Kind::integer(GIB, MIB..=1024 * GIB, "bytes"),
+        /// Batches of mail that one shard may have on the way to another.
+        mail_credits: usize = Kind::integer(64, 1..=65_536, "batches"),
+        /// The size at which a batch of mail is full.
+        mail_batch_bytes_max: usize = Kind::integer(256 * KIB, 4 * KIB..=64 * MIB, "bytes"),
+        /// Bytes of mail that wait in a shard for credits of another. Publishers to that shard wait beyond it.
+        outbox_bytes_max: usize = Kind::integer(4 * MIB, 64 * KIB..=16 * GIB, "bytes"),
+        /// Memory of a shard's cache of matched subjects.
+        route_cache_bytes_max: usize = Kind::integer(8 * MIB, 64 * KIB..=16 * GIB, "bytes"),
+        /// How long a connection may accept none of the bytes that wait for it.
+        write_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::key::Value;
+
+    #[test]
+    fn both_ends_of_every_range_and_the_default_fit_the_field() {
+        for key in KEYS {
+            if let Kind::Integer { min, max, default, .. } = key.kind {
+                assert!((min..=max).contains(&default), "{}", key.path());
+                for number in [min, max] {
+                    let mut config = Config::default();
+                    (key.set)(&mut config, Value::Integer(number));
+                    assert_eq!((key.get)(&config), Value::Integer(number), "{}", key.path());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_in_a_sentence() {
+        for key in KEYS {
+            let doc = key.doc.join("");
+            assert!(doc.trim_end().ends_with('.'), "{}: {doc}", key.path());
+        }
+    }
+
+    #[test]
+    fn listeners_bind_loopback_and_ask_for_credentials_by_default() {
+        let config = Config::default();
+        assert_eq!(config.mqtt.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:1883"));
+        assert_eq!(config.nats.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:20243"));
+        assert!(!config.mqtt.allow_anonymous && !config.nats.allow_anonymous);
+    }
+}
