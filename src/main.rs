@@ -61,7 +61,7 @@ fn start() -> Exit {
     match cli.command {
         Some(Command::Config(_)) => print_out(&print::effective_toml(&resolved, file.as_ref())),
         Some(Command::Check) => check(&resolved, file.as_ref()),
-        None => run(resolved.config),
+        None => run(&resolved.config),
     }
 }
 
@@ -117,9 +117,9 @@ fn check(resolved: &Resolved, file: Option<&File>) -> Exit {
     }
 }
 
-fn run(config: Config) -> Exit {
-    start_log(&config);
-    let (findings, shards) = probe(&config);
+fn run(config: &Config) -> Exit {
+    start_log(config);
+    let (findings, shards) = probe(config);
     for finding in &findings {
         if finding.is_failure() {
             eprintln!("{finding}");

@@ -11,7 +11,7 @@ use std::thread;
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::sched_getaffinity;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Socket, Type};
 
 use crate::config::address;
@@ -57,7 +57,14 @@ pub fn gather(config: &Config) -> Facts {
 /// not show that.
 #[must_use]
 pub fn usable_cores() -> usize {
-    sched_getaffinity(None).map_or(1, |cores| usize::try_from(cores.count()).unwrap_or(1)).max(1)
+    processors().len().max(1)
+}
+
+/// The numbers of those cores, to pin shards to.
+#[must_use]
+pub fn processors() -> Vec<usize> {
+    let mask = sched_getaffinity(None);
+    mask.map_or(Vec::new(), |mask| (0..CpuSet::MAX_CPU).filter(|&number| mask.is_set(number)).collect())
 }
 
 fn read_trimmed(path: &str) -> Option<String> {

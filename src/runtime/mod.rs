@@ -1,22 +1,250 @@
-//! The only module that knows the executor, sockets, clocks and signals.
+//! The only module that knows the executor, sockets, clocks and signals. One executor per core drives one
+//! shard; everything that decides is in `shard`.
 
-use std::fmt;
+pub mod clock;
+mod connection;
+mod core;
+pub mod host;
+mod listener;
+mod mesh;
+mod pump;
+mod settings;
+mod timer;
 
 use crate::config::schema::Config;
+use crate::shard::id::CoreId;
+use crate::shard::keys::Keys;
+use crate::shard::settings::Settings;
+use crate::shard::{Listener, Shard};
+use clock::Clock;
+use core::{Core, SharedCore, name};
+use glommio::{LocalExecutorBuilder, Placement};
+use listener::Acceptor;
+use mesh::Mesh;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket2::Socket;
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
-pub mod host;
-
-/// Runs the gateway until it is told to stop.
-pub fn run(_config: Config, _shards: usize) -> Result<(), StartError> {
-    Err(StartError("the gateway does not serve yet"))
+/// Why the gateway did not start, or ended.
+#[derive(Debug)]
+pub enum StartError {
+    Listen { listener: Listener, address: SocketAddr, error: io::Error },
+    System { what: &'static str, error: String },
+    /// A core is gone. Acknowledgements are never assumed, so the process can't go on without it.
+    CoreEnded,
 }
 
-/// Why the gateway did not start.
-#[derive(Debug)]
-pub struct StartError(&'static str);
-
 impl fmt::Display for StartError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.0)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { listener, address, error } => {
+                write!(f, "cannot listen for {} on {address}: {error}", name(*listener))
+            }
+            Self::System { what, error } => write!(f, "{what}: {error}"),
+            Self::CoreEnded => f.write_str("a core has ended; see the lines above"),
+        }
     }
+}
+
+/// What the main thread waits for.
+enum Event {
+    Ready,
+    Signal,
+    /// A core has closed its connections.
+    Stopped,
+    CoreEnded,
+}
+
+/// How long connections may take to end when the gateway stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until TERM or INT.
+pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
+    let listeners = bind_all(config)?;
+    let address = |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
+    let seed = random().map_err(|error| system("reading random numbers", &error))?;
+    let server_id = format!("STRAIT{:016X}{:016X}", seed[4], seed[5]);
+    let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
+    let mesh = Arc::new(Mesh::new(n_cores, config.limits.mail_credits));
+    let (events, event) = channel();
+    start_cores(&settings, &mesh, seed, &events)?;
+    wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
+    forward_signals(&events)?;
+    let turn = Arc::new(AtomicUsize::new(0));
+    for (listener, socket, _) in &listeners {
+        let acceptor = Acceptor {
+            listener: *listener,
+            socket: socket.clone(),
+            mesh: mesh.clone(),
+            n_cores,
+            turn: turn.clone(),
+            connections_max: config.limits.connections_max,
+            server: settings.nats.server.clone(),
+        };
+        spawn_thread(format!("accept-{}", name(*listener)), move || acceptor.run())?;
+    }
+    greet(&listeners, n_cores);
+    wait_for(&event, 1, |event| matches!(event, Event::Signal))?;
+    stop(&listeners, &mesh, &event, n_cores)
+}
+
+fn bind_all(config: &Config) -> Result<Vec<(Listener, Arc<Socket>, SocketAddr)>, StartError> {
+    let wanted = [(Listener::Mqtt, config.mqtt.listen), (Listener::Nats, config.nats.listen)];
+    let mut listeners = Vec::new();
+    for (listener, address) in wanted {
+        let Some(address) = address else { continue };
+        let failed = |error| StartError::Listen { listener, address, error };
+        let socket = listener::bind(address).map_err(failed)?;
+        // Port 0 is any free port; which one is only known now.
+        let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+        listeners.push((listener, Arc::new(socket), bound));
+    }
+    Ok(listeners)
+}
+
+fn start_cores(
+    settings: &Arc<Settings>,
+    mesh: &Arc<Mesh>,
+    seed: [u64; 6],
+    events: &Sender<Event>,
+) -> Result<(), StartError> {
+    let [a, b, c, d, chance, _] = seed;
+    let keys = Keys::from_seed([a, b, c, d]);
+    let clock = Clock::start();
+    let processors = host::processors();
+    for core in 0..settings.n_cores {
+        let placement = processors.get(core % processors.len().max(1)).copied().map_or(Placement::Unbound, Placement::Fixed);
+        let (settings, mesh, keys, events) = (settings.clone(), mesh.clone(), keys.clone(), events.clone());
+        let ended = events.clone();
+        let builder = LocalExecutorBuilder::new(placement)
+            .name(&format!("core-{core}"))
+            // Only sockets are driven through the ring: the default of 10 MiB is for files.
+            .io_memory(64 << 10)
+            // A firehose must not keep the ring from being looked at for the default 100 ms.
+            .preempt_timer(Duration::from_millis(1));
+        let handle = builder.spawn(move || async move {
+            let shard = Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
+            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, settings.n_cores)));
+            serve(core, events).await;
+        });
+        let handle = handle.map_err(|error| system("starting a core", &error))?;
+        spawn_thread(format!("watch-{core}"), move || {
+            // A core never returns: it ended by a panic, which is already reported.
+            let _ = handle.join();
+            let _ = ended.send(Event::CoreEnded);
+        })?;
+    }
+    Ok(())
+}
+
+/// The main task of a core. It stays when all is done: taking the executor apart gains nothing, as the
+/// process ends.
+async fn serve(core: SharedCore, events: Sender<Event>) {
+    pump::spawn(&core);
+    let _ = events.send(Event::Ready);
+    let mut has_told = false;
+    loop {
+        glommio::timer::sleep(Duration::from_millis(if has_told { 60_000 } else { 20 })).await;
+        let core = core.borrow();
+        if core.is_stopping && core.shard.n_connections() == 0 && !has_told {
+            has_told = true;
+            let _ = events.send(Event::Stopped);
+        }
+    }
+}
+
+fn forward_signals(events: &Sender<Event>) -> Result<(), StartError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| system("taking signals", &error))?;
+    let events = events.clone();
+    spawn_thread("signals".into(), move || {
+        for _ in signals.forever() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Waits for `n` events of a kind. Others of no consequence pass; a core that ends never does.
+fn wait_for(event: &Receiver<Event>, n: usize, is_wanted: impl Fn(&Event) -> bool) -> Result<(), StartError> {
+    let mut n_seen = 0;
+    while n_seen < n {
+        match event.recv() {
+            Ok(Event::CoreEnded) | Err(_) => return Err(StartError::CoreEnded),
+            Ok(event) => n_seen += usize::from(is_wanted(&event)),
+        }
+    }
+    Ok(())
+}
+
+fn stop(
+    listeners: &[(Listener, Arc<Socket>, SocketAddr)],
+    mesh: &Mesh,
+    event: &Receiver<Event>,
+    n_cores: usize,
+) -> Result<(), StartError> {
+    tracing::info!("stopping");
+    mesh.stop();
+    for (_, socket, _) in listeners {
+        // Wakes the thread that waits in accept.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    let mut n_stopped = 0;
+    while n_stopped < n_cores {
+        match event.recv_timeout(STOP_TIMEOUT) {
+            Ok(Event::Stopped) => n_stopped += 1,
+            Ok(Event::Ready) => {}
+            Ok(Event::CoreEnded) => return Err(StartError::CoreEnded),
+            Ok(Event::Signal) | Err(_) => {
+                tracing::warn!("stopped before all connections had ended");
+                return Ok(());
+            }
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn greet(listeners: &[(Listener, Arc<Socket>, SocketAddr)], n_cores: usize) {
+    let shards = if n_cores == 1 { "one shard".into() } else { format!("{n_cores} shards") };
+    println!("strait {} serves on {shards}", env!("CARGO_PKG_VERSION"));
+    for (listener, _, address) in listeners {
+        println!("  {} on {address}", name(*listener));
+    }
+    let port = |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| address.port());
+    if let Some(mqtt) = port(Listener::Mqtt) {
+        println!("Try, in two other terminals:");
+        println!("  mosquitto_sub -p {mqtt} -t 'demo/#' -v");
+        match port(Listener::Nats) {
+            Some(nats) => println!("  printf 'PUB demo.hello 5\\r\\nworld\\r\\n' | nc -q 1 127.0.0.1 {nats}"),
+            None => println!("  mosquitto_pub -p {mqtt} -t demo/hello -m world"),
+        }
+    }
+}
+
+fn spawn_thread(thread_name: String, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let spawned = thread::Builder::new().name(thread_name).spawn(work);
+    spawned.map(drop).map_err(|error| system("starting a thread", &error))
+}
+
+fn system(what: &'static str, error: &dyn fmt::Display) -> StartError {
+    StartError::System { what, error: error.to_string() }
+}
+
+/// Secret seeds: hash keys, chance, and the server's name.
+fn random() -> io::Result<[u64; 6]> {
+    let mut bytes = [0; 48];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut words = bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+    Ok(std::array::from_fn(|_| words.next().expect("six words")))
 }

@@ -71,6 +71,13 @@ impl Shard {
         self.settle(now);
     }
 
+    /// Gives the large frame's buffer back with nothing read.
+    pub fn leave_large(&mut self, id: ConnectionId, filled: usize) {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.kept.truncate(filled);
+        }
+    }
+
     /// Takes `input`: everything kept of this connection's, and what was just read.
     pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };

@@ -1,0 +1,151 @@
+//! The task of one connection: it waits until its socket can be read, or written where that was blocked,
+//! and makes a turn of what came.
+
+use super::core::{Core, READ_BYTES, SharedCore, finish_turn};
+use crate::shard::id::ConnectionId;
+use futures_lite::future::{poll_fn, yield_now};
+use futures_lite::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// What a poll came to, where it did not wait.
+enum Step {
+    /// Others first: a connection that always has more must not keep the core.
+    Again,
+    Gone,
+}
+
+/// Starts the task.
+pub fn spawn(shared: &SharedCore, id: ConnectionId) {
+    let shared = shared.clone();
+    glommio::spawn_local(async move {
+        loop {
+            match poll_fn(|cx| poll(&shared, id, cx)).await {
+                Step::Again => yield_now().await,
+                Step::Gone => return,
+            }
+        }
+    })
+    .detach();
+}
+
+fn poll(shared: &SharedCore, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
+    let core = &mut *shared.borrow_mut();
+    let Some(socket) = core.socket_mut(id) else { return Poll::Ready(Step::Gone) };
+    if !socket.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+        socket.task = Some(cx.waker().clone());
+    }
+    if socket.is_blocked && poll_write(core, id, cx).is_ready() {
+        finish_turn(shared, core);
+    }
+    if core.shard.is_closing(id) {
+        let step = poll_close(core, id, cx);
+        finish_turn(shared, core);
+        return step;
+    }
+    if !core.shard.wants_input(id) {
+        return Poll::Pending;
+    }
+    let step = poll_read(core, id, cx);
+    if step.is_ready() {
+        finish_turn(shared, core);
+    }
+    step
+}
+
+/// Goes on writing where the socket had no room.
+fn poll_write(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<()> {
+    let now = core.clock.now();
+    let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
+        return Poll::Ready(());
+    };
+    let front = core.shard.queue(id).map_or(&[][..], |queue| queue.front());
+    if front.is_empty() {
+        socket.is_blocked = false;
+        return Poll::Ready(());
+    }
+    match Pin::new(&mut socket.stream).poll_write(cx, front) {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Ok(n_written)) => {
+            socket.is_blocked = false;
+            core.shard.flushed(id, n_written, now);
+            core.flush(id);
+        }
+        Poll::Ready(Err(_)) => {
+            socket.is_blocked = false;
+            core.shard.write_failed(id, now);
+        }
+    }
+    Poll::Ready(())
+}
+
+/// Reads once and makes a turn of it.
+fn poll_read(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
+    let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
+        return Poll::Ready(Step::Gone);
+    };
+    let stream = Pin::new(&mut socket.stream);
+    if let Some((frame, filled)) = core.shard.large_frame(id) {
+        let read = stream.poll_read(cx, &mut frame[filled..]);
+        return match read {
+            Poll::Ready(Ok(n_read)) if n_read > 0 => {
+                core.shard.receive_large(id, filled + n_read, core.clock.now());
+                Poll::Ready(Step::Again)
+            }
+            other => {
+                core.shard.leave_large(id, filled);
+                end_or_wait(core, id, other)
+            }
+        };
+    }
+    let n_kept = core.shard.begin_read(id, &mut core.buffer);
+    match stream.poll_read(cx, &mut core.buffer[n_kept..n_kept + READ_BYTES]) {
+        Poll::Ready(Ok(n_read)) if n_read > 0 => {
+            let now = core.clock.now();
+            core.shard.receive(id, &core.buffer[..n_kept + n_read], now);
+            Poll::Ready(Step::Again)
+        }
+        other => end_or_wait(core, id, other),
+    }
+}
+
+fn end_or_wait(core: &mut Core, id: ConnectionId, read: Poll<io::Result<usize>>) -> Poll<Step> {
+    match read {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+        Poll::Ready(read) => core.shard.end_of_input(id, read.is_err(), core.clock.now()),
+    }
+    Poll::Ready(Step::Again)
+}
+
+/// Ends a connection in order: what is queued is written, our end closes, and the peer's bytes are thrown
+/// away until it closes its own, since a close with unread bytes would take back what was written.
+fn poll_close(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
+    core.flush(id);
+    let has_unwritten = core.shard.queue(id).is_some_and(|queue| !queue.is_empty());
+    let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
+        return Poll::Ready(Step::Gone);
+    };
+    if has_unwritten {
+        // The task has been woken for the blocked write, or is by the deadline.
+        return if socket.is_blocked && poll_write(core, id, cx).is_ready() {
+            Poll::Ready(Step::Again)
+        } else {
+            Poll::Pending
+        };
+    }
+    if !std::mem::replace(&mut socket.is_shut, true) {
+        let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Write);
+    }
+    match Pin::new(&mut socket.stream).poll_read(cx, &mut core.buffer) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(n_read)) if n_read > 0 => Poll::Ready(Step::Again),
+        Poll::Ready(_) => {
+            core.release(id);
+            Poll::Ready(Step::Gone)
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One core: its shard, its sockets, and what a turn's effects do to them. Not the tasks that wait for
+//! sockets, mail and time: `connection`, `pump` and `timer`.
+
+use super::clock::Clock;
+use super::mesh::{Accepted, Content, Mesh};
+use super::{connection, timer};
+use crate::shard::id::{ConnectionId, CoreId};
+use crate::shard::{Listener, Moved, Shard};
+use crate::time::Time;
+use glommio::net::TcpStream;
+use socket2::{SockRef, Socket};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+/// What one read may bring, in bytes.
+pub const READ_BYTES: usize = 64 << 10;
+
+/// The longest unfinished frame that goes back to the front of the read buffer, in bytes; longer ones have
+/// a buffer of their own.
+const KEPT_BYTES: usize = 40 << 10;
+
+/// Pieces that one send gathers.
+const N_SLICES: usize = 64;
+
+/// A core, shared by its tasks. A borrow never outlives one poll.
+pub type SharedCore = Rc<RefCell<Core>>;
+
+#[derive(Debug)]
+pub struct Core {
+    pub id: CoreId,
+    pub shard: Shard,
+    pub mesh: Arc<Mesh>,
+    pub clock: Clock,
+    pub sockets: Vec<Option<OpenSocket>>,
+    /// The one large read buffer.
+    pub buffer: Vec<u8>,
+    /// Connections that leave, by core, before credits let them.
+    departing: Vec<VecDeque<Content>>,
+    /// When the earliest timer fires.
+    pub armed_until: Time,
+    pub is_stopping: bool,
+}
+
+/// The socket of a connection.
+#[derive(Debug)]
+pub struct OpenSocket {
+    pub id: ConnectionId,
+    pub stream: TcpStream,
+    /// Wakes the connection's task.
+    pub task: Option<Waker>,
+    /// The last write found no room; the task waits for it.
+    pub is_blocked: bool,
+    /// Our end is closed; what still comes is thrown away until the peer has closed its own.
+    pub is_shut: bool,
+}
+
+impl OpenSocket {
+    fn wake(&self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl Core {
+    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, n_cores: usize) -> Self {
+        Self {
+            id: shard.core(),
+            shard,
+            mesh,
+            clock,
+            sockets: Vec::new(),
+            buffer: vec![0; KEPT_BYTES + READ_BYTES],
+            departing: (0..n_cores).map(|_| VecDeque::new()).collect(),
+            armed_until: Time::from_micros(u64::MAX),
+            is_stopping: false,
+        }
+    }
+
+    pub fn socket_mut(&mut self, id: ConnectionId) -> Option<&mut OpenSocket> {
+        self.sockets.get_mut(id.slot as usize)?.as_mut().filter(|socket| socket.id == id)
+    }
+
+    fn enter(&mut self, id: ConnectionId, socket: Socket) {
+        let slot = id.slot as usize;
+        if self.sockets.len() <= slot {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        let stream = TcpStream::from(socket);
+        self.sockets[slot] = Some(OpenSocket { id, stream, task: None, is_blocked: false, is_shut: false });
+    }
+
+    /// Forgets a socket and ends its task. The descriptor closes here.
+    fn forget(&mut self, id: ConnectionId) -> Option<OpenSocket> {
+        let socket = self.sockets.get_mut(id.slot as usize)?.take_if(|socket| socket.id == id)?;
+        socket.wake();
+        Some(socket)
+    }
+
+    /// Ends a connection whose socket has nothing more to say.
+    pub fn release(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.forget(id) {
+            // A poll that is still armed holds the descriptor: without this the peer would see no end.
+            let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Both);
+            self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.shard.release(id, self.clock.now());
+    }
+
+    /// Writes what is queued for a connection, as far as the socket takes it.
+    pub fn flush(&mut self, id: ConnectionId) {
+        loop {
+            let now = self.clock.now();
+            let Some(queue) = self.shard.queue(id) else { return };
+            let is_empty = queue.is_empty();
+            let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
+            if is_empty || socket.is_blocked || socket.id != id {
+                self.shard.flushed(id, 0, now);
+                return;
+            }
+            let mut slices = [IoSlice::new(&[]); N_SLICES];
+            let n_slices = queue.gather(&mut slices);
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            match SockRef::from(&socket.stream).send_vectored_with_flags(&slices[..n_slices], flags) {
+                Ok(n_written) => self.shard.flushed(id, n_written, now),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    socket.is_blocked = true;
+                    socket.wake();
+                    self.shard.flushed(id, 0, now);
+                    return;
+                }
+                Err(_) => {
+                    self.shard.write_failed(id, now);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Does what the last turn asks for, until nothing more follows from it.
+pub fn finish_turn(shared: &SharedCore, core: &mut Core) {
+    loop {
+        let effects = std::mem::take(core.shard.effects());
+        if effects.is_empty() {
+            break;
+        }
+        for id in effects.flush {
+            core.flush(id);
+        }
+        for id in effects.resume.into_iter().chain(effects.close) {
+            if let Some(socket) = core.socket_mut(id) {
+                socket.wake();
+            }
+        }
+        for id in effects.cut {
+            core.release(id);
+        }
+        for (id, to) in effects.depart {
+            depart(core, id, to);
+        }
+        post(core);
+    }
+    post(core);
+    let wake_at = core.shard.wake_at();
+    if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
+        core.armed_until = at;
+        timer::arm(shared, core, at);
+    }
+}
+
+/// Takes a connection's socket out and sends it to its home core. The descriptor is duplicated and the
+/// stream dropped without a shutdown, which would end the connection for both.
+fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
+    let Some(socket) = core.forget(id) else { return };
+    let duplicate = SockRef::from(&socket.stream).try_clone();
+    let moved = core.shard.depart(id);
+    match (duplicate, moved) {
+        (Ok(duplicate), Some(moved)) => core.departing[to.idx()].push_back(Content::Moved(duplicate, moved)),
+        (duplicate, _) => {
+            if let Err(error) = duplicate {
+                tracing::warn!("a connection is lost on its way to its home core: {error}");
+            }
+            let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Both);
+            core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+            core.shard.release(id, core.clock.now());
+        }
+    }
+}
+
+/// Sends what is in the outboxes, as far as credits go.
+fn post(core: &mut Core) {
+    let mesh = core.mesh.clone();
+    let now = core.clock.now();
+    for to in (0..core.departing.len() as u16).map(CoreId).filter(|to| *to != core.id) {
+        if core.departing[to.idx()].is_empty() && !core.shard.has_mail_for(to) {
+            continue;
+        }
+        mesh.send_all(core.id, to, || {
+            let departing = core.departing[to.idx()].pop_front();
+            departing.or_else(|| core.shard.take_batch(to, now).map(Content::Mail))
+        });
+    }
+}
+
+/// Takes in a connection that a listener accepted.
+pub fn accept(shared: &SharedCore, core: &mut Core, accepted: Accepted) {
+    let Accepted { socket, listener, peer } = accepted;
+    let id = core.shard.accept(listener, peer, core.clock.now());
+    core.enter(id, socket);
+    connection::spawn(shared, id);
+}
+
+/// Takes in a connection that comes home.
+pub fn arrive(shared: &SharedCore, core: &mut Core, socket: Socket, moved: Moved) {
+    // The turn of the arrival may already write, so the socket is entered before its effects are seen to.
+    let id = core.shard.arrive(moved, core.clock.now());
+    core.enter(id, socket);
+    connection::spawn(shared, id);
+}
+
+/// The listeners' names, for the log.
+pub const fn name(listener: Listener) -> &'static str {
+    match listener {
+        Listener::Mqtt => "MQTT",
+        Listener::Nats => "NATS",
+    }
+}
