@@ -1,5 +1,5 @@
-//! Bytes into packets: the frame, then its body. Not a buffer: the caller keeps the bytes, calls again when
-//! there are more, and never hands over more of a frame than [`Limits`] let it announce.
+//! Bytes into packets: the frame, then its body. Not a buffer: the caller keeps the bytes and calls again
+//! when there are more.
 //!
 //! What the first bytes already prove wrong is an error at once; what merely has not arrived is
 //! [`Decoded::Incomplete`]. Which end may send a packet is for the session to judge: both ends decode here.

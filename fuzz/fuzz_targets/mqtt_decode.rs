@@ -1,0 +1,48 @@
+//! Any bytes, read as MQTT of every version. Nothing panics, no answer claims more bytes than there are, and
+//! what is accepted survives being written and read again. Not a session: one packet at a time.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strait::mqtt::decode::{Decoded, Limits, decode};
+use strait::mqtt::encode;
+use strait::mqtt::packet::{Packet, Version};
+
+fuzz_target!(|input: &[u8]| {
+    let small = Limits { packet_bytes_max: 1024, connect_bytes_max: 64 };
+    for version in Version::ALL {
+        let decoded = decode(input, version, &Limits::NONE);
+        match decode(input, version, &small) {
+            Err(malformed) => drop(malformed.to_string()),
+            within => assert_eq!(within, decoded, "a limit refuses or does nothing"),
+        }
+        match decoded {
+            Ok(Decoded::Packet(packet, taken)) => {
+                assert!(taken <= input.len());
+                assert_cut_is_incomplete(input, version, taken);
+                assert_survives(version, &packet);
+            }
+            Ok(Decoded::Incomplete { need }) => assert!(need > input.len()),
+            Err(malformed) => assert!(malformed.reason().is_failure()),
+        }
+    }
+});
+
+fn assert_cut_is_incomplete(input: &[u8], version: Version, taken: usize) {
+    for cut in [0, 1, taken / 2, taken - 1] {
+        match decode(&input[..cut], version, &Limits::NONE) {
+            Ok(Decoded::Incomplete { need }) => assert!(need > cut && need <= taken),
+            other => panic!("cut at {cut} of {taken}: {other:?}"),
+        }
+    }
+}
+
+fn assert_survives(version: Version, packet: &Packet<'_>) {
+    let mut bytes = Vec::new();
+    encode::packet(&mut bytes, version, packet).expect("what was read can be written");
+    let again = decode(&bytes, version, &Limits::NONE);
+    assert_eq!(again, Ok(Decoded::Packet(*packet, bytes.len())));
+    if let Packet::Publish(publish) = packet {
+        assert_eq!(encode::publish_frame_len(version, publish), Ok(bytes.len()));
+    }
+}
