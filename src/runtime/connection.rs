@@ -1,7 +1,7 @@
 //! The task of one connection: it waits until its socket can be read, or written where that was blocked,
 //! and makes a turn of what came.
 
-use super::core::{Core, READ_BYTES, SharedCore, finish_turn};
+use super::core::{Core, READ_BYTES, SharedCore, turn};
 use crate::shard::id::ConnectionId;
 use futures_lite::future::{poll_fn, yield_now};
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -23,7 +23,7 @@ pub fn spawn(shared: &SharedCore, id: ConnectionId) {
     let shared = shared.clone();
     glommio::spawn_local(async move {
         loop {
-            match poll_fn(|cx| poll(&shared, id, cx)).await {
+            match poll_fn(|cx| turn(&shared, |core| poll(core, id, cx))).await {
                 Step::Again => yield_now().await,
                 Step::Gone => return,
             }
@@ -32,28 +32,21 @@ pub fn spawn(shared: &SharedCore, id: ConnectionId) {
     .detach();
 }
 
-fn poll(shared: &SharedCore, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
-    let core = &mut *shared.borrow_mut();
+fn poll(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
     let Some(socket) = core.socket_mut(id) else { return Poll::Ready(Step::Gone) };
     if !socket.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
         socket.task = Some(cx.waker().clone());
     }
-    if socket.is_blocked && poll_write(core, id, cx).is_ready() {
-        finish_turn(shared, core);
+    if socket.is_blocked {
+        let _ = poll_write(core, id, cx);
     }
     if core.shard.is_closing(id) {
-        let step = poll_close(core, id, cx);
-        finish_turn(shared, core);
-        return step;
+        return poll_close(core, id, cx);
     }
     if !core.shard.wants_input(id) {
         return Poll::Pending;
     }
-    let step = poll_read(core, id, cx);
-    if step.is_ready() {
-        finish_turn(shared, core);
-    }
-    step
+    poll_read(core, id, cx)
 }
 
 /// Goes on writing where the socket had no room.

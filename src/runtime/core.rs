@@ -45,6 +45,14 @@ pub struct Core {
     /// When the earliest timer fires.
     pub armed_until: Time,
     pub is_stopping: bool,
+    to_start: ToStart,
+}
+
+/// Tasks to start when the core is no longer borrowed: the executor runs a new task at once.
+#[derive(Debug, Default)]
+struct ToStart {
+    connections: Vec<ConnectionId>,
+    timer: Option<Time>,
 }
 
 /// The socket of a connection.
@@ -80,6 +88,7 @@ impl Core {
             departing: (0..n_cores).map(|_| VecDeque::new()).collect(),
             armed_until: Time::from_micros(u64::MAX),
             is_stopping: false,
+            to_start: ToStart::default(),
         }
     }
 
@@ -145,8 +154,25 @@ impl Core {
     }
 }
 
+/// Makes a turn, does what it asks for, and starts the tasks that came of it.
+pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
+    let (made, to_start) = {
+        let core = &mut *shared.borrow_mut();
+        let made = make(core);
+        finish_turn(core);
+        (made, std::mem::take(&mut core.to_start))
+    };
+    for id in to_start.connections {
+        connection::spawn(shared, id);
+    }
+    if let Some(at) = to_start.timer {
+        timer::arm(shared, at);
+    }
+    made
+}
+
 /// Does what the last turn asks for, until nothing more follows from it.
-pub fn finish_turn(shared: &SharedCore, core: &mut Core) {
+fn finish_turn(core: &mut Core) {
     loop {
         let effects = std::mem::take(core.shard.effects());
         if effects.is_empty() {
@@ -172,7 +198,7 @@ pub fn finish_turn(shared: &SharedCore, core: &mut Core) {
     let wake_at = core.shard.wake_at();
     if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
         core.armed_until = at;
-        timer::arm(shared, core, at);
+        core.to_start.timer = Some(at);
     }
 }
 
@@ -211,19 +237,19 @@ fn post(core: &mut Core) {
 }
 
 /// Takes in a connection that a listener accepted.
-pub fn accept(shared: &SharedCore, core: &mut Core, accepted: Accepted) {
+pub fn accept(core: &mut Core, accepted: Accepted) {
     let Accepted { socket, listener, peer } = accepted;
     let id = core.shard.accept(listener, peer, core.clock.now());
     core.enter(id, socket);
-    connection::spawn(shared, id);
+    core.to_start.connections.push(id);
 }
 
 /// Takes in a connection that comes home.
-pub fn arrive(shared: &SharedCore, core: &mut Core, socket: Socket, moved: Moved) {
+pub fn arrive(core: &mut Core, socket: Socket, moved: Moved) {
     // The turn of the arrival may already write, so the socket is entered before its effects are seen to.
     let id = core.shard.arrive(moved, core.clock.now());
     core.enter(id, socket);
-    connection::spawn(shared, id);
+    core.to_start.connections.push(id);
 }
 
 /// The listeners' names, for the log.

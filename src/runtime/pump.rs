@@ -1,7 +1,7 @@
 //! The task that takes in what other threads send to a core: mail, moved connections, accepted ones, and
 //! the word to stop. It never ends.
 
-use super::core::{Core, SharedCore, accept, arrive, finish_turn};
+use super::core::{Core, SharedCore, accept, arrive, turn};
 use super::mesh::Content;
 use futures_lite::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -12,11 +12,10 @@ const ACCEPTED_PER_TURN: usize = 32;
 
 pub fn spawn(shared: &SharedCore) {
     let shared = shared.clone();
-    glommio::spawn_local(async move { poll_fn(|cx| poll(&shared, cx)).await }).detach();
+    glommio::spawn_local(async move { poll_fn(|cx| turn(&shared, |core| poll(core, cx))).await }).detach();
 }
 
-fn poll(shared: &SharedCore, cx: &mut Context<'_>) -> Poll<()> {
-    let core = &mut *shared.borrow_mut();
+fn poll(core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
     let mesh = core.mesh.clone();
     mesh.begin_look(core.id, cx.waker());
     if mesh.is_stopping.load(Ordering::SeqCst) && !std::mem::replace(&mut core.is_stopping, true) {
@@ -28,25 +27,24 @@ fn poll(shared: &SharedCore, cx: &mut Context<'_>) -> Poll<()> {
         let Some(parcel) = mesh.next_parcel(core.id) else { break };
         match parcel.content {
             Content::Mail(batch) => core.shard.mail(parcel.from, &batch, core.clock.now()),
-            Content::Moved(socket, moved) => arrive(shared, core, socket, moved),
+            Content::Moved(socket, moved) => arrive(core, socket, moved),
         }
         mesh.return_credit(parcel.from, core.id);
     }
-    take_accepted(shared, core);
-    finish_turn(shared, core);
+    take_accepted(core);
     if mesh.n_parcels(core.id) > 0 || mesh.n_accepted(core.id) > 0 {
         cx.waker().wake_by_ref();
     }
     Poll::Pending
 }
 
-fn take_accepted(shared: &SharedCore, core: &mut Core) {
+fn take_accepted(core: &mut Core) {
     for _ in 0..ACCEPTED_PER_TURN {
         let Some(accepted) = core.mesh.next_accepted(core.id) else { return };
         if core.is_stopping {
             core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        accept(shared, core, accepted);
+        accept(core, accepted);
     }
 }

@@ -1,22 +1,22 @@
 //! The one timer of a core: it fires when the shard's earliest deadline is due.
 
-use super::core::{Core, SharedCore, finish_turn};
+use super::core::{SharedCore, turn};
 use crate::time::Time;
 use glommio::timer::Timer;
 use std::time::Duration;
 
 /// Fires at `at`. A later one that is armed already fires as well and finds nothing due.
-pub fn arm(shared: &SharedCore, core: &Core, at: Time) {
-    let wait = Duration::from_micros(at.since(core.clock.now()).as_micros());
+pub fn arm(shared: &SharedCore, at: Time) {
+    let wait = Duration::from_micros(at.since(shared.borrow().clock.now()).as_micros());
     let shared = shared.clone();
     glommio::spawn_local(async move {
         Timer::new(wait).await;
-        let core = &mut *shared.borrow_mut();
-        if core.armed_until == at {
-            core.armed_until = Time::from_micros(u64::MAX);
-        }
-        core.shard.tick(core.clock.now());
-        finish_turn(&shared, core);
+        turn(&shared, |core| {
+            if core.armed_until == at {
+                core.armed_until = Time::from_micros(u64::MAX);
+            }
+            core.shard.tick(core.clock.now());
+        });
     })
     .detach();
 }

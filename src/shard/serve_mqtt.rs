@@ -29,6 +29,9 @@ impl Shard {
     pub(super) fn serve_mqtt(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
         let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Served::Ended };
+        if !connection.is_open() {
+            return Served::Ended;
+        }
         let is_fenced = connection.fence.is_some();
         let is_connected = mqtt.is_connected();
         // The first byte tells a stranger, before anything is kept for it.

@@ -25,6 +25,9 @@ impl Shard {
     /// Takes the first op of `input`, if it is whole and may be taken now.
     pub(super) fn serve_nats(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
+        if !connection.is_open() {
+            return Served::Ended;
+        }
         let Protocol::Nats(nats) = &mut connection.protocol else { return Served::Ended };
         let (op, n_taken) = match parse(input, nats.headers(), &self.settings.nats.parse) {
             Ok(Parsed::Op(op, n_taken)) => (op, n_taken),
