@@ -4,11 +4,10 @@ pub mod cli;
 pub mod config;
 pub mod host;
 pub mod runtime;
-
 pub mod time;
 pub mod payload;
 pub mod message;
 pub mod subject;
-pub mod nats;
 pub mod mqtt;
+pub mod nats;
 pub mod shard;

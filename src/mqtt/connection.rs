@@ -109,7 +109,8 @@ impl Connection {
         // Only MQTT 5 lets a server shorten the client's promise.
         let is_shortened = self.version.is_v5() && limit != 0 && (wanted == 0 || wanted > limit);
         self.keep_alive_secs = if is_shortened { limit } else { wanted };
-        let block = connack_properties(offer, connect.client_id.is_empty().then_some(client_id), is_shortened);
+        let block =
+            connack_properties(offer, connect.client_id.is_empty().then_some(client_id), is_shortened);
         let connack =
             Connack { session_present: false, reason: Reason::Success, properties: block.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
@@ -161,7 +162,11 @@ impl Connection {
     }
 }
 
-fn connack_properties(offer: &Offer, assigned: Option<&[u8]>, is_keep_alive_shortened: bool) -> PropertyBlock {
+fn connack_properties(
+    offer: &Offer,
+    assigned: Option<&[u8]>,
+    is_keep_alive_shortened: bool,
+) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let fixed = [
         Property::SessionExpiryInterval(0),

@@ -148,10 +148,14 @@ mod tests {
     fn messages_wait_in_order_and_their_bytes_are_counted() {
         let mut inflight = Inflight::new(1);
         for n in 0..3 {
-            inflight.wait(Waiting { head: vec![n; 10].into(), packet_id_at: 0, payload: Bytes::from_static(b"xx") });
+            inflight.wait(Waiting {
+                head: vec![n; 10].into(),
+                packet_id_at: 0,
+                payload: Bytes::from_static(b"xx"),
+            });
         }
         assert_eq!(inflight.n_waiting_bytes(), 36);
-        assert_eq!(inflight.next_waiting().map(|waiting| waiting.head[0]), Some(0));
+        assert_eq!(inflight.next_waiting().map(|waiting| waiting.head.first().copied()), Some(Some(0)));
         assert_eq!((inflight.n_waiting(), inflight.n_waiting_bytes()), (2, 24));
     }
 }

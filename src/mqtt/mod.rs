@@ -18,9 +18,9 @@ pub mod malformed;
 
 pub mod encode;
 
+pub mod connection;
 pub mod inflight;
 pub mod receipts;
-pub mod connection;
 
 mod value;
 mod wire;

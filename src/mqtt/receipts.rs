@@ -46,7 +46,8 @@ impl Receipts {
     /// The last answer for `ticket` came.
     pub fn settle(&mut self, ticket: u64, reason: Reason) {
         // Tickets close nearly in order, so the search ends at once.
-        let waiting = |receipt: &&mut Receipt| matches!(receipt.state, State::Waiting(number) if number == ticket);
+        let waiting =
+            |receipt: &&mut Receipt| matches!(receipt.state, State::Waiting(number) if number == ticket);
         if let Some(receipt) = self.queue.iter_mut().find(waiting) {
             receipt.state = State::Ready(reason);
         }

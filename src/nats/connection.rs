@@ -169,7 +169,8 @@ impl Connection {
 
     /// Whether the publish may go anywhere. Without effect, so that it can wait and be judged again.
     pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), PublishDenied> {
-        let is_server_traffic = |subject: &[u8]| subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
+        let is_server_traffic =
+            |subject: &[u8]| subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
         // A subject is ordinary unless it begins with one of `$ _ /`.
         if matches!(publish.subject, [b'$' | b'_' | b'/', ..])
             && (is_server_traffic(publish.subject) || mapping::is_reserved_for_gateway(publish.subject))

@@ -37,7 +37,13 @@ pub fn delivery_before_sid(out: &mut Vec<u8>, subject: &[u8], has_header: bool) 
 }
 
 /// What follows the sid up to the body: ` [reply] [header size] size CR LF`.
-pub fn delivery_after_sid(out: &mut Vec<u8>, reply: &[u8], header_len: usize, payload_len: usize, digits: Digits) {
+pub fn delivery_after_sid(
+    out: &mut Vec<u8>,
+    reply: &[u8],
+    header_len: usize,
+    payload_len: usize,
+    digits: Digits,
+) {
     out.push(b' ');
     if !reply.is_empty() {
         out.extend_from_slice(reply);

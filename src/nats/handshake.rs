@@ -101,7 +101,7 @@ pub fn info(out: &mut Vec<u8>, server: &ServerInfo, client_id: u64, peer: Socket
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
     use super::*;
 
     #[test]

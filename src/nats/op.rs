@@ -12,9 +12,16 @@ pub enum Op<'a> {
     /// `+OK` and `INFO` from a client mean nothing to a server.
     Ignored,
     Publish(Publish<'a>),
-    Subscribe { subject: &'a [u8], queue: Option<&'a [u8]>, sid: &'a [u8] },
+    Subscribe {
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+        sid: &'a [u8],
+    },
     /// `max` counts deliveries since SUB. `None`, and a number that nothing can reach, mean now.
-    Unsubscribe { sid: &'a [u8], max: Option<u64> },
+    Unsubscribe {
+        sid: &'a [u8],
+        max: Option<u64>,
+    },
 }
 
 impl Op<'_> {

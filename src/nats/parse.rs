@@ -189,6 +189,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Sizes<'a> {
     subject: &'a [u8],
     reply: &'a [u8],

@@ -128,7 +128,9 @@ impl Core {
             let now = self.clock.now();
             let Some(queue) = self.shard.queue(id) else { return };
             let is_empty = queue.is_empty();
-            let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
+            let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
+                return;
+            };
             if is_empty || socket.is_blocked || socket.id != id {
                 self.shard.flushed(id, 0, now);
                 return;

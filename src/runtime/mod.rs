@@ -2,13 +2,13 @@
 //! shard; everything that decides is in `shard`.
 
 pub mod clock;
-mod connection;
-mod core;
 pub mod host;
+mod settings;
 mod listener;
 mod mesh;
+mod core;
+mod connection;
 mod pump;
-mod settings;
 mod timer;
 
 use crate::config::schema::Config;
@@ -38,8 +38,15 @@ use std::time::Duration;
 /// Why the gateway did not start, or ended.
 #[derive(Debug)]
 pub enum StartError {
-    Listen { listener: Listener, address: SocketAddr, error: io::Error },
-    System { what: &'static str, error: String },
+    Listen {
+        listener: Listener,
+        address: SocketAddr,
+        error: io::Error,
+    },
+    System {
+        what: &'static str,
+        error: String,
+    },
     /// A core is gone. Acknowledgements are never assumed, so the process can't go on without it.
     CoreEnded,
 }
@@ -71,7 +78,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves until TERM or INT.
 pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let listeners = bind_all(config)?;
-    let address = |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
+    let address =
+        |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
     let server_id = format!("STRAIT{:016X}{:016X}", seed[4], seed[5]);
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
@@ -123,7 +131,10 @@ fn start_cores(
     let clock = Clock::start();
     let processors = host::processors();
     for core in 0..settings.n_cores {
-        let placement = processors.get(core % processors.len().max(1)).copied().map_or(Placement::Unbound, Placement::Fixed);
+        let placement = processors
+            .get(core % processors.len().max(1))
+            .copied()
+            .map_or(Placement::Unbound, Placement::Fixed);
         let (settings, mesh, keys, events) = (settings.clone(), mesh.clone(), keys.clone(), events.clone());
         let ended = events.clone();
         let builder = LocalExecutorBuilder::new(placement)
@@ -133,7 +144,8 @@ fn start_cores(
             // A firehose must not keep the ring from being looked at for the default 100 ms.
             .preempt_timer(Duration::from_millis(1));
         let handle = builder.spawn(move || async move {
-            let shard = Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
+            let shard =
+                Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
             let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, settings.n_cores)));
             serve(core, events).await;
         });
@@ -221,7 +233,9 @@ fn greet(listeners: &[(Listener, Arc<Socket>, SocketAddr)], n_cores: usize) {
     for (listener, _, address) in listeners {
         println!("  {} on {address}", name(*listener));
     }
-    let port = |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| address.port());
+    let port = |wanted| {
+        listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| address.port())
+    };
     if let Some(mqtt) = port(Listener::Mqtt) {
         println!("Try, in two other terminals:");
         println!("  mosquitto_sub -p {mqtt} -t 'demo/#' -v");
@@ -245,6 +259,7 @@ fn system(what: &'static str, error: &dyn fmt::Display) -> StartError {
 fn random() -> io::Result<[u64; 6]> {
     let mut bytes = [0; 48];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let mut words = bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+    let mut words =
+        bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
     Ok(std::array::from_fn(|_| words.next().expect("six words")))
 }

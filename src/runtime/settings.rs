@@ -10,9 +10,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// What an MQTT packet may carry besides its payload, in bytes: a topic and properties.
 const MQTT_HEAD_BYTES_MAX: usize = 256 << 10;
 
-pub fn shard_settings(config: &Config, n_cores: usize, server_id: String, nats: Option<SocketAddr>) -> Settings {
+pub fn shard_settings(
+    config: &Config,
+    n_cores: usize,
+    server_id: String,
+    nats: Option<SocketAddr>,
+) -> Settings {
     let limits = &config.limits;
-    let packet_bytes_max = u32::try_from(config.mqtt.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
+    let packet_bytes_max =
+        u32::try_from(config.mqtt.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
     Settings {
         n_cores,
         nats: NatsSettings {

@@ -53,7 +53,8 @@ impl Deadlines {
         if self.n_entries == 0 {
             return None;
         }
-        let n_ahead = (0..N_SLOTS as u64).find(|n| !self.slots[(self.next_slot + n) as usize % N_SLOTS].is_empty())?;
+        let n_ahead =
+            (0..N_SLOTS as u64).find(|n| !self.slots[(self.next_slot + n) as usize % N_SLOTS].is_empty())?;
         Some(Time::from_micros((self.next_slot + n_ahead + 1) * SLOT.as_micros()))
     }
 }

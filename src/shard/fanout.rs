@@ -32,6 +32,11 @@ pub struct Clients {
     pub finished: Vec<Target>,
     /// NATS clients whose queue has no room left.
     pub overflowed: Vec<ConnectionId>,
+    /// Clients in whose delivery something panicked.
+    pub broken: Vec<ConnectionId>,
+    /// Makes the next delivery to this client panic.
+    #[cfg(test)]
+    pub breaks: Option<ConnectionId>,
     shapes: Shapes,
 }
 
@@ -108,6 +113,8 @@ impl Clients {
         if !connection.is_open() || connection.is_write_dead || connection.is_overflowed {
             return false;
         }
+        #[cfg(test)]
+        assert!(self.breaks != Some(target.connection), "a delivery panics on purpose");
         let Connection { protocol, queue, subscriptions, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
@@ -118,11 +125,11 @@ impl Clients {
                 if is_own && fanout.publisher.is_some_and(|publisher| !publisher.hears_itself) {
                     return false;
                 }
-                fanout.to_nats(nats, subscription, queue, &mut self.pool, room)
+                fanout.deliver_nats(nats, subscription, queue, &mut self.pool, room)
             }
             Protocol::Mqtt(mqtt) => {
                 let n_waiting_before = mqtt.inflight.n_waiting_bytes();
-                let outcome = fanout.to_mqtt(mqtt, subscription, is_own, queue, &mut self.pool, room);
+                let outcome = fanout.deliver_mqtt(mqtt, subscription, is_own, queue, &mut self.pool, room);
                 self.n_queued_bytes += mqtt.inflight.n_waiting_bytes() - n_waiting_before;
                 outcome
             }
@@ -254,7 +261,7 @@ enum Outcome {
 }
 
 impl Fanout<'_> {
-    fn to_nats(
+    fn deliver_nats(
         &mut self,
         nats: &nats::connection::Connection,
         subscription: &mut Subscription,
@@ -281,8 +288,10 @@ impl Fanout<'_> {
             Payload::Copied(_) => None,
             Payload::Shared(bytes) => Some(bytes),
         };
-        let n_bytes =
-            shape.before_sid.len() + sid.len() + shape.after_sid.len() + shared.map_or(0, |bytes| bytes.len() + 2);
+        let n_bytes = shape.before_sid.len()
+            + sid.len()
+            + shape.after_sid.len()
+            + shared.map_or(0, |bytes| bytes.len() + 2);
         if !queue.is_empty() && queue.len() + n_bytes > room.settings.write_queue_bytes_max {
             return Outcome::Overflowed;
         }
@@ -299,7 +308,7 @@ impl Fanout<'_> {
         if max.is_some_and(|max| *n_delivered >= max) { Outcome::DeliveredLast } else { Outcome::Delivered }
     }
 
-    fn to_mqtt(
+    fn deliver_mqtt(
         &mut self,
         mqtt: &mut mqtt::connection::Connection,
         subscription: &Subscription,
@@ -308,7 +317,8 @@ impl Fanout<'_> {
         pool: &mut BufferPool,
         room: Room<'_>,
     ) -> Outcome {
-        let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind else {
+        let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind
+        else {
             return Outcome::NotEligible;
         };
         let message = self.message;
@@ -353,7 +363,8 @@ impl Fanout<'_> {
                 return Outcome::DroppedSessionFull;
             }
             let head = shape.frame[..shape.head_len].into();
-            let payload = large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
+            let payload =
+                large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
             mqtt.inflight.wait(Waiting { head, packet_id_at: shape.packet_id_at, payload });
             return Outcome::Delivered;
         }
@@ -412,8 +423,8 @@ impl MqttShape {
             properties: Properties::from_checked(message.properties),
             payload: message.payload.as_slice(),
         };
-        let PublishHead { packet_id_at, len } =
-            publish_head(&mut self.frame, version, &publish).expect("topic and payload are within their limits");
+        let PublishHead { packet_id_at, len } = publish_head(&mut self.frame, version, &publish)
+            .expect("topic and payload are within their limits");
         self.packet_id_at = packet_id_at.unwrap_or(0);
         self.head_len = len;
         if let Payload::Copied(bytes) = message.payload {

@@ -38,7 +38,8 @@ impl<T> Slots<T> {
             *place = Some(value);
             return ConnectionId { slot, generation: *generation };
         }
-        let slot = u32::try_from(self.slots.len()).expect("four thousand million connections don't fit a host");
+        let slot =
+            u32::try_from(self.slots.len()).expect("four thousand million connections don't fit a host");
         self.slots.push((0, Some(value)));
         ConnectionId { slot, generation: 0 }
     }

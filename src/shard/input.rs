@@ -62,6 +62,7 @@ impl Shard {
 
     /// Notes that the large frame's buffer holds `filled` bytes now, of which the last were just read.
     pub fn receive_large(&mut self, id: ConnectionId, filled: usize, now: Time) {
+        self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.kept.truncate(filled);
         connection.heard_at = now;
@@ -80,6 +81,7 @@ impl Shard {
 
     /// Takes `input`: everything kept of this connection's, and what was just read.
     pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) {
+        self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.heard_at = now;
         connection.kept = Vec::new();
@@ -151,8 +153,12 @@ impl Shard {
                 break 0;
             }
             let rest = &input[n_taken..];
-            let served = if is_mqtt { self.serve_mqtt(id, rest, now) } else { self.serve_nats(id, rest, now) };
-            match served {
+            let served = self.guarded(id, now, |shard| {
+                #[cfg(test)]
+                assert!(shard.breaks_when_served != Some(id), "a turn panics on purpose");
+                if is_mqtt { shard.serve_mqtt(id, rest, now) } else { shard.serve_nats(id, rest, now) }
+            });
+            match served.unwrap_or(Served::Ended) {
                 Served::Taken(n) => n_taken += n,
                 Served::Incomplete { need } => break need,
                 Served::Waiting => break 0,

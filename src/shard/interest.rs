@@ -73,7 +73,9 @@ impl Interest {
     /// Takes over a change of `core`'s interest.
     pub fn apply(&mut self, core: CoreId, change: &Change) {
         match change {
-            Change::Plain { key: FilterKey::Exact(hash), is_present } => self.apply_exact(core, *hash, *is_present),
+            Change::Plain { key: FilterKey::Exact(hash), is_present } => {
+                self.apply_exact(core, *hash, *is_present);
+            }
             Change::Group { key: FilterKey::Exact(hash), group, n_members } => {
                 let groups = self.exact_groups.entry(*hash).or_default();
                 set_members(groups, group, core, *n_members);
@@ -100,8 +102,10 @@ impl Interest {
 
     /// The cores with a plain subscription that matches.
     pub fn cores(&self, subject: &[u8], hash: u64) -> CoreSet {
-        let mut cores =
-            self.exact.find(hash, |entry| entry.hash == hash).map_or(CoreSet::EMPTY, |entry| entry.cores.clone());
+        let mut cores = self
+            .exact
+            .find(hash, |entry| entry.hash == hash)
+            .map_or(CoreSet::EMPTY, |entry| entry.cores.clone());
         self.wildcards.for_each_match(subject, |interest| cores.extend(&interest.cores));
         cores
     }
@@ -125,7 +129,8 @@ impl Interest {
             }
         }
         self.wildcards.for_each(|text, interest| {
-            let key = || FilterKey::Wildcard(SubjectFilter::parse(text).expect("it was parsed when it came in"));
+            let key =
+                || FilterKey::Wildcard(SubjectFilter::parse(text).expect("it was parsed when it came in"));
             interest.cores.iter().for_each(|core| visit(key(), None, core, 1));
             for group in &interest.groups {
                 for &(core, n_members) in &group.members {

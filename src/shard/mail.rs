@@ -28,9 +28,14 @@ pub enum Item {
     Fence,
     Acknowledged(Acknowledgement),
     /// The last word on a ticket whose publication a third core took over.
-    Settled { ticket: u64, was_taken: bool },
+    Settled {
+        ticket: u64,
+        was_taken: bool,
+    },
     /// A subscriber of this connection's publications falls behind.
-    Slow { publisher: ConnectionId },
+    Slow {
+        publisher: ConnectionId,
+    },
 }
 
 /// A publication on its way; its texts are in the batch.
@@ -342,6 +347,9 @@ mod tests {
         outbox.acknowledge(one(2, 11));
         let batch = outbox.take().unwrap();
         let [Item::Acknowledged(all)] = batch.items.as_slice() else { panic!() };
-        assert_eq!(*all, Acknowledgement { n_applied: 2, n_handled: 2, untaken: vec![10, 11], forwarded: vec![] });
+        assert_eq!(
+            *all,
+            Acknowledgement { n_applied: 2, n_handled: 2, untaken: vec![10, 11], forwarded: vec![] }
+        );
     }
 }

@@ -26,6 +26,7 @@ mod serve_nats;
 mod publish;
 mod subscribe;
 mod upkeep;
+mod guard;
 
 use crate::time::Time;
 use crate::{mqtt, nats};
@@ -85,6 +86,9 @@ pub struct Shard {
     n_complaints: u32,
     /// Tables that other connections share are being changed: a panic now ends the process.
     is_changing_tables: bool,
+    /// Makes this client's next turn panic.
+    #[cfg(test)]
+    breaks_when_served: Option<ConnectionId>,
     /// Buffers kept from turn to turn.
     answer: Vec<u8>,
     subject: Vec<u8>,
@@ -135,6 +139,8 @@ impl Shard {
             complaints_since: Time::START,
             n_complaints: 0,
             is_changing_tables: false,
+            #[cfg(test)]
+            breaks_when_served: None,
             answer: Vec::new(),
             subject: Vec::new(),
             settings,
@@ -273,11 +279,6 @@ impl Shard {
         self.clients.slots.get(id).is_none_or(|connection| matches!(connection.life, Life::Closing(_)))
     }
 
-    /// Whether a panic would leave tables half changed that others share.
-    pub fn is_changing_tables(&self) -> bool {
-        self.is_changing_tables
-    }
-
     pub fn counters(&self) -> &counters::Counters {
         &self.clients.counters
     }
@@ -348,3 +349,6 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 }
+
+#[cfg(test)]
+mod tests;

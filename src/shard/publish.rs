@@ -28,7 +28,9 @@ pub struct Plan {
 pub enum Ask {
     Nothing,
     /// MQTT QoS 1.
-    Receipt { packet_id: u16 },
+    Receipt {
+        packet_id: u16,
+    },
     /// A NATS request whose publisher wants to hear that nobody took it.
     NoResponders,
 }
@@ -51,7 +53,8 @@ impl Shard {
             }
         }
         let picked = picks.iter().map(|(_, core)| *core).filter(|core| *core != self.core);
-        let full = route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
+        let full =
+            route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
         match full {
             Some(core) => Err(core),
             None => Ok(Plan { route, picks }),
@@ -62,15 +65,9 @@ impl Shard {
     pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: &Plan, ask: Ask) {
         self.clients.counters.published += 1;
         let mut fanout = self.clients.begin(message, Some(publisher));
-        for target in &plan.route.local {
-            self.clients.deliver(*target, &mut fanout, &self.settings);
-        }
-        let mut posts: Vec<Post> = plan
-            .route
-            .remote
-            .iter()
-            .map(|&core| Post { core, to_plain: true, groups: Vec::new() })
-            .collect();
+        self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
+        let mut posts: Vec<Post> =
+            plan.route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
         for &(group_idx, core) in &plan.picks {
             let group = &plan.route.groups[group_idx];
             let mut tried = CoreSet::EMPTY;
@@ -161,9 +158,7 @@ impl Shard {
         let mut fanout = self.clients.begin(&message, publisher);
         let route = self.routes.find(message.subject, &self.table, &self.interest);
         if address.to_plain {
-            for target in &route.local {
-                self.clients.deliver(*target, &mut fanout, &self.settings);
-            }
+            self.clients.deliver_to_all(&route.local, &mut fanout, &self.settings);
         }
         let mut n_forwarded = 0;
         for pick in &address.groups {
@@ -233,7 +228,7 @@ impl Shard {
     fn deliver_to_member(&mut self, group: &GroupRoute, fanout: &mut Fanout<'_>) -> bool {
         let Some(start) = self.chance.next().checked_rem(group.local.len() as u64) else { return false };
         let (before, from) = group.local.split_at(start as usize);
-        from.iter().chain(before).any(|target| self.clients.deliver(*target, fanout, &self.settings))
+        self.clients.deliver_to_first(from.iter().chain(before), fanout, &self.settings)
     }
 
     fn pick_other_core(&mut self, group: Option<&GroupRoute>, tried: &CoreSet) -> Option<CoreId> {

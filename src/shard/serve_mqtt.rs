@@ -53,7 +53,9 @@ impl Shard {
             return Served::Waiting;
         }
         match packet {
-            Packet::Connect(_) if is_connected => self.end(id, Closed::MqttRefused(Reason::ProtocolError), now),
+            Packet::Connect(_) if is_connected => {
+                self.end(id, Closed::MqttRefused(Reason::ProtocolError), now)
+            }
             Packet::Connect(connect) => self.mqtt_connect(id, &connect, n_taken, now),
             Packet::Publish(publish) => self.mqtt_publish(id, &publish, n_taken, now),
             packet => self.mqtt_other(id, packet, n_taken, now),
@@ -198,7 +200,13 @@ impl Shard {
         if owes_too_many { Err(Reason::ReceiveMaximumExceeded) } else { Ok(()) }
     }
 
-    fn publish_to(&mut self, id: ConnectionId, publish: &Publish<'_>, subject: &[u8], n_taken: usize) -> Served {
+    fn publish_to(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        subject: &[u8],
+        n_taken: usize,
+    ) -> Served {
         let is_acknowledged = publish.qos == Qos::AtLeastOnce;
         if mapping::is_reserved_for_gateway(subject) {
             self.clients.counters.denied += 1;
@@ -229,7 +237,13 @@ impl Shard {
         Served::Taken(n_taken)
     }
 
-    fn mqtt_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, n_taken: usize, now: Time) -> Served {
+    fn mqtt_subscribe(
+        &mut self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        n_taken: usize,
+        now: Time,
+    ) -> Served {
         if subscribe.properties.subscription_identifiers().next().is_some() {
             return self.end(id, Closed::MqttRefused(Reason::SubscriptionIdentifiersNotSupported), now);
         }
@@ -310,9 +324,9 @@ impl Shard {
         self.stamp(id);
         self.with_mqtt(id, |mqtt, out| {
             let codes: &[u8] = if mqtt.version().is_v5() { &codes } else { &[] };
-            let unsuback =
-                Suback { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, codes };
-            encode::unsuback(out, mqtt.version(), &unsuback).expect("as many codes as filters came fit a packet");
+            let unsuback = Suback { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, codes };
+            encode::unsuback(out, mqtt.version(), &unsuback)
+                .expect("as many codes as filters came fit a packet");
         });
     }
 }

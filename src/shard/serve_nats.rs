@@ -134,7 +134,9 @@ impl Shard {
             return;
         };
         if queue == Some(b"_sys_") {
-            self.with_nats(id, |_, out| encode::permissions_violation(out, "Subscription to", subject, queue));
+            self.with_nats(id, |_, out| {
+                encode::permissions_violation(out, "Subscription to", subject, queue);
+            });
             return;
         }
         let Some(connection) = self.clients.slots.get(id) else { return };

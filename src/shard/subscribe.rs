@@ -45,10 +45,8 @@ impl Shard {
         let Some(subscription) = connection.subscriptions.get_mut(key) else { return };
         subscription.is_given_up = false;
         self.is_changing_tables = true;
-        let changes: Vec<_> = subscription
-            .filters()
-            .map(|filter| self.table.take_back(filter, subscription.group()))
-            .collect();
+        let changes: Vec<_> =
+            subscription.filters().map(|filter| self.table.take_back(filter, subscription.group())).collect();
         changes.into_iter().for_each(|change| self.announce(change));
         self.is_changing_tables = false;
     }
@@ -73,7 +71,7 @@ impl Shard {
         changes.into_iter().for_each(|change| self.announce(change));
         if is_silent && with_fence {
             self.log_head += 1;
-            self.to_all_peers(|| Item::Fence);
+            self.tell_all_peers(|| Item::Fence);
         }
         self.is_changing_tables = false;
     }
@@ -136,7 +134,8 @@ impl Shard {
         {
             self.fences.pop_front();
             // A later change of the same run has another entry further back.
-            let is_last = self.clients.slots.get(id).is_some_and(|connection| connection.fence == Some(stamp));
+            let is_last =
+                self.clients.slots.get(id).is_some_and(|connection| connection.fence == Some(stamp));
             if is_last {
                 self.end_fence(id, now);
             }
@@ -154,7 +153,8 @@ impl Shard {
     }
 
     fn end_given_up(&mut self, id: ConnectionId) {
-        let given_up = self.clients.slots.get_mut(id).map(|connection| std::mem::take(&mut connection.given_up));
+        let given_up =
+            self.clients.slots.get_mut(id).map(|connection| std::mem::take(&mut connection.given_up));
         for key in given_up.into_iter().flatten() {
             self.take_out(id, key);
         }
@@ -165,10 +165,10 @@ impl Shard {
         self.log_head += 1;
         self.interest.apply(self.core, &change);
         self.routes.changed(change.key());
-        self.to_all_peers(|| Item::Interest(change.clone()));
+        self.tell_all_peers(|| Item::Interest(change.clone()));
     }
 
-    fn to_all_peers(&mut self, item: impl Fn() -> Item) {
+    fn tell_all_peers(&mut self, item: impl Fn() -> Item) {
         for core in self.others() {
             self.peers[core.idx()].outbox.push(item());
         }

@@ -72,7 +72,12 @@ impl Table {
     }
 
     /// Enters a subscription and returns what the other cores must hear, if anything.
-    pub fn add(&mut self, filter: &SubjectFilter, group: Option<&Rc<[u8]>>, target: Target) -> Option<Change> {
+    pub fn add(
+        &mut self,
+        filter: &SubjectFilter,
+        group: Option<&Rc<[u8]>>,
+        target: Target,
+    ) -> Option<Change> {
         self.members_or_new(filter).list_mut(group).list.push(target);
         self.announce(filter, group, 1)
     }
@@ -168,7 +173,8 @@ impl Table {
             None => {
                 let key = self.key(filter);
                 // Another filter with the same hash keeps the announcement up for both.
-                let is_shared = matches!(key, FilterKey::Exact(hash) if self.has_other_announced(hash, filter));
+                let is_shared =
+                    matches!(key, FilterKey::Exact(hash) if self.has_other_announced(hash, filter));
                 (!is_shared).then_some(Change::Plain { key, is_present: n_after > 0 })
             }
         }

@@ -18,7 +18,10 @@ pub struct Ticket {
 pub enum Purpose {
     Puback,
     /// What the 503 needs if nobody took the request.
-    NoResponders { reply: Box<[u8]>, subject: Box<[u8]> },
+    NoResponders {
+        reply: Box<[u8]>,
+        subject: Box<[u8]>,
+    },
 }
 
 /// The tickets of one core, by number.
@@ -35,7 +38,13 @@ impl Tickets {
     }
 
     /// Opens a ticket that `n_answers_due > 0` cores will answer.
-    pub fn open(&mut self, connection: ConnectionId, purpose: Purpose, is_taken: bool, n_answers_due: u32) -> u64 {
+    pub fn open(
+        &mut self,
+        connection: ConnectionId,
+        purpose: Purpose,
+        is_taken: bool,
+        n_answers_due: u32,
+    ) -> u64 {
         let number = self.next();
         self.open.push_back(Some(Ticket { connection, purpose, is_taken, n_answers_due }));
         number

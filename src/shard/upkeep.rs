@@ -104,13 +104,14 @@ impl Shard {
 
     /// What the clock alone changes. The driver calls it at the time that `wake_at` gave, or later.
     pub fn tick(&mut self, now: Time) {
+        self.now = now;
         self.end_stalls(false, now);
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.advance(now, &mut due);
         for (id, at) in due.drain(..) {
             // An entry that an earlier deadline replaced no longer counts.
             if self.clients.slots.get(id).is_some_and(|connection| connection.check_at == at) {
-                self.check_deadlines(id, now);
+                self.guarded(id, now, |shard| shard.check_deadlines(id, now));
             }
         }
         self.due = due;
@@ -195,12 +196,15 @@ impl Shard {
         if !self.clients.finished.is_empty() {
             self.end_finished_subscriptions();
         }
+        self.end_broken();
         while let Some(id) = self.clients.overflowed.pop() {
             self.close(id, Closed::SlowConsumer, self.now);
         }
         while self.clients.n_queued_bytes > self.settings.core_queue_bytes_max {
             let open = self.clients.slots.iter().filter(|(_, connection)| connection.is_open());
-            let Some((id, _)) = open.max_by_key(|(_, connection)| connection.n_queued_bytes()) else { return };
+            let Some((id, _)) = open.max_by_key(|(_, connection)| connection.n_queued_bytes()) else {
+                return;
+            };
             self.close(id, Closed::SlowConsumer, self.now);
         }
     }
@@ -251,13 +255,6 @@ impl Shard {
         if let Some(connection) = self.clients.slots.remove(id) {
             self.clients.n_queued_bytes -= connection.n_queued_bytes();
         }
-        self.settle(now);
-    }
-
-    /// Ends the one connection whose turn panicked.
-    pub fn abandon(&mut self, id: ConnectionId, now: Time) {
-        self.clients.counters.panics += 1;
-        self.close(id, Closed::Panicked, now);
         self.settle(now);
     }
 

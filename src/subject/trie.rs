@@ -14,9 +14,12 @@ pub struct SubjectTrie<V> {
     n_filters: usize,
 }
 
+/// Children by token.
+type Literals<V> = HashMap<Box<[u8]>, Node<V>, RandomState>;
+
 #[derive(Debug)]
 struct Node<V> {
-    literals: Option<Box<HashMap<Box<[u8]>, Node<V>, RandomState>>>,
+    literals: Option<Box<Literals<V>>>,
     star: Option<Box<Node<V>>>,
     /// The value of the filter that ends here.
     here: Option<V>,
@@ -58,9 +61,8 @@ impl<V> SubjectTrie<V> {
                 b"*" => node = node.star.get_or_insert_with(|| Box::new(Node::EMPTY)),
                 literal => {
                     let hasher = &self.hasher;
-                    let literals = node
-                        .literals
-                        .get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
+                    let literals =
+                        node.literals.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
                     node = literals.entry_ref_or_empty(literal);
                 }
             }
@@ -148,7 +150,7 @@ trait EntryRef<V> {
     fn entry_ref_or_empty(&mut self, key: &[u8]) -> &mut Node<V>;
 }
 
-impl<V> EntryRef<V> for HashMap<Box<[u8]>, Node<V>, RandomState> {
+impl<V> EntryRef<V> for Literals<V> {
     fn entry_ref_or_empty(&mut self, key: &[u8]) -> &mut Node<V> {
         if !self.contains_key(key) {
             self.insert(key.into(), Node::EMPTY);
@@ -191,7 +193,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn filter() -> impl Strategy<Value = SubjectFilter> {
-        (proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("*"), Just("$")], 1..5), any::<bool>())
+        (
+            proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("*"), Just("$")], 1..5),
+            any::<bool>(),
+        )
             .prop_map(|(mut tokens, rest)| {
                 if rest {
                     tokens.push(">");
@@ -201,8 +206,11 @@ mod tests {
     }
 
     fn subject() -> impl Strategy<Value = String> {
-        proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("*"), Just(">"), Just("$"), Just("")], 1..6)
-            .prop_map(|tokens| tokens.join("."))
+        proptest::collection::vec(
+            prop_oneof![Just("a"), Just("b"), Just("*"), Just(">"), Just("$"), Just("")],
+            1..6,
+        )
+        .prop_map(|tokens| tokens.join("."))
     }
 
     proptest! {

@@ -71,7 +71,16 @@ fn a_payload_over_its_limit_is_refused_before_it_comes() {
 
 #[test]
 fn wrong_arguments_close_without_a_word() {
-    for input in ["SUB a\n", "SUB a q 1 2\n", "PUB a\n", "PUB a b c 1\n", "PUB a -1\n", "PUB a 1234567890\n", "UNSUB \n", "HPUB a 3 2\n"] {
+    for input in [
+        "SUB a\n",
+        "SUB a q 1 2\n",
+        "PUB a\n",
+        "PUB a b c 1\n",
+        "PUB a -1\n",
+        "PUB a 1234567890\n",
+        "UNSUB \n",
+        "HPUB a 3 2\n",
+    ] {
         assert_eq!(error(input.as_bytes()), Malformed::Arguments, "{input:?}");
         assert_eq!(error(input.as_bytes()).error_text(), None);
     }
@@ -80,7 +89,8 @@ fn wrong_arguments_close_without_a_word() {
 
 #[test]
 fn an_unsub_limit_that_nothing_can_reach_means_now() {
-    for (input, expected) in [("1", None), ("1 0", None), ("1 -1", None), ("1 abc", None), ("1 007", Some(7))] {
+    for (input, expected) in [("1", None), ("1 0", None), ("1 -1", None), ("1 abc", None), ("1 007", Some(7))]
+    {
         let line = format!("UNSUB {input}\r\n");
         assert!(matches!(op(line.as_bytes()), (Op::Unsubscribe { sid: b"1", max }, _) if max == expected));
     }

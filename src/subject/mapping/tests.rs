@@ -59,8 +59,23 @@ fn every_short_subject_that_has_a_topic_is_that_topics_subject() {
 #[test]
 fn subjects_without_a_topic_are_told_apart() {
     let without = [
-        "a/b", "a/", "/a", "x.a+b", "x.#", "+", "a./2A", "a./41", "$JS.API.INFO", "$SYS.x", "a./2", "a/zz", "",
-        "a..b", "*", "a.>", "a.\u{1}",
+        "a/b",
+        "a/",
+        "/a",
+        "x.a+b",
+        "x.#",
+        "+",
+        "a./2A",
+        "a./41",
+        "$JS.API.INFO",
+        "$SYS.x",
+        "a./2",
+        "a/zz",
+        "",
+        "a..b",
+        "*",
+        "a.>",
+        "a.\u{1}",
     ];
     for text in without {
         assert_eq!(topic(text.as_bytes()), None, "{text:?}");

@@ -1,0 +1,198 @@
+//! One shard alone: what needs no second core and no chance. Everything that crosses cores, waits or races
+//! is the simulation's.
+
+use super::*;
+use crate::mqtt;
+use crate::nats;
+use crate::time::Span;
+use settings::{MqttSettings, NatsSettings};
+
+fn settings() -> Settings {
+    Settings {
+        n_cores: 1,
+        nats: NatsSettings {
+            parse: nats::parse::Limits { control_line_bytes_max: 4_096, payload_bytes_max: 1 << 20 },
+            server: nats::handshake::ServerInfo {
+                server_id: "ID".into(),
+                server_name: "name".into(),
+                listen: "127.0.0.1:4222".parse().unwrap(),
+                payload_bytes_max: 1 << 20,
+            },
+            ping_interval: Span::from_secs(120),
+            pings_outstanding_max: 2,
+            subscriptions_max: 0,
+        },
+        mqtt: MqttSettings {
+            decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
+            payload_bytes_max: 1 << 20,
+            connect_timeout: Span::from_secs(10),
+            topic_levels_max: 128,
+            offer: mqtt::connection::Offer {
+                packet_bytes_max: 1 << 21,
+                keep_alive_secs_max: 0,
+                inflight_max: 1_024,
+            },
+            subscriptions_max: 0,
+            session_queue_messages_max: 1_000,
+            session_queue_bytes_max: 1 << 20,
+        },
+        write_queue_bytes_max: 1 << 20,
+        core_queue_bytes_max: 1 << 24,
+        outbox_bytes_max: 1 << 20,
+        batch_bytes_max: 1 << 16,
+        route_cache_bytes_max: 1 << 16,
+        write_timeout: Span::from_secs(10),
+    }
+}
+
+/// A shard and what its clients have been sent.
+struct Alone {
+    shard: Shard,
+    now: Time,
+}
+
+impl Alone {
+    fn new(settings: Settings) -> Self {
+        let keys = Keys::from_seed([1, 2, 3, 4]);
+        Self { shard: Shard::new(CoreId(0), Arc::new(settings), &keys, 7), now: Time::START }
+    }
+
+    fn connect(&mut self, listener: Listener) -> ConnectionId {
+        let id = self.shard.accept(listener, "127.0.0.1:9".parse().unwrap(), self.now);
+        self.sent(id);
+        id
+    }
+
+    fn nats(&mut self, subscribe: &str) -> ConnectionId {
+        let id = self.connect(Listener::Nats);
+        self.receive(id, b"CONNECT {\"verbose\":false,\"headers\":true}\r\n");
+        self.receive(id, subscribe.as_bytes());
+        self.sent(id);
+        id
+    }
+
+    fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut input = vec![0; 1 << 16];
+        let n_kept = self.shard.begin_read(id, &mut input);
+        input[n_kept..n_kept + bytes.len()].copy_from_slice(bytes);
+        self.shard.receive(id, &input[..n_kept + bytes.len()], self.now);
+    }
+
+    /// What a client has been sent since the last look.
+    fn sent(&mut self, id: ConnectionId) -> String {
+        let mut text = Vec::new();
+        while let Some(queue) = self.shard.queue(id)
+            && !queue.is_empty()
+        {
+            let n = queue.front().len();
+            text.extend_from_slice(queue.front());
+            self.shard.flushed(id, n, self.now);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+#[test]
+fn a_panic_in_a_clients_turn_ends_that_client_alone() {
+    let mut alone = Alone::new(settings());
+    let [bystander, culprit] = [alone.nats("SUB a 1\r\n"), alone.nats("SUB a 1\r\n")];
+    alone.shard.breaks_when_served = Some(culprit);
+    alone.receive(culprit, b"PING\r\n");
+    assert!(alone.shard.is_closing(culprit) && !alone.shard.is_closing(bystander));
+    let publisher = alone.nats("");
+    alone.receive(publisher, b"PUB a 1\r\nx\r\n");
+    assert_eq!(alone.sent(bystander), "MSG a 1 1\r\nx\r\n");
+    assert_eq!(alone.shard.counters().panics, 1);
+}
+
+#[test]
+fn a_panic_in_a_delivery_ends_the_subscriber_and_the_others_get_theirs() {
+    let mut alone = Alone::new(settings());
+    let clients = [(); 3].map(|()| alone.nats("SUB a 1\r\n"));
+    let publisher = alone.nats("");
+    alone.shard.clients.breaks = Some(clients[1]);
+    alone.receive(publisher, b"PUB a 1\r\nx\r\nPUB a 1\r\ny\r\n");
+    assert!(alone.shard.is_closing(clients[1]) && !alone.shard.is_closing(publisher));
+    for id in [clients[0], clients[2]] {
+        assert_eq!(alone.sent(id), "MSG a 1 1\r\nx\r\nMSG a 1 1\r\ny\r\n");
+    }
+}
+
+#[test]
+#[should_panic(expected = "tables are half changed on purpose")]
+fn a_panic_while_tables_change_is_not_survived() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let now = alone.now;
+    alone.shard.guarded(id, now, |shard| {
+        shard.is_changing_tables = true;
+        panic!("tables are half changed on purpose");
+    });
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("SUB a 1\r\nPING\r\nPUB a 1\r\nx\r\n");
+    alone.sent(id);
+    let connection = alone.shard.clients.slots.get(id).unwrap();
+    assert_eq!(connection.kept.capacity() + connection.held.capacity(), 0);
+    assert!(connection.queue.is_empty());
+    assert_eq!(alone.shard.n_waiting_bytes().0, 0);
+}
+
+#[test]
+fn an_announced_payload_costs_nothing_before_it_comes() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    alone.receive(id, b"PUB a 1000000\r\n0123456789");
+    let connection = alone.shard.clients.slots.get(id).unwrap();
+    assert!(connection.kept.capacity() < 100);
+    let (frame, filled) = alone.shard.large_frame(id).unwrap();
+    assert!(frame.len() <= 2 * (32 << 10) && filled == 25);
+    alone.shard.leave_large(id, filled);
+}
+
+#[test]
+fn a_client_silent_beyond_its_keep_alive_is_closed_and_one_that_pings_is_not() {
+    let mut alone = Alone::new(settings());
+    let [silent, lively] = [b"s", b"l"].map(|name| {
+        let id = alone.connect(Listener::Mqtt);
+        let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\x02\0\x01".as_slice(), name].concat();
+        alone.receive(id, &connect);
+        assert_eq!(alone.sent(id).as_bytes(), b"\x20\x02\0\0");
+        id
+    });
+    for _ in 0..5 {
+        alone.now = alone.now + Span::from_millis(900);
+        alone.receive(lively, b"\xc0\0");
+        alone.shard.tick(alone.now);
+    }
+    assert!(alone.shard.is_closing(silent) && !alone.shard.is_closing(lively));
+}
+
+#[test]
+fn a_nats_client_that_answers_no_ping_is_stale() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let mut said = String::new();
+    while !alone.shard.is_closing(id) {
+        alone.now = alone.shard.wake_at().unwrap();
+        alone.shard.tick(alone.now);
+        said += &alone.sent(id);
+    }
+    assert_eq!(said, "PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+}
+
+#[test]
+fn at_the_cores_limit_the_largest_queue_goes() {
+    let mut alone = Alone::new(Settings { core_queue_bytes_max: 3_000, ..settings() });
+    let [small, large] = [alone.nats("SUB a 1\r\n"), alone.nats("SUB a 1\r\nSUB b 2\r\n")];
+    let publisher = alone.nats("");
+    let payload = "x".repeat(900);
+    for subject in ["a", "b", "b"] {
+        alone.receive(publisher, format!("PUB {subject} 900\r\n{payload}\r\n").as_bytes());
+    }
+    assert!(alone.shard.is_closing(large) && !alone.shard.is_closing(small));
+    assert_eq!(alone.shard.counters().slow_consumers, 1);
+}
