@@ -96,19 +96,26 @@ pub fn parse<'a>(input: &'a [u8], headers: bool, limits: &Limits) -> Result<Pars
         return Ok(Parsed::Incomplete { need: input.len() + 1 });
     };
     let after_verb = input.get(name_len..).unwrap_or_default();
+    // Blanks before the arguments don't count, as in nats-server, but here they are kept until the line
+    // ends, so they have the same limit for themselves.
+    let n_blanks = after_verb.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    if n_blanks > limits.control_line_bytes_max {
+        return Err(Malformed::ControlLineTooLong);
+    }
     let Some(line_len) = memchr(b'\n', after_verb) else {
         // One more for a CR that does not count.
-        return if after_verb.trim_ascii_start().len() > limits.control_line_bytes_max + 1 {
+        return if after_verb.len() - n_blanks > limits.control_line_bytes_max + 1 {
             Err(Malformed::ControlLineTooLong)
         } else {
             Ok(Parsed::Incomplete { need: input.len() + 1 })
         };
     };
     let line = after_verb.get(..line_len).unwrap_or_default();
-    let arguments = trim_blanks(line.strip_suffix(b"\r").unwrap_or(line));
-    if arguments.len() > limits.control_line_bytes_max {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len().saturating_sub(n_blanks) > limits.control_line_bytes_max {
         return Err(Malformed::ControlLineTooLong);
     }
+    let arguments = trim_blanks(line);
     let taken = name_len + line_len + 1;
     let op = match verb {
         Verb::Pub => return publish(input, taken, pub_arguments(arguments)?, limits),

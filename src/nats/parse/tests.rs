@@ -59,6 +59,7 @@ fn a_line_over_its_limit_is_refused_before_it_ends() {
     let line = [b"SUB ".as_slice(), &[b's'; 66]].concat();
     assert_eq!(error(&line), Malformed::ControlLineTooLong);
     assert_eq!(error(&[b"PING ".as_slice(), &[b'x'; 66]].concat()), Malformed::ControlLineTooLong);
+    assert_eq!(error(&[b"SUB ".as_slice(), &[b' '; 64]].concat()), Malformed::ControlLineTooLong);
     let exact = [b"SUB ".as_slice(), &[b's'; 62], b" 1\r\n"].concat();
     assert!(matches!(op(&exact), (Op::Subscribe { .. }, 70)));
 }
