@@ -3,7 +3,7 @@
 
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
-use super::{connection, timer};
+use super::{Event, connection, timer};
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::Time;
@@ -16,6 +16,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::task::Waker;
 
 /// What one read may bring, in bytes.
@@ -45,6 +46,8 @@ pub struct Core {
     /// When the earliest timer fires.
     pub armed_until: Time,
     pub is_stopping: bool,
+    events: Sender<Event>,
+    has_stopped: bool,
     to_start: ToStart,
 }
 
@@ -77,17 +80,19 @@ impl OpenSocket {
 }
 
 impl Core {
-    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, n_cores: usize) -> Self {
+    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, events: Sender<Event>) -> Self {
         Self {
             id: shard.core(),
             shard,
-            mesh,
             clock,
             sockets: Vec::new(),
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
-            departing: (0..n_cores).map(|_| VecDeque::new()).collect(),
+            departing: (0..mesh.n_cores()).map(|_| VecDeque::new()).collect(),
             armed_until: Time::from_micros(u64::MAX),
             is_stopping: false,
+            mesh,
+            events,
+            has_stopped: false,
             to_start: ToStart::default(),
         }
     }
@@ -197,6 +202,9 @@ fn finish_turn(core: &mut Core) {
         post(core);
     }
     post(core);
+    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true) {
+        let _ = core.events.send(Event::Stopped);
+    }
     let wake_at = core.shard.wake_at();
     if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
         core.armed_until = at;

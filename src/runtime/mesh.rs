@@ -85,6 +85,10 @@ impl Mesh {
         }
     }
 
+    pub fn n_cores(&self) -> usize {
+        self.inboxes.len()
+    }
+
     /// Sends what `next` gives until it has no more or the credits are used up.
     pub fn send_all(&self, from: CoreId, to: CoreId, mut next: impl FnMut() -> Option<Content>) {
         let inbox = &self.inboxes[to.idx()];

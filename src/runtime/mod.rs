@@ -64,7 +64,8 @@ impl fmt::Display for StartError {
 }
 
 /// What the main thread waits for.
-enum Event {
+#[derive(Debug)]
+pub enum Event {
     Ready,
     Signal,
     /// A core has closed its connections.
@@ -146,8 +147,11 @@ fn start_cores(
         let handle = builder.spawn(move || async move {
             let shard =
                 Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
-            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, settings.n_cores)));
-            serve(core, events).await;
+            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, events.clone())));
+            pump::spawn(&core);
+            let _ = events.send(Event::Ready);
+            // It stays when all is done: taking the executor apart gains nothing, as the process ends.
+            futures_lite::future::pending::<()>().await;
         });
         let handle = handle.map_err(|error| system("starting a core", &error))?;
         spawn_thread(format!("watch-{core}"), move || {
@@ -157,22 +161,6 @@ fn start_cores(
         })?;
     }
     Ok(())
-}
-
-/// The main task of a core. It stays when all is done: taking the executor apart gains nothing, as the
-/// process ends.
-async fn serve(core: SharedCore, events: Sender<Event>) {
-    pump::spawn(&core);
-    let _ = events.send(Event::Ready);
-    let mut has_told = false;
-    loop {
-        glommio::timer::sleep(Duration::from_millis(if has_told { 60_000 } else { 20 })).await;
-        let core = core.borrow();
-        if core.is_stopping && core.shard.n_connections() == 0 && !has_told {
-            has_told = true;
-            let _ = events.send(Event::Stopped);
-        }
-    }
 }
 
 fn forward_signals(events: &Sender<Event>) -> Result<(), StartError> {
