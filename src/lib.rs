@@ -1,9 +1,18 @@
-//! Strait: a thread-per-core gateway between MQTT and NATS.
+//! Strait: a thread-per-core gateway between MQTT and NATS. Read the modules in this order.
+//!
+//! A [`shard::Shard`] is all that one core knows, as a plain value: bytes, mail and time go in, effects come out.
+//! [`runtime`] drives one per core with real sockets; a simulation drives several in one thread. The protocols,
+//! [`mqtt`] and [`nats`], turn bytes into values and know neither; the shard is the one place where they meet,
+//! on a canonical [`subject`] and a neutral [`message`].
+//!
+//! **Invariant:** only `runtime` knows the executor, sockets, clocks and signals. Everything that decides takes
+//! bytes, time and chance as arguments.
 
 pub mod cli;
 pub mod config;
 pub mod host;
 pub mod runtime;
+
 pub mod time;
 pub mod payload;
 pub mod message;

@@ -15,7 +15,7 @@ use strait::config::load::{File, Resolved, VARIABLE_PREFIX, resolve};
 use strait::config::print;
 use strait::config::schema::Config;
 use strait::host::{self, Finding, Verdict};
-use strait::runtime;
+use strait::runtime::{self, StartError};
 use tracing_subscriber::filter::EnvFilter;
 
 /// The codes of sysexits.h that apply.
@@ -135,7 +135,7 @@ fn run(config: &Config) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             eprintln!("error: {error}");
-            Exit::System
+            if matches!(error, StartError::CoreEnded) { Exit::Bug } else { Exit::System }
         }
     }
 }

@@ -202,7 +202,8 @@ fn finish_turn(core: &mut Core) {
         post(core);
     }
     post(core);
-    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true) {
+    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true)
+    {
         let _ = core.events.send(Event::Stopped);
     }
     let wake_at = core.shard.wake_at();

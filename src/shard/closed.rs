@@ -71,10 +71,9 @@ impl Closed {
             Self::Mqtt(malformed) => Some(malformed.reason()),
             Self::MqttRefused(reason) => Some(reason),
             Self::KeepAlive => Some(Reason::KeepAliveTimeout),
-            Self::SlowConsumer => Some(Reason::QuotaExceeded),
             Self::TakenOver => Some(Reason::SessionTakenOver),
             Self::ShuttingDown => Some(Reason::ServerShuttingDown),
-            Self::Panicked => Some(Reason::UnspecifiedError),
+            // What a slow consumer or a broken one was sent may end in the middle of a packet.
             _ => None,
         }
     }

@@ -206,6 +206,9 @@ impl Clients {
     /// Sends what waited for the client's window, as far as it and the write queue have room.
     pub fn send_waiting(&mut self, id: ConnectionId, settings: &Settings) {
         let Some(connection) = self.slots.get_mut(id) else { return };
+        if connection.is_write_dead || !connection.is_open() {
+            return;
+        }
         let Connection { protocol: Protocol::Mqtt(mqtt), queue, .. } = connection else { return };
         let n_bytes_before = queue.len();
         while mqtt.inflight.is_open()
