@@ -98,7 +98,7 @@ schema! {
         connect_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
         /// The longest keep-alive interval. An MQTT 5.0 client that asks for a longer one is given this as
         /// Server Keep Alive; a 3.1.1 client cannot be told and keeps its own. 0: the client decides.
-        keep_alive_secs_max: u16 = Kind::integer(65_535, 0..=65_535, "seconds"),
+        keep_alive_secs_max: u16 = Kind::integer(0, 0..=65_535, "seconds"),
         /// Levels of a topic or topic filter.
         topic_levels_max: usize = Kind::integer(128, 1..=65_535, "levels"),
         /// Messages that wait in a session for its client. Those beyond it are dropped and counted.
