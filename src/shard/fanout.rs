@@ -37,7 +37,8 @@ pub struct Clients {
     /// Makes the next delivery to this client panic.
     #[cfg(test)]
     pub breaks: Option<ConnectionId>,
-    shapes: Shapes,
+    /// Lent to the fan-out under way; behind a pointer, since a fan-out is as often as a message.
+    shapes: Option<Box<Shapes>>,
 }
 
 /// Buffers for the heads, kept from one fan-out to the next.
@@ -72,7 +73,7 @@ struct MqttShape {
 pub struct Fanout<'m> {
     message: &'m Message<'m>,
     publisher: Option<Publisher>,
-    shapes: Shapes,
+    shapes: Box<Shapes>,
     /// Whether the subject has a topic, once somebody asked.
     has_topic: Option<bool>,
     /// Whether some client took it.
@@ -97,14 +98,14 @@ struct Room<'s> {
 
 impl Clients {
     pub fn begin<'m>(&mut self, message: &'m Message<'m>, publisher: Option<Publisher>) -> Fanout<'m> {
-        let mut shapes = std::mem::take(&mut self.shapes);
+        let mut shapes = self.shapes.take().unwrap_or_default();
         shapes.nats.iter_mut().for_each(|shape| shape.is_built = false);
         shapes.mqtt.iter_mut().flatten().for_each(|shape| shape.is_built = false);
         Fanout { message, publisher, shapes, has_topic: None, is_taken: false, is_pressed: false }
     }
 
     pub fn end(&mut self, fanout: Fanout<'_>) {
-        self.shapes = fanout.shapes;
+        self.shapes = Some(fanout.shapes);
     }
 
     /// Gives the message to one subscription; false where it is not eligible and another may be asked.
