@@ -7,8 +7,9 @@ use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// What an MQTT packet may carry besides its payload, in bytes: a topic and properties.
-const MQTT_HEAD_BYTES_MAX: usize = 256 << 10;
+/// What an MQTT packet may carry besides its payload, in bytes: the longest topic, or a shorter one and
+/// properties.
+const MQTT_HEAD_BYTES_MAX: usize = 65 << 10;
 
 pub fn shard_settings(
     config: &Config,

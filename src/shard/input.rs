@@ -25,7 +25,8 @@ pub enum Served {
 /// How long a publisher is not read when a subscriber falls behind.
 const STALL: Span = Span::from_millis(10);
 
-/// A frame longer than this, in bytes, gets a buffer of its own, into which it is read directly.
+/// A frame longer than this, in bytes, is read directly into its own buffer once this much of it is there.
+/// What is kept of others fits the front of the core's read buffer.
 const LARGE_FRAME: usize = 32 << 10;
 
 impl Shard {
@@ -46,16 +47,16 @@ impl Shard {
         kept.len()
     }
 
-    /// The buffer of an unfinished large frame, with room of `LARGE_FRAME` to twice what was received: what
-    /// a peer announces costs nothing until it sends it. The driver reads into `[filled..]` and says how
-    /// much that was.
+    /// The buffer of an unfinished large frame, with room for as much again as was received: what a peer
+    /// announces costs nothing until it sends it. The driver reads into `[filled..]` and says how much that
+    /// was.
     pub fn large_frame(&mut self, id: ConnectionId) -> Option<(&mut Vec<u8>, usize)> {
         let connection = self.clients.slots.get_mut(id)?;
-        if connection.need <= LARGE_FRAME || !connection.is_open() {
+        let filled = connection.kept.len();
+        if connection.need <= LARGE_FRAME || filled < LARGE_FRAME || !connection.is_open() {
             return None;
         }
-        let filled = connection.kept.len();
-        let room = (connection.need - filled).min(filled.max(LARGE_FRAME));
+        let room = (connection.need - filled).min(filled);
         connection.kept.resize(filled + room, 0);
         Some((&mut connection.kept, filled))
     }
