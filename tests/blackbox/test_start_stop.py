@@ -1,0 +1,71 @@
+"""How the process begins and ends: ports in use, signals, what clients are told, a restart."""
+
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import gateway
+import wire_mqtt as mqtt
+import wire_nats as nats
+
+SERVER_SHUTTING_DOWN = 0x8B
+
+
+@pytest.mark.parametrize("taken", ["mqtt", "nats"])
+@pytest.mark.parametrize("n_cores", [1, 4])
+def test_a_port_in_use_is_named_and_ends_the_start(taken, n_cores):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        at = gateway.address(other.getsockname())
+        ports = {"mqtt": "127.0.0.1:0", "nats": "127.0.0.1:0", taken: at}
+        command = [gateway.BINARY, "--mqtt", ports["mqtt"], "--nats", ports["nats"], "--cores", str(n_cores)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == gateway.PORT_IN_USE, done.stderr
+    assert at in done.stderr
+
+
+def test_two_gateways_do_not_share_a_port(start_strait):
+    first = start_strait(2)
+    command = [gateway.BINARY, "--mqtt", gateway.address(first.mqtt), "--nats", "127.0.0.1:0", "--cores", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == gateway.PORT_IN_USE, done.stderr
+    assert gateway.address(first.mqtt) in done.stderr
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("n_cores", [1, 2, 4])
+def test_a_signal_stops_it_in_order(start_strait, n_cores, with_signal):
+    strait = start_strait(n_cores)
+    old = [mqtt.connected(strait.mqtt, mqtt.V311) for _ in range(4)]
+    new = [mqtt.connected(strait.mqtt) for _ in range(4)]
+    others = [nats.connected(strait.nats) for _ in range(4)]
+    new[0].subscribe("last")
+    for client in others:
+        client.publish("last", b"words")
+    # Gone halfway through a packet: that must not hold up the stop.
+    with socket.create_connection(strait.mqtt) as half:
+        half.sendall(b"\x10\x20\x00")
+        strait.stop(with_signal)
+    for client in old:
+        client.expect_closed()
+    assert [p.kind for p in new[0].until_closed()][-1] == "DISCONNECT"
+    for client in new[1:]:
+        client.expect_closed(SERVER_SHUTTING_DOWN)
+    for client in others:
+        assert [op for op in client.until_closed() if op.kind != "INFO"] == []
+
+
+def test_a_restart_on_the_same_ports_works_at_once(start_strait):
+    strait = start_strait(2)
+    ports = {"mqtt_port": strait.mqtt[1], "nats_port": strait.nats[1]}
+    for _ in range(3):
+        clients = [mqtt.connected(strait.mqtt), nats.connected(strait.nats)]
+        strait.stop()
+        strait = start_strait(2, **ports)
+        with mqtt.connected(strait.mqtt) as subscriber, nats.connected(strait.nats) as publisher:
+            subscriber.subscribe("again")
+            publisher.publish("again", b"x")
+            assert subscriber.message() == ("again", b"x")
+        for client in clients:
+            client.close()
