@@ -20,3 +20,4 @@ pub mod subject;
 pub mod mqtt;
 pub mod nats;
 pub mod shard;
+pub mod sim;

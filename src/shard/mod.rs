@@ -212,7 +212,10 @@ impl Shard {
                 }
                 Item::Fence => self.log_applied(from),
                 Item::Acknowledged(acknowledgement) => self.acknowledged(from, acknowledgement),
-                Item::Settled { ticket, was_taken } => self.ticket_answered(*ticket, *was_taken),
+                Item::Settled { ticket, was_taken } => {
+                    let closed = self.tickets.settled(*ticket, *was_taken);
+                    self.conclude_ticket(*ticket, closed);
+                }
                 Item::Slow { publisher } => self.stall(*publisher, now),
             }
         }
@@ -235,13 +238,14 @@ impl Shard {
     fn acknowledged(&mut self, from: CoreId, acknowledgement: &Acknowledgement) {
         let Acknowledgement { n_applied, n_handled, untaken, forwarded } = acknowledgement;
         self.peers[from.idx()].n_applied = *n_applied;
-        forwarded.iter().for_each(|ticket| self.tickets.expect_one_more(*ticket));
+        forwarded.iter().for_each(|ticket| self.tickets.expect_forwarded(*ticket));
         // The untaken are in lane order, as the tickets are.
         let mut untaken = untaken.iter().copied().peekable();
         for _ in 0..*n_handled {
             let Some(ticket) = self.peers[from.idx()].tickets.pop_front() else { break };
             let was_taken = untaken.next_if_eq(&ticket).is_none();
-            self.ticket_answered(ticket, was_taken);
+            let closed = self.tickets.answered(ticket, was_taken);
+            self.conclude_ticket(ticket, closed);
         }
     }
 
@@ -291,6 +295,11 @@ impl Shard {
     pub fn n_waiting_bytes(&self) -> (usize, usize) {
         let outbox = self.peers.iter().map(|peer| peer.outbox.n_bytes()).max();
         (self.clients.n_queued_bytes, outbox.unwrap_or(0))
+    }
+
+    /// Publications whose publisher waits to hear who took them.
+    pub fn n_tickets(&self) -> usize {
+        self.tickets.len()
     }
 
     /// What this core has announced: key, group, and members (of a group) or 1.

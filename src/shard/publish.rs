@@ -171,7 +171,14 @@ impl Shard {
             if let Some(core) = self.pick_other_core(group, &tried) {
                 let groups = vec![GroupPick { name: pick.name.clone(), tried }];
                 let address = Address { to_plain: false, groups, ..address.clone() };
-                self.peers[core.idx()].outbox.push_publication(&message, address);
+                let peer = &mut self.peers[core.idx()];
+                peer.outbox.push_publication(&message, address);
+                // From its origin a mail is answered with the lane, wherever it has been before.
+                if let (Some(ticket), true) = (posted.address.ticket, posted.address.origin_core == self.core)
+                {
+                    peer.tickets.push_back(ticket);
+                    self.tickets.took_over(ticket);
+                }
                 n_forwarded += 1;
             }
         }
@@ -198,15 +205,16 @@ impl Shard {
             }
             peer.owed.forwarded.extend(std::iter::repeat_n(ticket, n_forwarded));
         } else if n_forwarded == 0 && origin == self.core {
-            self.ticket_answered(ticket, is_taken);
+            let closed = self.tickets.settled(ticket, is_taken);
+            self.conclude_ticket(ticket, closed);
         } else if n_forwarded == 0 {
             self.peers[origin.idx()].outbox.push(Item::Settled { ticket, was_taken: is_taken });
         }
     }
 
-    /// Notes one core's answer; with the last, the publisher hears.
-    pub(super) fn ticket_answered(&mut self, number: u64, was_taken: bool) {
-        let Some(ticket) = self.tickets.answered(number, was_taken) else { return };
+    /// Tells the publisher, once the last answer has closed its ticket.
+    pub(super) fn conclude_ticket(&mut self, number: u64, closed: Option<Ticket>) {
+        let Some(ticket) = closed else { return };
         let Ticket { connection, purpose, is_taken, .. } = ticket;
         match purpose {
             Purpose::Puback => {

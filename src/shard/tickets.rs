@@ -11,7 +11,11 @@ pub struct Ticket {
     pub purpose: Purpose,
     /// Whether somebody took it, as far as is known.
     pub is_taken: bool,
-    n_answers_due: u32,
+    /// Cores that were mailed from here and have not acknowledged.
+    n_acknowledgements_due: u32,
+    /// Cores to which another one passed it on, less those that have answered. An answer may come before
+    /// the word that it was passed on: below 0 until then.
+    n_forwarded_due: i32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -37,32 +41,49 @@ impl Tickets {
         self.first + self.open.len() as u64
     }
 
-    /// Opens a ticket that `n_answers_due > 0` cores will answer.
-    pub fn open(
-        &mut self,
-        connection: ConnectionId,
-        purpose: Purpose,
-        is_taken: bool,
-        n_answers_due: u32,
-    ) -> u64 {
+    /// Opens a ticket for a publication mailed to `n_mailed > 0` cores.
+    pub fn open(&mut self, connection: ConnectionId, purpose: Purpose, is_taken: bool, n_mailed: u32) -> u64 {
         let number = self.next();
-        self.open.push_back(Some(Ticket { connection, purpose, is_taken, n_answers_due }));
+        let ticket =
+            Ticket { connection, purpose, is_taken, n_acknowledgements_due: n_mailed, n_forwarded_due: 0 };
+        self.open.push_back(Some(ticket));
         number
     }
 
-    /// One core more will answer.
-    pub fn expect_one_more(&mut self, number: u64) {
+    /// A core that was mailed has passed it on to one more.
+    pub fn expect_forwarded(&mut self, number: u64) {
         if let Some(ticket) = self.get_mut(number) {
-            ticket.n_answers_due += 1;
+            ticket.n_forwarded_due += 1;
         }
     }
 
-    /// Notes one core's answer; the ticket comes back with the last.
+    /// It was passed on to this core, which has mailed it to another.
+    pub fn took_over(&mut self, number: u64) {
+        if let Some(ticket) = self.get_mut(number) {
+            ticket.n_forwarded_due -= 1;
+            ticket.n_acknowledgements_due += 1;
+        }
+    }
+
+    /// Notes the acknowledgement of a core that was mailed; the ticket comes back with the last answer.
     pub fn answered(&mut self, number: u64, is_taken: bool) -> Option<Ticket> {
         let ticket = self.get_mut(number)?;
         ticket.is_taken |= is_taken;
-        ticket.n_answers_due -= 1;
-        if ticket.n_answers_due > 0 {
+        ticket.n_acknowledgements_due -= 1;
+        self.close_if_done(number)
+    }
+
+    /// Notes the answer of a core to which it was passed on; the ticket comes back with the last answer.
+    pub fn settled(&mut self, number: u64, is_taken: bool) -> Option<Ticket> {
+        let ticket = self.get_mut(number)?;
+        ticket.is_taken |= is_taken;
+        ticket.n_forwarded_due -= 1;
+        self.close_if_done(number)
+    }
+
+    fn close_if_done(&mut self, number: u64) -> Option<Ticket> {
+        let ticket = self.get_mut(number)?;
+        if ticket.n_acknowledgements_due > 0 || ticket.n_forwarded_due != 0 {
             return None;
         }
         let place = (number - self.first) as usize;
@@ -93,13 +114,13 @@ impl Tickets {
 mod tests {
     use super::*;
 
+    const CONNECTION: ConnectionId = ConnectionId { slot: 0, generation: 0 };
+
     #[test]
     fn a_ticket_closes_with_its_last_answer() {
         let mut tickets = Tickets::default();
-        let connection = ConnectionId { slot: 0, generation: 0 };
-        let first = tickets.open(connection, Purpose::Puback, false, 1);
-        let second = tickets.open(connection, Purpose::Puback, false, 1);
-        tickets.expect_one_more(second);
+        let first = tickets.open(CONNECTION, Purpose::Puback, false, 1);
+        let second = tickets.open(CONNECTION, Purpose::Puback, false, 2);
         assert_eq!(tickets.answered(second, true), None);
         assert!(tickets.answered(second, false).unwrap().is_taken);
         assert_eq!(tickets.answered(second, true), None);
@@ -107,5 +128,24 @@ mod tests {
         assert!(!tickets.answered(first, false).unwrap().is_taken);
         assert!(tickets.is_empty());
         assert_eq!(tickets.next(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_comes_before_the_word_of_its_forwarding_closes_nothing() {
+        let mut tickets = Tickets::default();
+        let ticket = tickets.open(CONNECTION, Purpose::Puback, false, 1);
+        assert_eq!(tickets.settled(ticket, false), None);
+        tickets.expect_forwarded(ticket);
+        assert!(tickets.answered(ticket, true).unwrap().is_taken);
+    }
+
+    #[test]
+    fn what_comes_back_to_its_origin_and_goes_on_is_acknowledged_like_a_first_mail() {
+        let mut tickets = Tickets::default();
+        let ticket = tickets.open(CONNECTION, Purpose::Puback, false, 1);
+        tickets.expect_forwarded(ticket);
+        assert_eq!(tickets.answered(ticket, false), None);
+        tickets.took_over(ticket);
+        assert!(tickets.answered(ticket, true).unwrap().is_taken);
     }
 }
