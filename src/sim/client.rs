@@ -48,7 +48,6 @@ enum Speech {
 #[derive(Debug)]
 struct Mqtt {
     version: Version,
-    client_id: String,
     is_connected: bool,
     /// By packet identifier: what its SUBACK or UNSUBACK tells.
     requests: BTreeMap<u16, Vec<Mark>>,
@@ -88,7 +87,6 @@ impl Client {
         let client_id = format!("client-{}", chance.below(6));
         let mqtt = Mqtt {
             version,
-            client_id: client_id.clone(),
             is_connected: false,
             requests: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
@@ -120,14 +118,6 @@ impl Client {
             asked: VecDeque::new(),
             live: BTreeMap::new(),
             n_said: 0,
-        }
-    }
-
-    /// The name of an MQTT client.
-    pub fn client_id(&self) -> Option<&str> {
-        match &self.speech {
-            Speech::Mqtt(mqtt) => Some(&mqtt.client_id),
-            Speech::Nats { .. } => None,
         }
     }
 

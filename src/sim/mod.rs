@@ -9,6 +9,7 @@ mod chance;
 mod client;
 mod oracle;
 mod world;
+mod verdict;
 
 pub use oracle::Violation;
 pub use world::Lie;

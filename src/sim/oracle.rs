@@ -198,8 +198,13 @@ impl Oracle {
         }
         for ((connection, sid, is_acknowledged), (n_must, n_may)) in &due {
             let n = self.n_arrived(number, *connection, sid, *is_acknowledged);
-            let what =
-                || format!("{number} at connection {connection}, sid {sid:?}: {n} of {n_must} to {n_may}");
+            let what = || {
+                let (ended, lost) = (self.ended[publication.connection], self.lost[publication.connection]);
+                format!(
+                    "{number} at connection {connection}, sid {sid:?}: {n} of {n_must} to {n_may}; \
+                     {publication:?}, ended: {ended}, lost: {lost}"
+                )
+            };
             if n > *n_may {
                 found.push(Violation::NotDue(what()));
             } else if n < *n_must && sid.is_empty() {
@@ -248,7 +253,7 @@ impl Oracle {
 
     fn judge_no_responders(&self, number: usize, publication: &Publication, found: &mut Vec<Violation>) {
         let Some(inbox_sid) = &publication.inbox_sid else { return };
-        let takers = |judge: &dyn Fn(&Subscription) -> bool| self.subscriptions.iter().any(|s| judge(s));
+        let takers = |judge: &dyn Fn(&Subscription) -> bool| self.subscriptions.iter().any(judge);
         let n = publication.n_no_responders;
         let is_surely_taken = takers(&|subscription| {
             subscription.group.is_none() && !subscription.is_mqtt && self.must(subscription, publication)

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::panic::catch_unwind;
+use std::thread::ScopedJoinHandle;
 
 /// Steps of one world.
 const N_STEPS: usize = 1_200;
@@ -35,7 +36,7 @@ fn worlds_hold_what_the_oracle_expects() {
         let threads: Vec<_> = (0..n_threads)
             .map(|first| scope.spawn(move || (first..n_seeds).step_by(n_threads as usize).for_each(hold)))
             .collect();
-        threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count()
+        threads.into_iter().map(ScopedJoinHandle::join).filter(Result::is_err).count()
     });
     assert_eq!(failed, 0, "a world failed, see above");
 }

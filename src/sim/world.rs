@@ -6,13 +6,13 @@ use super::chance::Chance;
 use super::client::Client;
 use super::oracle::{Moment, Oracle, Violation};
 use crate::shard::id::{ConnectionId, CoreId};
-use crate::shard::interest::FilterKey;
 use crate::shard::keys::Keys;
 use crate::shard::mail::{Batch, Item};
 use crate::shard::settings::Settings;
+use crate::shard::write_queue::WriteQueue;
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::{Span, Time};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A way in which the driver may break its contract, to prove that the oracle notices.
@@ -32,17 +32,17 @@ pub enum Lie {
 pub struct World {
     pub chance: Chance,
     lie: Lie,
-    keys: Keys,
-    settings: Arc<Settings>,
+    pub(super) keys: Keys,
+    pub(super) settings: Arc<Settings>,
     n_credits: usize,
     moment: Moment,
     now: Time,
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     /// By sender and receiver.
     lanes: BTreeMap<(usize, usize), VecDeque<Parcel>>,
     /// Connections that leave, before credits let them.
     departing: BTreeMap<(usize, usize), VecDeque<Parcel>>,
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
     pub oracle: Oracle,
     /// How slow the slowest readers are: one in this many never reads for long.
     slow_readers: usize,
@@ -55,11 +55,11 @@ enum Parcel {
 }
 
 /// A socket between a client and the shard that has its other end.
-struct Link {
-    client: Client,
-    core: usize,
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) core: usize,
     /// `None` while it moves, and when it has ended.
-    id: Option<ConnectionId>,
+    pub(super) id: Option<ConnectionId>,
     to_server: VecDeque<u8>,
     /// Bytes that the client's side takes before it has read.
     window: usize,
@@ -67,6 +67,8 @@ struct Link {
     /// The client has sent its last byte.
     is_at_end: bool,
     has_told_end: bool,
+    /// The shard has taken all that the client sent, and knows that it was all.
+    is_taken_whole: bool,
     is_closing: bool,
     has_ended: bool,
 }
@@ -152,6 +154,7 @@ impl World {
             is_slow,
             is_at_end: false,
             has_told_end: false,
+            is_taken_whole: false,
             is_closing: false,
             has_ended: false,
         });
@@ -189,6 +192,8 @@ impl World {
             return false;
         }
         let core = link.core;
+        let was_closing = shard.is_closing(id);
+        let n_slow = shard.counters().slow_consumers;
         let bytes: Vec<u8> = link.to_server.drain(..n.min(link.to_server.len())).collect();
         if bytes.is_empty() {
             if !link.is_at_end || std::mem::replace(&mut link.has_told_end, true) {
@@ -208,6 +213,10 @@ impl World {
             input[n_kept..n_kept + bytes.len()].copy_from_slice(&bytes);
             shard.receive(id, &input[..n_kept + bytes.len()], self.now);
         }
+        // Its own turn closes a connection after all that it sent, by DISCONNECT or at the end of input; or
+        // in the middle, when it does not read what it is sent itself.
+        let ends_now = !was_closing && shard.is_closing(id) && shard.counters().slow_consumers == n_slow;
+        link.is_taken_whole |= link.to_server.is_empty() && link.is_at_end && ends_now;
         self.see_to(core);
         true
     }
@@ -386,7 +395,7 @@ impl World {
                 break;
             }
         }
-        let is_written = self.shards[core].queue(id).is_none_or(|queue| queue.is_empty());
+        let is_written = self.shards[core].queue(id).is_none_or(WriteQueue::is_empty);
         if self.links[link_idx].is_closing && is_written {
             self.release(link_idx);
         }
@@ -398,34 +407,8 @@ impl World {
         link.has_ended = true;
         self.oracle.ended[link_idx] = true;
         // What the client had sent and nobody had taken is gone with the connection.
-        let is_unread = !link.to_server.is_empty() || !link.is_at_end;
-        let name = link.client.client_id().map(str::to_owned);
+        self.oracle.lost[link_idx] |= !link.is_taken_whole;
         self.shards[link.core].release(id, self.now);
-        let was_closed_by_us = self.shards.iter().any(|shard| shard.counters().slow_consumers > 0)
-            || name.is_some()
-                && self.links[link_idx + 1..].iter().any(|other| other.client.client_id() == name.as_deref());
-        self.oracle.lost[link_idx] |= is_unread || was_closed_by_us;
-    }
-
-    fn check_bounds(&mut self) {
-        let mut found = Vec::new();
-        let settings = &self.settings;
-        for link in &self.links {
-            let Some(id) = link.id else { continue };
-            let len = self.shards[link.core].queue(id).map_or(0, |queue| queue.len());
-            // One frame may find the queue empty, and one fit beside it; answers are bounded by input.
-            if len > settings.write_queue_bytes_max + 8_000 {
-                found.push(Violation::Bound(format!("{len} bytes in a write queue")));
-            }
-        }
-        for shard in &self.shards {
-            let (_, outbox) = shard.n_waiting_bytes();
-            // A plan looks before one frame is posted; re-routes and control go in regardless.
-            if outbox > settings.outbox_bytes_max + 40_000 {
-                found.push(Violation::Bound(format!("{outbox} bytes in an outbox")));
-            }
-        }
-        self.oracle.violations.extend(found);
     }
 
     /// No new deeds: everybody reads, everything under way arrives, and last questions are answered.
@@ -469,82 +452,4 @@ impl World {
         }
         self.oracle.violations.push(Violation::Stuck("it does not come to rest".into()));
     }
-
-    fn judge(&mut self) {
-        let sum = |count: fn(&Shard) -> u64| self.shards.iter().map(count).sum();
-        let n_dropped = [
-            sum(|shard| shard.counters().dropped_queue_full),
-            sum(|shard| shard.counters().dropped_session_full),
-        ];
-        self.oracle.judge(n_dropped);
-        let n_waiting: usize = self.shards.iter().map(|shard| shard.n_waiting_bytes().0).sum();
-        if n_waiting > 0 {
-            self.oracle.violations.push(Violation::Stuck(format!("{n_waiting} bytes wait for clients")));
-        }
-        let n_tickets: usize = self.shards.iter().map(Shard::n_tickets).sum();
-        if n_tickets > 0 {
-            self.oracle.violations.push(Violation::Stuck(format!("{n_tickets} tickets are open")));
-        }
-        self.judge_interest();
-    }
-
-    /// All replicas are equal, and are what the clients still want.
-    fn judge_interest(&mut self) {
-        let mut wanted: BTreeMap<(FilterKey, Option<String>, u16), u32> = BTreeMap::new();
-        for link in self.links.iter().filter(|link| link.id.is_some()) {
-            for number in link.client.live() {
-                let subscription = &self.oracle.subscriptions[number];
-                for filter in &subscription.filters {
-                    let key = if filter.has_wildcard() {
-                        FilterKey::Wildcard(filter.clone())
-                    } else {
-                        FilterKey::Exact(self.keys.subject_hash(filter.as_bytes()))
-                    };
-                    *wanted.entry((key, subscription.group.clone(), link.core as u16)).or_default() += 1;
-                }
-            }
-        }
-        // A subscription with a maximum may have had it: its filters are compared among replicas only.
-        let limited: BTreeSet<_> = self
-            .oracle
-            .subscriptions
-            .iter()
-            .filter(|subscription| subscription.max.is_some())
-            .flat_map(|subscription| subscription.filters.iter().map(|filter| filter.as_bytes().to_vec()))
-            .collect();
-        let is_limited = |key: &FilterKey| match key {
-            FilterKey::Wildcard(filter) => limited.contains(filter.as_bytes()),
-            FilterKey::Exact(hash) => limited.iter().any(|text| self.keys.subject_hash(text) == *hash),
-        };
-        let first = replica(&self.shards[0]);
-        let seen: BTreeMap<_, _> = first.iter().filter(|((key, ..), _)| !is_limited(key)).collect();
-        wanted.iter_mut().filter(|((_, group, _), _)| group.is_none()).for_each(|(_, n)| *n = 1);
-        let wanted: BTreeMap<_, _> = wanted.iter().filter(|((key, ..), _)| !is_limited(key)).collect();
-        if seen != wanted {
-            self.oracle.violations.push(Violation::Interest(format!("seen {seen:?}, wanted {wanted:?}")));
-        }
-        for shard in &self.shards {
-            let own = replica(shard);
-            let differing: Vec<_> = own
-                .iter()
-                .filter(|(key, n)| first.get(*key) != Some(*n))
-                .chain(first.iter().filter(|(key, _)| !own.contains_key(*key)))
-                .collect();
-            if !differing.is_empty() {
-                let core = shard.core().0;
-                self.oracle
-                    .violations
-                    .push(Violation::Interest(format!("core {core} differs in {differing:?}")));
-            }
-        }
-    }
-}
-
-fn replica(shard: &Shard) -> BTreeMap<(FilterKey, Option<String>, u16), u32> {
-    let mut all = BTreeMap::new();
-    shard.replica().for_each(|key, group, core, n_members| {
-        let group = group.map(|group| String::from_utf8_lossy(group).into_owned());
-        all.insert((key, group, core.0), n_members);
-    });
-    all
 }
