@@ -82,15 +82,40 @@ class Paho:
 
 
 def run(scenario):
-    """Runs a coroutine with a bound on its time."""
-    return asyncio.run(asyncio.wait_for(scenario, TEST_S))
+    """Runs a coroutine with a bound on its time, and closes what it connected."""
+
+    async def bounded():
+        try:
+            return await asyncio.wait_for(scenario, TEST_S)
+        finally:
+            # Those of a failed test must not hear what the next one says.
+            while opened:
+                connection = opened.pop()
+                if not connection.is_closed:
+                    await connection.close()
+
+    return asyncio.run(bounded())
+
+
+opened = []
 
 
 async def connect_nats(strait, **options):
     async def on_error(error):
         raise error
 
-    return await nats.connect(strait.nats_url, allow_reconnect=False, error_cb=on_error, **options)
+    opened.append(await nats.connect(strait.nats_url, allow_reconnect=False, error_cb=on_error, **options))
+    return opened[-1]
+
+
+async def settle(connection):
+    """Returns once the gateway has taken what was said on this connection.
+
+    nats-py writes the PING of a flush ahead of what waits to be written, which goes out while that one is
+    answered: only the second PING is behind it.
+    """
+    await connection.flush(TEST_S)
+    await connection.flush(TEST_S)
 
 
 class NatsThread:
@@ -101,6 +126,7 @@ class NatsThread:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.connection = self.call(connect_nats(strait))
+        opened.remove(self.connection)
 
     def __enter__(self):
         return self
@@ -114,10 +140,10 @@ class NatsThread:
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TEST_S)
 
-    def subscribe(self, subject, queue=""):
+    def subscribe(self, subject):
         """A subscription that the gateway has taken; ask it with `message`."""
-        subscription = self.call(self.connection.subscribe(subject, queue=queue))
-        self.flush()
+        subscription = self.call(self.connection.subscribe(subject))
+        self.settle()
         return subscription
 
     def message(self, subscription):
@@ -127,12 +153,12 @@ class NatsThread:
     def n_messages(self, subscription, n):
         return [self.message(subscription) for _ in range(n)]
 
-    def publish(self, subject, payload=b"", **options):
-        self.call(self.connection.publish(subject, payload, **options))
-        self.flush()
+    def publish(self, subject, payload=b""):
+        self.call(self.connection.publish(subject, payload))
+        self.settle()
 
-    def flush(self):
-        self.call(self.connection.flush(TEST_S))
+    def settle(self):
+        self.call(settle(self.connection))
 
 
 # mosquitto_pub and mosquitto_sub.

@@ -17,6 +17,7 @@ BINARY = ROOT / "target/release/strait"
 START_S = 20
 STOP_S = 20
 PORT_IN_USE = 71
+LISTENING = "0A"
 PAGE_KIB = resource.getpagesize() // 1024
 
 # Every gateway of the running test, so that a failure can show its log.
@@ -56,18 +57,28 @@ class Strait:
         )
 
     def wait_until_it_accepts(self):
+        deadline = time.monotonic() + START_S
+        while not (self.listens_at(self.mqtt) and self.listens_at(self.nats)):
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, f"it accepts at no port within {START_S} s:\n{self.log_tail()}"
+            time.sleep(0.01)
         for at in (self.mqtt, self.nats):
-            deadline = time.monotonic() + START_S
-            while True:
-                if self.process.poll() is not None:
-                    return False
-                try:
-                    socket.create_connection(at, timeout=1).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, f"nothing accepts at {address(at)}:\n{self.log_tail()}"
-                    time.sleep(0.01)
+            socket.create_connection(at, timeout=START_S).close()
         return True
+
+    def listens_at(self, at):
+        """Whether this very process does: something else may answer at the same port."""
+        try:
+            folder = f"/proc/{self.process.pid}/fd"
+            files = {os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+        except OSError:
+            # Descriptors come and go while we look, and so may the process.
+            return False
+        local = f"0100007F:{at[1]:04X}"
+        with open("/proc/net/tcp") as table:
+            rows = [line.split() for line in table]
+        return any(row[1] == local and row[3] == LISTENING and f"socket:[{row[9]}]" in files for row in rows)
 
     def stop(self, with_signal=signal.SIGTERM):
         """Ends the process and asserts that it went well."""

@@ -6,7 +6,7 @@ import collections
 import nats.errors
 import pytest
 
-from clients import connect_nats, run
+from clients import connect_nats, run, settle
 
 MIB = 1 << 20
 MANY = 20_000
@@ -18,7 +18,7 @@ def test_wildcards_match_as_nats_server_does(strait):
         publisher = await connect_nats(strait)
         filters = ["w.*", "w.>", "w.a.*.c", ">", "w"]
         subscriptions = {name: await nc.subscribe(name) for name in filters}
-        await nc.flush()
+        await settle(nc)
         for subject in ["w", "w.a", "w.a.b.c", "w.end"]:
             await publisher.publish(subject, subject.encode())
         for name, heard in {
@@ -31,8 +31,6 @@ def test_wildcards_match_as_nats_server_does(strait):
             assert [(await subscriptions[name].next_msg(10)).subject for _ in heard] == heard, name
         for name, subscription in subscriptions.items():
             assert subscription.pending_msgs == 0, name
-        await publisher.close()
-        await nc.close()
 
     run(scenario())
 
@@ -41,11 +39,10 @@ def test_every_overlapping_subscription_gets_its_own_copy(strait):
     async def scenario():
         nc = await connect_nats(strait)
         subscriptions = [await nc.subscribe("overlap.a") for _ in range(3)]
-        await nc.flush()
+        await settle(nc)
         await nc.publish("overlap.a", b"x")
         for subscription in subscriptions:
             assert (await subscription.next_msg(10)).data == b"x"
-        await nc.close()
 
     run(scenario())
 
@@ -71,19 +68,17 @@ def test_exactly_one_member_of_a_queue_group_gets_a_message_and_all_get_some(str
         for idx, nc in enumerate(connections):
             # Half of them by a wildcard: a group is its name, not its filter.
             await nc.subscribe("jobs.*" if idx % 2 else "jobs.new", queue="workers", cb=member(idx))
-            await nc.flush()
+            await settle(nc)
         publisher = await connect_nats(strait)
         for n in range(n_messages):
             await publisher.publish("jobs.new", b"%d" % n)
-        await publisher.flush()
+        await settle(publisher)
         await everything.wait()
         for nc in connections:
-            await nc.flush()
+            await settle(nc)
         assert set(taken.values()) == {1}
         # Fair within wide bounds: 200 each are expected, and 100 is nine standard deviations away.
         assert len(members) == n_members and min(members.values()) > 100, members
-        for nc in [publisher, *connections]:
-            await nc.close()
 
     run(scenario())
 
@@ -92,23 +87,20 @@ def test_a_group_goes_on_with_those_who_stay(strait):
     async def scenario():
         stays, leaves = await connect_nats(strait), await connect_nats(strait)
         subscription = await stays.subscribe("stay", queue="q")
-        await stays.flush()
+        await settle(stays)
         await leaves.subscribe("stay", queue="q")
-        await leaves.flush()
+        await settle(leaves)
         await leaves.close()
         publisher = await connect_nats(strait)
-        # A request is answered by somebody or refused at once, so none can get lost unseen.
-        gone = 0
+        # Cores learn of the leaving one by one, and may give it some until then; never the last of many.
+        last = n_heard = 0
         for n in range(200):
             await publisher.publish("stay", b"%d" % n)
-        await publisher.flush()
-        last = -1
+            await settle(publisher)
         while last != 199:
             last = int((await subscription.next_msg(10)).data)
-            gone += 1
-        assert gone >= 100, "the group lost more than those that were under way to the one who left"
-        await publisher.close()
-        await stays.close()
+            n_heard += 1
+        assert n_heard >= 190, "the group goes on giving messages to one who has left"
 
     run(scenario())
 
@@ -121,11 +113,9 @@ def test_a_request_gets_its_reply(strait):
             await message.respond(message.data.upper())
 
         await server.subscribe("service.upper", queue="s", cb=serve)
-        await server.flush()
+        await settle(server)
         replies = await asyncio.gather(*(client.request("service.upper", b"r%d" % n, timeout=10) for n in range(200)))
         assert [reply.data for reply in replies] == [b"R%d" % n for n in range(200)]
-        await client.close()
-        await server.close()
 
     run(scenario())
 
@@ -136,7 +126,6 @@ def test_a_request_that_nobody_can_answer_fails_at_once(strait):
         for _ in range(20):
             with pytest.raises(nats.errors.NoRespondersError):
                 await nc.request("nobody.home", b"?", timeout=30)
-        await nc.close()
 
     run(scenario())
 
@@ -145,13 +134,11 @@ def test_headers_arrive_as_they_were_sent(strait):
     async def scenario():
         nc, publisher = await connect_nats(strait), await connect_nats(strait)
         subscription = await nc.subscribe("headers")
-        await nc.flush()
+        await settle(nc)
         sent = {"Alpha": "1", "x-lower": "two words", "Check": "✓", "Empty": "", "Nats-Msg-Id": "7"}
         await publisher.publish("headers", b"body", headers=sent)
         message = await subscription.next_msg(10)
         assert (message.headers, message.data) == (sent, b"body")
-        await publisher.close()
-        await nc.close()
 
     run(scenario())
 
@@ -163,11 +150,9 @@ def test_payloads_up_to_the_limit_arrive_whole(strait, size):
         assert nc.max_payload == MIB
         payload = (bytes(range(256)) * (size // 256 + 1))[:size]
         subscription = await nc.subscribe("size")
-        await nc.flush()
+        await settle(nc)
         await publisher.publish("size", payload)
         assert (await subscription.next_msg(10)).data == payload
-        await publisher.close()
-        await nc.close()
 
     run(scenario())
 
@@ -183,14 +168,12 @@ def test_twenty_thousand_messages_arrive_in_order(strait):
                 everything.set()
 
         await nc.subscribe("order", cb=on_message)
-        await nc.flush()
+        await settle(nc)
         for n in range(MANY):
             await publisher.publish("order", b"%d" % n)
-        await publisher.flush()
+        await settle(publisher)
         await everything.wait()
         assert heard == list(range(MANY))
-        await publisher.close()
-        await nc.close()
 
     run(scenario())
 
@@ -201,34 +184,38 @@ def test_unsubscribing_after_a_number_of_messages_takes_exactly_that_many(strait
         subscription = await nc.subscribe("auto")
         last = await nc.subscribe("auto.end")
         await subscription.unsubscribe(limit=3)
-        await nc.flush()
+        await settle(nc)
         for n in range(10):
             await publisher.publish("auto", b"%d" % n)
         await publisher.publish("auto.end")
         await last.next_msg(10)
         assert [(await subscription.next_msg(1)).data for _ in range(3)] == [b"0", b"1", b"2"]
-        await publisher.close()
-        await nc.close()
 
     run(scenario())
 
 
-def test_a_drain_delivers_what_was_sent_before_it(strait):
+def test_a_drain_loses_nothing_that_has_arrived(strait):
     async def scenario():
         nc, publisher = await connect_nats(strait), await connect_nats(strait)
-        heard = []
+        heard, end = [], asyncio.Event()
 
         async def on_message(message):
+            await asyncio.sleep(0)
             heard.append(int(message.data))
 
+        async def on_end(_):
+            end.set()
+
         await nc.subscribe("drain", cb=on_message)
-        await nc.flush()
+        await nc.subscribe("drain.end", cb=on_end)
+        await settle(nc)
         for n in range(1000):
             await publisher.publish("drain", b"%d" % n)
-        # A flushed publisher and then the subscriber's drain: all of it was before.
-        await publisher.flush()
+        await publisher.publish("drain.end")
+        # nats-py sends the PING of a drain ahead of its UNSUBs, so it must not begin while messages are
+        # on their way from core to core; test_order has the drain of a client that keeps them in order.
+        await end.wait()
         await nc.drain()
         assert heard == list(range(1000))
-        await publisher.drain()
 
     run(scenario())

@@ -74,6 +74,19 @@ def test_each_subscriber_hears_each_publisher_completely_and_in_order(strait):
         connection.close()
 
 
+def test_what_was_published_before_an_unsubscribe_arrives_before_its_acknowledgement(strait):
+    with nats.connected(strait.nats) as publisher:
+        for _ in range(50):
+            for kind, at in ((nats, strait.nats), (mqtt, strait.mqtt)):
+                with kind.connected(at) as subscriber:
+                    subscriber.subscribe("drain")
+                    publisher.send(*(nats.pub("drain", b"%d" % n) for n in range(100)))
+                    assert publisher.ping() == []
+                    # Only what the gateway has taken counts, and it has: the publisher has its PONG.
+                    heard = subscriber.unsubscribe("1" if kind is nats else "drain")
+                    assert [message.payload for message in heard] == [b"%d" % n for n in range(100)]
+
+
 def in_thread(work, *arguments):
     """Starts `work`; the returned function waits for it and gives its result or raises its error."""
     outcome = {}

@@ -1,0 +1,65 @@
+"""What many bad or unfinished connections together may cost: memory and lines in the log."""
+
+import contextlib
+import socket
+import time
+
+import wire_mqtt as mqtt
+import wire_nats as nats
+
+MIB = 1 << 20
+CONNECT_MAX = 256 * 1024
+HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_announced_bytes_cost_no_memory(start_strait):
+    strait = start_strait(2)
+    n_each = 500
+    half_connect = b"\x10" + mqtt.varint(CONNECT_MAX - 1) + mqtt.text("MQTT") + b"\x05\x02"
+    half_pub = nats.connect() + b"PUB big %d\r\n0123456789" % MIB
+    with contextlib.ExitStack() as stack:
+        before = strait.resident_kib()
+        for _ in range(n_each):
+            for at, half in ((strait.mqtt, half_connect), (strait.nats, half_pub)):
+                client = stack.enter_context(socket.create_connection(at, timeout=10))
+                client.sendall(half)
+        # 375 KiB a pair are announced, and 70 bytes sent. There is no answer to wait for, so time has to show.
+        highest = 0
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            with mqtt.connected(strait.mqtt) as probe:
+                probe.ping()
+            highest = max(highest, strait.resident_kib())
+        grown = highest - before
+        assert grown < n_each * 2 * 12, f"{grown} KiB for {2 * n_each} connections with half a packet each"
+
+
+def test_a_payload_that_has_begun_costs_what_has_come(start_strait):
+    """Seven eighths of a mebibyte, forty times, may cost that and half as much again."""
+    strait = start_strait(2)
+    n_clients, n_sent = 40, MIB * 7 // 8
+    with contextlib.ExitStack() as stack:
+        before = strait.resident_kib()
+        for _ in range(n_clients):
+            client = stack.enter_context(nats.connected(strait.nats))
+            client.send(b"PUB big %d\r\n" % MIB, b"x" * n_sent)
+        with mqtt.connected(strait.mqtt) as probe:
+            probe.ping()
+        grown = strait.resident_kib() - before
+        assert grown < n_clients * n_sent // 1024 * 3 // 2 + 4096, f"{grown} KiB"
+
+
+def test_many_bad_connections_fill_no_log(start_strait):
+    strait = start_strait(2)
+    n_bad = 600
+    with nats.connected(strait.nats) as bystander:
+        for _ in range(n_bad):
+            with mqtt.Connection(strait.mqtt) as client:
+                client.send(HTTP)
+                client.expect_closed()
+            with nats.Connection(strait.nats) as client:
+                client.send(HTTP)
+                client.expect_error("Unknown Protocol Operation")
+        assert bystander.ping() == []
+    lines = [line for line in strait.log().splitlines() if "bad input" in line]
+    assert 1 <= len(lines) <= n_bad // 4, f"{len(lines)} lines for {2 * n_bad} bad connections"
