@@ -25,9 +25,9 @@ pub enum Op<'a> {
 }
 
 impl Op<'_> {
-    /// Whether the op belongs to a run of SUB and UNSUB, which shares one wait for the other cores.
-    pub fn changes_subscriptions(&self) -> bool {
-        matches!(self, Self::Subscribe { .. } | Self::Unsubscribe { .. })
+    /// Whether the op belongs to a run of SUB, UNSUB and PING, which shares one wait for the other cores.
+    pub fn joins_run(&self) -> bool {
+        matches!(self, Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Ping)
     }
 }
 

@@ -39,20 +39,14 @@ impl Shard {
                 return Served::Ended;
             }
         };
-        if connection.fence.is_some() && !op.changes_subscriptions() {
+        if connection.fence.is_some() && !op.joins_run() {
             return Served::Waiting;
         }
         match op {
             Op::Publish(publish) => return self.nats_publish(id, &publish, n_taken),
             Op::Ignored => {}
             Op::Pong => nats.pong(),
-            Op::Ping => {
-                let peer = connection.peer;
-                let server = &self.settings.nats.server;
-                let mut out = std::mem::take(&mut self.answer);
-                nats.ping(server, peer, &mut out);
-                self.send_answer(id, out);
-            }
+            Op::Ping => self.nats_ping(id),
             Op::Connect(json) => self.nats_connect(id, json, now),
             Op::Subscribe { subject, queue, sid } => self.nats_subscribe(id, subject, queue, sid),
             Op::Unsubscribe { sid, max } => self.nats_unsubscribe(id, sid, max),
@@ -68,6 +62,19 @@ impl Shard {
             answer(nats, &mut out);
         }
         self.send_answer(id, out);
+    }
+
+    /// Answers a PING. Clients take the PONG as the word that whatever was published before has come, and
+    /// some end their subscriptions on it: it waits for what other cores may have posted.
+    fn nats_ping(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        let peer = connection.peer;
+        if matches!(&connection.protocol, Protocol::Nats(nats) if nats.n_subscriptions() > 0) {
+            self.post_fence();
+            self.stamp(id);
+        }
+        let settings = self.settings.clone();
+        self.with_nats(id, |nats, out| nats.ping(&settings.nats.server, peer, out));
     }
 
     fn nats_connect(&mut self, id: ConnectionId, json: &[u8], now: Time) {

@@ -1,8 +1,8 @@
 //! Subscriptions begin and end: the local table, the interest that other cores must hear of, and the fence
 //! after which a client may count on it.
 //!
-//! Invariant: a client's answer to SUB or UNSUB, and everything after it, leaves only when every core has
-//! applied the log up to the head it was stamped with.
+//! Invariant: a client's answer to SUB, UNSUB or a subscriber's PING, and everything after it, leaves only
+//! when every core has applied the log up to the head it was stamped with.
 
 use super::Shard;
 use super::connection::{Subscription, SubscriptionKind};
@@ -70,8 +70,7 @@ impl Shard {
         let is_silent = changes.iter().all(Option::is_none);
         changes.into_iter().for_each(|change| self.announce(change));
         if is_silent && with_fence {
-            self.log_head += 1;
-            self.tell_all_peers(|| Item::Fence);
+            self.post_fence();
         }
         self.is_changing_tables = false;
     }
@@ -158,6 +157,12 @@ impl Shard {
         for key in given_up.into_iter().flatten() {
             self.take_out(id, key);
         }
+    }
+
+    /// Appends a position to the log at which nothing changes, so that the other cores will answer.
+    pub(super) fn post_fence(&mut self) {
+        self.log_head += 1;
+        self.tell_all_peers(|| Item::Fence);
     }
 
     fn announce(&mut self, change: Option<Change>) {

@@ -33,7 +33,7 @@ pub struct Client {
     received: Vec<u8>,
     /// What the client has said since its last PING, and what each unanswered PING is preceded by.
     unasked: Vec<Mark>,
-    asked: VecDeque<Vec<Mark>>,
+    asked: VecDeque<(Moment, Vec<Mark>)>,
     /// Live subscriptions: sid or topic filter → number in the oracle.
     live: BTreeMap<String, usize>,
     n_said: u32,
@@ -141,12 +141,12 @@ impl Client {
                 }
             }
             (Speech::Nats { .. }, 2) => self.unsubscribe_nats(chance, oracle, now, &mut out),
-            (Speech::Nats { .. }, 3) => self.ask(&mut out),
+            (Speech::Nats { .. }, 3) => self.ask(now, &mut out),
             (Speech::Nats { .. }, _) => self.publish_nats(chance, oracle, now, &mut out),
             (Speech::Mqtt(mqtt), _) if !mqtt.is_connected && !chance.one_in(8) => {}
             (Speech::Mqtt(_), 0 | 1) => self.subscribe_mqtt(chance, oracle, now, &mut out),
             (Speech::Mqtt(_), 2) => self.unsubscribe_mqtt(chance, oracle, now, &mut out),
-            (Speech::Mqtt(_), 3) => self.ask(&mut out),
+            (Speech::Mqtt(_), 3) => self.ask(now, &mut out),
             (Speech::Mqtt(_), 4) => self.acknowledge(chance.one_in(2), &mut out),
             (Speech::Mqtt(_), _) => self.publish_mqtt(chance, oracle, now, &mut out),
         }
@@ -154,10 +154,10 @@ impl Client {
     }
 
     /// Says the last things: all acknowledgements, and a PING for what was said since the last.
-    pub fn conclude(&mut self, out: &mut Vec<u8>) {
+    pub fn conclude(&mut self, now: Moment, out: &mut Vec<u8>) {
         self.acknowledge(true, out);
         if !self.unasked.is_empty() {
-            self.ask(out);
+            self.ask(now, out);
         }
     }
 
@@ -172,12 +172,12 @@ impl Client {
     }
 
     /// A PING is answered after everything before it.
-    fn ask(&mut self, out: &mut Vec<u8>) {
+    fn ask(&mut self, now: Moment, out: &mut Vec<u8>) {
         match &self.speech {
             Speech::Nats { .. } => out.extend_from_slice(b"PING\r\n"),
             Speech::Mqtt(_) => encode::pingreq(out),
         }
-        self.asked.push_back(std::mem::take(&mut self.unasked));
+        self.asked.push_back((now, std::mem::take(&mut self.unasked)));
     }
 
     fn subscribe_nats(
@@ -198,7 +198,7 @@ impl Client {
         out.extend_from_slice(format!("SUB {filter} {} {sid}\r\n", group.unwrap_or("")).as_bytes());
         self.live.insert(sid.to_owned(), number);
         self.unasked.push(Mark::Begun(number));
-        self.ask(out);
+        self.ask(now, out);
     }
 
     fn unsubscribe_nats(&mut self, chance: &mut Chance, oracle: &mut Oracle, now: Moment, out: &mut Vec<u8>) {
@@ -218,7 +218,7 @@ impl Client {
         oracle.subscriptions[number].end_sent_at = now;
         out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
         self.unasked.push(Mark::Ended(number));
-        self.ask(out);
+        self.ask(now, out);
     }
 
     fn publish_nats(&mut self, chance: &mut Chance, oracle: &mut Oracle, now: Moment, out: &mut Vec<u8>) {
@@ -381,8 +381,11 @@ impl Client {
     }
 
     fn answered(&mut self, oracle: &mut Oracle, now: Moment) -> Result<(), &'static str> {
-        let marks = self.asked.pop_front().ok_or("an answer to no PING")?;
+        let (asked_at, marks) = self.asked.pop_front().ok_or("an answer to no PING")?;
         Self::learn(marks, oracle, now);
+        if matches!(self.speech, Speech::Nats { .. }) {
+            oracle.pong(self.connection, asked_at);
+        }
         Ok(())
     }
 

@@ -129,6 +129,31 @@ impl Oracle {
         }
     }
 
+    /// A subscriber's PING, sent at `asked_at`, is answered now: what its publisher knew to be handled before
+    /// has come. Only the latest publications are looked at.
+    pub fn pong(&mut self, connection: usize, asked_at: Moment) {
+        let n_skipped = self.publications.len().saturating_sub(40);
+        let mut found = Vec::new();
+        for (number, publication) in self.publications.iter().enumerate().skip(n_skipped) {
+            let due = self.subscriptions.iter().filter(|subscription| {
+                subscription.connection == connection
+                    && subscription.group.is_none()
+                    && subscription.end_sent_at == NEVER
+                    && publication.handled_at < asked_at
+                    && self.must(subscription, publication)
+            });
+            for subscription in due {
+                if self.n_arrived(number, connection, &subscription.sid, false) == 0 {
+                    let sid = &subscription.sid;
+                    found.push(Violation::Missing(format!(
+                        "{number} at connection {connection}, sid {sid:?}, before a PONG"
+                    )));
+                }
+            }
+        }
+        self.violations.extend(found);
+    }
+
     /// Whether the subscription matches at all, whatever the times.
     fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
         if subscription.is_deaf_to_own && subscription.connection == publication.connection {

@@ -426,7 +426,7 @@ impl World {
                 }
                 if !self.links[link].is_at_end {
                     let mut out = Vec::new();
-                    self.links[link].client.conclude(&mut out);
+                    self.links[link].client.conclude(self.moment, &mut out);
                     self.links[link].to_server.extend(out);
                 }
                 let core = self.links[link].core;
