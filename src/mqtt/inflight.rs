@@ -102,6 +102,12 @@ impl Inflight {
         self.n_waiting_bytes -= waiting.n_bytes();
         Some(waiting)
     }
+
+    /// Drops what waits, and says how many bytes it was.
+    pub fn forget_waiting(&mut self) -> usize {
+        self.waiting = VecDeque::new();
+        std::mem::take(&mut self.n_waiting_bytes)
+    }
 }
 
 /// Identifiers go round from 65,535 to 1.

@@ -52,8 +52,8 @@ pub struct Connection {
     pub given_up: Vec<u32>,
     pub accepted_at: Time,
     pub heard_at: Time,
-    /// When its queue was last empty or got shorter.
-    pub written_at: Time,
+    /// Since when its socket takes nothing of what waits; `None` while it takes all.
+    pub stuck_since: Option<Time>,
     /// When a NATS client is asked next whether it is there.
     pub ping_at: Option<Time>,
     /// When its deadlines are looked at next; the one entry of it in the wheel that counts.
@@ -92,7 +92,7 @@ impl Connection {
             given_up: Vec::new(),
             accepted_at: now,
             heard_at: now,
-            written_at: now,
+            stuck_since: None,
             ping_at: None,
             check_at: Time::from_micros(u64::MAX),
         }

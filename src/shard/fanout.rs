@@ -194,7 +194,8 @@ impl Clients {
     /// Queues bytes for a client.
     pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.slots.get_mut(id) else { return };
-        if bytes.is_empty() || connection.is_write_dead {
+        // Nothing follows a farewell.
+        if bytes.is_empty() || connection.is_write_dead || !connection.is_open() {
             return;
         }
         connection.queue.append(&mut self.pool, |buffer| buffer.extend_from_slice(bytes));

@@ -302,6 +302,11 @@ impl Shard {
         self.tickets.len()
     }
 
+    /// Connections whose input is not taken for now.
+    pub fn n_waiting_connections(&self) -> usize {
+        self.clients.slots.iter().filter(|(_, connection)| connection.is_waiting()).count()
+    }
+
     /// What this core has announced: key, group, and members (of a group) or 1.
     pub fn announced(&self, visit: impl FnMut(FilterKey, Option<&[u8]>, u32)) {
         self.table.announced(visit);

@@ -198,3 +198,19 @@ fn at_the_cores_limit_the_largest_queue_goes() {
     assert!(alone.shard.is_closing(large) && !alone.shard.is_closing(small));
     assert_eq!(alone.shard.counters().slow_consumers, 1);
 }
+
+#[test]
+fn a_client_that_was_idle_is_not_late_with_what_is_queued_now() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("SUB a 1\r\n");
+    let publisher = alone.nats("");
+    alone.now = alone.now + Span::from_secs(60);
+    alone.receive(publisher, b"PUB a 1\r\nx\r\n");
+    alone.shard.flushed(id, 1, alone.now);
+    alone.now = alone.now + Span::from_secs(9);
+    alone.shard.tick(alone.now);
+    assert!(!alone.shard.is_closing(id));
+    alone.now = alone.now + Span::from_secs(2);
+    alone.shard.tick(alone.now);
+    assert!(alone.shard.is_closing(id));
+}

@@ -21,21 +21,15 @@ impl Shard {
             return;
         }
         let peer = connection.peer;
-        connection.life = Life::Closing(now + LINGER);
-        connection.kept = Vec::new();
-        connection.held = Vec::new();
-        connection.fence = None;
-        connection.full_outbox = None;
-        connection.is_stalled = false;
+        // A farewell behind half a frame, or in the place of a CONNACK, could not be read.
+        let can_read_more = closed != Closed::SlowConsumer || connection.queue.is_empty();
         let mut farewell = Vec::new();
         match &connection.protocol {
+            _ if !can_read_more => {}
             Protocol::Nats(_) => {
                 closed.nats_error().into_iter().for_each(|text| encode::error(&mut farewell, text));
             }
             Protocol::Mqtt(mqtt) => {
-                if self.directory.get(mqtt.client_id()) == Some(&id) {
-                    self.directory.remove(mqtt.client_id());
-                }
                 closed.mqtt_reason().into_iter().for_each(|reason| mqtt.bid_farewell(reason, &mut farewell));
             }
         }
@@ -44,12 +38,29 @@ impl Shard {
             self.discard_queue(id);
         }
         self.clients.write(id, &farewell);
+        self.stop_serving(id, now);
         self.end_all_subscriptions(id);
-        // The client must hear that this core's interest in it is over before it can hear anything else.
         self.clients.effects.close.push(id);
         self.end_stalls_of_pressed(id, now);
         self.schedule(id, now + LINGER);
         self.log_close(id, peer, closed, now);
+    }
+
+    /// From here on the connection takes and is told nothing more.
+    fn stop_serving(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        connection.life = Life::Closing(now + LINGER);
+        connection.kept = Vec::new();
+        connection.held = Vec::new();
+        connection.fence = None;
+        connection.full_outbox = None;
+        connection.is_stalled = false;
+        if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
+            self.clients.n_queued_bytes -= mqtt.inflight.forget_waiting();
+            if self.directory.get(mqtt.client_id()) == Some(&id) {
+                self.directory.remove(mqtt.client_id());
+            }
+        }
     }
 
     fn log_close(&mut self, id: ConnectionId, peer: std::net::SocketAddr, closed: Closed, now: Time) {
@@ -181,13 +192,12 @@ impl Shard {
             *ping_at = now + interval;
         }
         let ping_at = *ping_at;
-        let write_due = connection.written_at + settings.write_timeout;
-        let has_unwritten = !connection.queue.is_empty();
+        let write_due = connection.stuck_since.map(|since| since + settings.write_timeout);
         self.clients.write(id, &out);
-        match has_unwritten {
-            true if write_due <= now => Err(Closed::SlowConsumer),
-            true => Ok(ping_at.min(write_due)),
-            false => Ok(ping_at),
+        match write_due {
+            Some(due) if due <= now => Err(Closed::SlowConsumer),
+            Some(due) => Ok(ping_at.min(due)),
+            None => Ok(ping_at),
         }
     }
 
@@ -201,11 +211,20 @@ impl Shard {
             self.close(id, Closed::SlowConsumer, self.now);
         }
         while self.clients.n_queued_bytes > self.settings.core_queue_bytes_max {
-            let open = self.clients.slots.iter().filter(|(_, connection)| connection.is_open());
-            let Some((id, _)) = open.max_by_key(|(_, connection)| connection.n_queued_bytes()) else {
+            let all = self.clients.slots.iter();
+            let Some((id, largest)) = all.max_by_key(|(_, connection)| connection.n_queued_bytes()) else {
                 return;
             };
-            self.close(id, Closed::SlowConsumer, self.now);
+            if largest.n_queued_bytes() == 0 {
+                return;
+            }
+            if largest.is_open() {
+                self.close(id, Closed::SlowConsumer, self.now);
+            } else {
+                // It was only to read its last, and others would pay for that.
+                self.discard_queue(id);
+                self.clients.effects.cut.push(id);
+            }
         }
     }
 
@@ -216,8 +235,11 @@ impl Shard {
         connection.is_dirty = false;
         connection.queue.advance(n_written, &mut self.clients.pool);
         self.clients.n_queued_bytes -= n_written;
-        if n_written > 0 || connection.queue.is_empty() {
-            connection.written_at = now;
+        // Counted from the first write that left something: a queue that was empty for long is not late.
+        if connection.queue.is_empty() {
+            connection.stuck_since = None;
+        } else if n_written > 0 || connection.stuck_since.is_none() {
+            connection.stuck_since = Some(now);
         }
         let is_nats = matches!(connection.protocol, Protocol::Nats(_));
         if !connection.queue.is_empty() && is_nats && connection.is_open() {
