@@ -20,4 +20,5 @@ pub mod subject;
 pub mod mqtt;
 pub mod nats;
 pub mod shard;
-pub mod sim;
+#[cfg(test)]
+mod sim;

@@ -30,6 +30,14 @@ impl Shard {
         }
     }
 
+    /// A turn of this connection that panics, without a word on the terminal.
+    #[cfg(test)]
+    pub fn abandon(&mut self, id: ConnectionId, now: Time) {
+        self.now = now;
+        let _: Option<()> = self.guarded(id, now, |_| resume_unwind(Box::new("a turn panics on purpose")));
+        self.settle(now);
+    }
+
     /// Ends the subscribers whose delivery panicked.
     pub(super) fn end_broken(&mut self) {
         while let Some(id) = self.clients.broken.pop() {

@@ -97,6 +97,7 @@ impl Shard {
 
     /// Notes that the peer will send nothing more. What it sent before is still taken.
     pub fn end_of_input(&mut self, id: ConnectionId, was_lost: bool, now: Time) {
+        self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.is_at_end = true;
         if connection.is_open() && !connection.is_waiting() {

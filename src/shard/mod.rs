@@ -251,6 +251,7 @@ impl Shard {
 
     /// The next batch for another core, and room for those who wait for it.
     pub fn take_batch(&mut self, to: CoreId, now: Time) -> Option<Batch> {
+        self.now = now;
         let peer = &mut self.peers[to.idx()];
         let batch = peer.outbox.take()?;
         if peer.outbox.has_room() && !peer.waiting.is_empty() {

@@ -262,6 +262,7 @@ impl Shard {
 
     /// Notes that nothing can be written to a connection any more. What it had sent is still taken.
     pub fn write_failed(&mut self, id: ConnectionId, now: Time) {
+        self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.is_write_dead = true;
         connection.is_dirty = false;
@@ -272,6 +273,7 @@ impl Shard {
 
     /// Forgets a connection whose socket is gone.
     pub fn release(&mut self, id: ConnectionId, now: Time) {
+        self.now = now;
         self.close(id, Closed::Lost, now);
         self.discard_queue(id);
         if let Some(connection) = self.clients.slots.remove(id) {
@@ -282,6 +284,7 @@ impl Shard {
 
     /// Ends every connection in order, as the gateway stops.
     pub fn shut_down(&mut self, now: Time) {
+        self.now = now;
         for id in self.clients.slots.ids() {
             self.close(id, Closed::ShuttingDown, now);
         }

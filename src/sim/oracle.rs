@@ -1,334 +1,427 @@
-//! What clients were due, as plain lists: every subscription, every publication, every delivery, each with
-//! the moments at which its client sent it and heard of it. Nothing here knows tables, caches or cores.
+//! What is due, from plain lists: every subscription and every publication that any client ever sent, with
+//! the moments at which its client could know something about it. No trie, no cache, no core: matching is
+//! [`SubjectFilter::matches`], filter by filter.
 //!
-//! A publication is **due** to a subscription that its client knew to be in force before the publisher began
-//! to send, and knew of no end to before the publisher knew it handled. It **may** reach one whose beginning
-//! or end was under way meanwhile. Anything else must not arrive. A PONG says that the publisher's own core has
-//! handled it, and mail may still be under way; only a PUBACK says that every core has taken it.
+//! A delivery must come where the subscription was acknowledged before the publish began; it must not where
+//! the end was acknowledged before that, or where the subscription began after the publish was handled
+//! everywhere. Between the two it may.
 
+use super::faults::{Check, Kind, broken};
 use crate::message::Quality;
-use crate::subject::mapping::is_hidden_from_wildcards;
+use crate::mqtt::reason::Reason;
 use crate::subject::{SubjectFilter, mapping};
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// A step of the world, as clients can tell them apart.
-pub type Moment = u64;
+/// A moment: the number of a step of the world.
+pub type At = u64;
 
-/// A later moment than any.
-const NEVER: Moment = u64::MAX;
+/// A connection, by the world's number, and the sid where the protocol names the subscription.
+pub type Ear = (usize, Option<u32>);
 
-#[derive(Clone, Debug)]
-pub struct Subscription {
-    pub connection: usize,
-    /// The sid; empty for MQTT, whose deliveries don't say which subscription they are for.
-    pub sid: String,
-    pub filters: Vec<SubjectFilter>,
-    pub group: Option<String>,
-    pub is_mqtt: bool,
-    pub begins_with_wildcard: bool,
-    /// Its own connection's messages are not for it.
-    pub is_deaf_to_own: bool,
-    pub quality: Quality,
-    pub max: Option<u64>,
-    pub sent_at: Moment,
-    pub known_at: Moment,
-    pub end_sent_at: Moment,
-    pub end_known_at: Moment,
+/// What a client knows of a request of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub sent: At,
+    pub acknowledged: Option<At>,
 }
 
-#[derive(Clone, Debug)]
-pub struct Publication {
-    pub connection: usize,
-    pub subject: Vec<u8>,
-    pub quality: Quality,
-    /// The publisher wants to hear when nobody took it, at this sid of its own.
-    pub inbox_sid: Option<String>,
-    pub sent_at: Moment,
-    /// When the publisher knew that its core had handled it.
-    pub handled_at: Moment,
-    /// When the publisher knew that every core had taken it.
-    pub taken_at: Moment,
-    pub n_no_responders: u32,
-}
+impl Known {
+    pub fn sent(at: At) -> Self {
+        Self { sent: at, acknowledged: None }
+    }
 
-/// A violation, by its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    Missing(String),
-    NotDue(String),
-    Order(String),
-    NoResponders(String),
-    Bound(String),
-    Interest(String),
-    Protocol(String),
-    Stuck(String),
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+    fn is_before(&self, at: At) -> bool {
+        self.acknowledged.is_some_and(|acknowledged| acknowledged < at)
     }
 }
 
-/// How often a publication arrived: by connection, sid, and quality.
-type Arrivals = BTreeMap<(usize, String, bool), u32>;
+/// What a subscription asks for; MQTT may change it while it lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub known: Known,
+    pub quality: Quality,
+    pub hears_itself: bool,
+}
+
+#[derive(Debug)]
+pub struct Subscription {
+    pub ear: Ear,
+    pub filters: Vec<SubjectFilter>,
+    pub group: Option<&'static str>,
+    /// An MQTT filter that begins with a wildcard.
+    pub begins_with_wildcard: bool,
+    /// Never empty; the last is what the client wants now.
+    pub terms: Vec<Terms>,
+    pub end: Option<Known>,
+    /// The limit of UNSUB, and how many had come when it was acknowledged.
+    pub max: Option<(u64, Option<u64>)>,
+    pub n_heard: u64,
+    /// Its sid began anew before its end was acknowledged: what was under way to it is lost.
+    pub is_superseded: bool,
+}
+
+#[derive(Debug)]
+pub struct Publication {
+    pub by: usize,
+    pub subject: Vec<u8>,
+    pub topic: Option<Vec<u8>>,
+    pub reply: Vec<u8>,
+    pub header: Vec<u8>,
+    pub properties: Vec<u8>,
+    pub payload: Vec<u8>,
+    pub quality: Quality,
+    /// Sent with a wish for a 503.
+    pub is_request: bool,
+    pub began: At,
+    /// When its client learned that its core had handled it, and that all had.
+    pub handled: Option<At>,
+    pub kept: Option<At>,
+    /// All that was due has come: nothing more may.
+    pub is_final: bool,
+    pub receipt: Option<Reason>,
+    pub n_no_responders: u32,
+    pub heard: Vec<(Ear, Quality)>,
+}
+
+/// One client connection, as far as deliveries go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listener {
+    pub is_mqtt: bool,
+    /// NATS with headers, or MQTT 5.
+    pub takes_header: bool,
+    /// Whether the gateway still serves it, as far as the world can see.
+    pub is_alive: bool,
+    /// All that it sent was taken in.
+    pub is_complete: bool,
+    /// When the gateway stopped serving it.
+    pub ended: Option<At>,
+}
+
+/// Deliveries that never came although they were due, by quality.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lost {
+    pub at_most_once: u64,
+    pub at_least_once: u64,
+    /// Nobody can tell with which of two terms they would have come.
+    pub either: u64,
+}
 
 #[derive(Debug, Default)]
 pub struct Oracle {
+    pub now: At,
+    is_one_core: bool,
+    pub listeners: Vec<Listener>,
     pub subscriptions: Vec<Subscription>,
     pub publications: Vec<Publication>,
-    arrivals: Vec<Arrivals>,
-    /// The last publication that came from one connection to another, by sid and quality.
-    last: BTreeMap<(usize, usize, String, bool), usize>,
-    /// Connections that have ended, of whatever side.
-    pub ended: Vec<bool>,
-    /// Connections that were cut with bytes under way.
-    pub lost: Vec<bool>,
-    pub violations: Vec<Violation>,
+    pub lost: Lost,
+    n_final: usize,
+    /// The newest publication of each publisher, by ear and quality.
+    newest: BTreeMap<(Ear, usize, bool), usize>,
 }
 
 impl Oracle {
-    pub fn subscribe(&mut self, subscription: Subscription) -> usize {
-        self.subscriptions.push(subscription);
-        self.subscriptions.len() - 1
+    pub fn new(is_one_core: bool) -> Self {
+        Self { is_one_core, ..Self::default() }
     }
 
-    pub fn publish(&mut self, publication: Publication) -> usize {
+    /// Notes a publish in the moment in which its first byte may leave.
+    pub fn publish(&mut self, mut publication: Publication) -> usize {
+        let mut topic = Vec::new();
+        publication.topic = mapping::subject_to_topic(&publication.subject, &mut topic).then_some(topic);
+        publication.began = self.now;
         self.publications.push(publication);
-        self.arrivals.push(Arrivals::new());
         self.publications.len() - 1
     }
 
-    /// A message came to a client.
-    pub fn arrived(&mut self, connection: usize, sid: &str, number: usize, quality: Quality, now: Moment) {
-        let Some(publication) = self.publications.get(number) else {
-            self.violations.push(Violation::Protocol(format!("a message that nobody sent: {number}")));
-            return;
-        };
-        let is_acknowledged = quality == Quality::AtLeastOnce;
-        *self.arrivals[number].entry((connection, sid.to_owned(), is_acknowledged)).or_default() += 1;
-        // Two publishes of one quality from one connection arrive in their order; copies of one message for
-        // several subscriptions of an MQTT client have no order among themselves.
-        let is_one_lane = publication.quality == Quality::AtLeastOnce;
-        let lane = (publication.connection, connection, sid.to_owned(), is_acknowledged && is_one_lane);
-        let is_group = self.subscriptions.iter().any(|subscription| {
-            subscription.connection == connection && subscription.sid == sid && subscription.group.is_some()
-        });
-        let by_quality = self
-            .publications
-            .iter()
-            .any(|other| other.connection == publication.connection && other.quality != publication.quality);
-        if !is_group
-            && !by_quality
-            && let Some(last) = self.last.insert(lane, number)
-            && last > number
-        {
-            self.violations
-                .push(Violation::Order(format!("{number} after {last} at connection {connection} at {now}")));
+    /// The publisher learned that its own core has done all it does for a publication.
+    pub fn handled(&mut self, publication: usize) {
+        let (now, is_one_core) = (self.now, self.is_one_core);
+        let publication = &mut self.publications[publication];
+        publication.handled.get_or_insert(now);
+        if is_one_core {
+            publication.kept.get_or_insert(now);
         }
     }
 
-    /// A subscriber's PING, sent at `asked_at`, is answered now: what its publisher knew to be handled before
-    /// has come. Only the latest publications are looked at.
-    pub fn pong(&mut self, connection: usize, asked_at: Moment) {
-        let n_skipped = self.publications.len().saturating_sub(40);
-        let mut found = Vec::new();
-        for (number, publication) in self.publications.iter().enumerate().skip(n_skipped) {
-            let due = self.subscriptions.iter().filter(|subscription| {
-                subscription.connection == connection
-                    && subscription.group.is_none()
-                    && subscription.end_sent_at == NEVER
-                    && publication.handled_at < asked_at
-                    && self.must(subscription, publication)
+    /// The publisher got its PUBACK.
+    pub fn kept(&mut self, publication: usize, reason: Reason) -> Check {
+        self.handled(publication);
+        let now = self.now;
+        let publication = &mut self.publications[publication];
+        publication.kept.get_or_insert(now);
+        publication.receipt = Some(reason);
+        Ok(())
+    }
+
+    /// Whether the subscription's filters and its connection's world let it have the message at all.
+    fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
+        let is_mqtt = self.listeners[subscription.ear.0].is_mqtt;
+        subscription.filters.iter().any(|filter| filter.matches(&publication.subject))
+            && !(is_mqtt && publication.topic.is_none())
+            && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(&publication.subject))
+    }
+
+    /// The terms that may hold for a publication, and whether it may then be heard.
+    fn terms<'a>(
+        subscription: &'a Subscription,
+        publication: &'a Publication,
+    ) -> impl Iterator<Item = (Quality, bool)> + 'a {
+        let is_own = publication.by == subscription.ear.0;
+        let n = subscription.terms.len();
+        let holds = move |idx: &usize| {
+            let replaced = subscription.terms.get(idx + 1);
+            let is_over = replaced.is_some_and(|next| next.known.is_before(publication.began));
+            let is_later = publication.kept.is_some_and(|kept| kept < subscription.terms[*idx].known.sent);
+            !is_over && !is_later
+        };
+        (0..n).filter(holds).map(move |idx| {
+            let terms = &subscription.terms[idx];
+            (terms.quality.min(publication.quality), !is_own || terms.hears_itself)
+        })
+    }
+
+    /// Whether the message may come to the subscription.
+    fn may(&self, subscription: &Subscription, publication: &Publication) -> bool {
+        let ended = self.listeners[subscription.ear.0].ended;
+        self.concerns(subscription, publication)
+            && !subscription.end.is_some_and(|end| end.is_before(publication.began))
+            && ended.is_none_or(|ended| ended >= publication.began)
+            && Self::terms(subscription, publication).any(|(_, may)| may)
+    }
+
+    /// Whether the message must come, if the connection lasts.
+    fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
+        let is_certain = publication.handled.is_some()
+            || self.listeners[publication.by].is_alive
+            || self.listeners[publication.by].is_complete;
+        let is_over = subscription.end.is_some_and(|end| {
+            subscription.is_superseded || publication.handled.is_none_or(|handled| handled > end.sent)
+        });
+        let is_used_up = subscription.max.is_some_and(|(max, _)| subscription.n_heard >= max);
+        is_certain
+            && !is_over
+            && !is_used_up
+            && subscription.terms[0].known.is_before(publication.began)
+            && self.concerns(subscription, publication)
+            && Self::terms(subscription, publication).all(|(_, may)| may)
+    }
+
+    /// A delivery came: was it due, once, and in order?
+    pub fn heard(&mut self, ear: Ear, publication_idx: usize, quality: Quality) -> Check {
+        let Some(publication) = self.publications.get(publication_idx) else {
+            return broken(
+                Kind::Content,
+                format!("{ear:?} heard of {publication_idx}, which nobody published"),
+            );
+        };
+        let complain = |kind, why: &str| {
+            broken(kind, format!("{ear:?} heard {} at {quality:?}: {why}", self.describe(publication_idx)))
+        };
+        if publication.is_final {
+            return complain(Kind::NotDue, "all was quiet since");
+        }
+        let n_heard = publication.heard.iter().filter(|heard| **heard == (ear, quality)).count();
+        let of_ear = || self.subscriptions.iter().filter(|subscription| subscription.ear == ear);
+        let n_due = of_ear()
+            .filter(|subscription| self.may(subscription, publication))
+            .filter(|subscription| {
+                Self::terms(subscription, publication).any(|(other, may)| may && other == quality)
+            })
+            .count();
+        if n_heard >= n_due {
+            let subscriptions: Vec<_> = of_ear().collect();
+            let why = format!("{n_heard} times before, due {n_due} times by {subscriptions:?}");
+            return complain(Kind::NotDue, &why);
+        }
+        if let Some(group) = of_ear().find_map(|subscription| subscription.group)
+            && self.n_heard_by_group(publication_idx, group) > 0
+        {
+            return complain(Kind::NotDue, "another member had it");
+        }
+        let is_in_group = of_ear().any(|subscription| subscription.group.is_some());
+        let place = (ear, publication.by, quality == Quality::AtLeastOnce);
+        let newest = self.newest.get(&place).copied().unwrap_or(0);
+        // A group's messages may take another way each.
+        if !is_in_group && newest > publication_idx {
+            return complain(Kind::Order, &format!("after {newest}"));
+        }
+        self.newest.insert(place, publication_idx);
+        self.publications[publication_idx].heard.push((ear, quality));
+        self.count(ear)
+    }
+
+    /// Counts a delivery for those subscriptions that end after some.
+    fn count(&mut self, ear: Ear) -> Check {
+        for subscription in self.subscriptions.iter_mut().filter(|it| it.ear == ear) {
+            subscription.n_heard += 1;
+            if let Some((max, Some(n_before))) = subscription.max
+                && subscription.n_heard > max.max(n_before)
+            {
+                return broken(
+                    Kind::NotDue,
+                    format!("{ear:?} heard {} of at most {max} after {n_before}", subscription.n_heard),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn n_heard_by_group(&self, publication_idx: usize, group: &str) -> usize {
+        let is_member = |ear: Ear| {
+            self.subscriptions
+                .iter()
+                .any(|subscription| subscription.ear == ear && subscription.group == Some(group))
+        };
+        self.publications[publication_idx].heard.iter().filter(|(ear, _)| is_member(*ear)).count()
+    }
+
+    /// A NATS subscriber's PING, sent at `asked`, is answered: what its publisher knew to be handled by then
+    /// has come. The latest publications show it as well as all of them.
+    pub fn pong(&self, connection: usize, asked: At) -> Check {
+        let first = self.publications.len().saturating_sub(40);
+        for publication_idx in first..self.publications.len() {
+            let publication = &self.publications[publication_idx];
+            let due = self.subscriptions.iter().filter(|it| {
+                it.ear.0 == connection && it.group.is_none() && it.end.is_none() && self.is_alive(it)
             });
-            for subscription in due {
-                if self.n_arrived(number, connection, &subscription.sid, false) == 0 {
-                    let sid = &subscription.sid;
-                    found.push(Violation::Missing(format!(
-                        "{number} at connection {connection}, sid {sid:?}, before a PONG"
-                    )));
+            for subscription in due.filter(|it| self.must(it, publication)) {
+                let was_before = publication.handled.is_some_and(|handled| handled < asked);
+                if was_before && !publication.heard.iter().any(|(ear, _)| *ear == subscription.ear) {
+                    let what = self.describe(publication_idx);
+                    return broken(Kind::Missing, format!("{:?} got PONG before {what}", subscription.ear));
                 }
             }
         }
-        self.violations.extend(found);
+        Ok(())
     }
 
-    /// Whether the subscription matches at all, whatever the times.
-    fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
-        if subscription.is_deaf_to_own && subscription.connection == publication.connection {
-            return false;
+    /// Everything is quiet: what was due has come. `groups` are all names in use.
+    pub fn check_all(&mut self, groups: &[&'static str]) -> Check {
+        for publication_idx in self.n_final..self.publications.len() {
+            self.check_plain(publication_idx)?;
+            for group in groups {
+                self.check_group(publication_idx, group)?;
+            }
+            self.check_answer(publication_idx)?;
         }
-        let subject = &publication.subject;
-        let has_topic = || mapping::subject_to_topic(subject, &mut Vec::new());
-        let is_visible = !subscription.is_mqtt
-            || (has_topic() && !(subscription.begins_with_wildcard && is_hidden_from_wildcards(subject)));
-        is_visible && subscription.filters.iter().any(|filter| filter.matches(subject))
-    }
-
-    fn may(&self, subscription: &Subscription, publication: &Publication) -> bool {
-        self.concerns(subscription, publication)
-            && subscription.sent_at < publication.taken_at
-            && subscription.end_known_at > publication.sent_at
-    }
-
-    fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
-        let is_handled = publication.handled_at != NEVER || !self.lost[publication.connection];
-        self.concerns(subscription, publication)
-            && is_handled
-            && subscription.max.is_none()
-            && subscription.known_at < publication.sent_at
-            && (subscription.end_sent_at == NEVER || subscription.end_sent_at > publication.handled_at)
-            && !self.ended[subscription.connection]
-    }
-
-    /// Holds everything that arrived against everything that was due, when all is quiet. `n_dropped` is
-    /// what the shards counted as dropped: QoS 0 for full queues, QoS 1 for full sessions.
-    pub fn judge(&mut self, n_dropped: [u64; 2]) {
-        let mut n_missing = [0; 2];
-        let mut found = Vec::new();
-        for (number, publication) in self.publications.iter().enumerate() {
-            self.judge_plain(number, publication, &mut n_missing, &mut found);
-            self.judge_groups(number, publication, &mut found);
-            self.judge_no_responders(number, publication, &mut found);
+        let now = self.now;
+        for publication in &mut self.publications[self.n_final..] {
+            publication.is_final = true;
+            publication.kept.get_or_insert(now);
         }
-        for (kind, (n_missing, n_dropped)) in n_missing.into_iter().zip(n_dropped).enumerate() {
-            if n_missing > n_dropped {
-                found.push(Violation::Missing(format!(
-                    "{n_missing} deliveries of QoS {kind} to MQTT, where {n_dropped} were counted as dropped"
-                )));
+        self.n_final = self.publications.len();
+        Ok(())
+    }
+
+    fn check_plain(&mut self, publication_idx: usize) -> Check {
+        let publication = &self.publications[publication_idx];
+        let mut due: BTreeMap<Ear, (usize, [bool; 2])> = BTreeMap::new();
+        let stable = self.subscriptions.iter().filter(|it| it.group.is_none() && self.is_alive(it));
+        for subscription in stable.filter(|it| self.must(it, publication)) {
+            let (n_due, qualities) = due.entry(subscription.ear).or_default();
+            *n_due += 1;
+            for (quality, _) in Self::terms(subscription, publication) {
+                qualities[usize::from(quality == Quality::AtLeastOnce)] = true;
             }
         }
-        self.violations.extend(found);
-    }
-
-    fn n_arrived(&self, number: usize, connection: usize, sid: &str, is_acknowledged: bool) -> u32 {
-        self.arrivals[number].get(&(connection, sid.to_owned(), is_acknowledged)).copied().unwrap_or(0)
-    }
-
-    fn judge_plain(
-        &self,
-        number: usize,
-        publication: &Publication,
-        n_missing: &mut [u64; 2],
-        found: &mut Vec<Violation>,
-    ) {
-        let mut due: BTreeMap<(usize, String, bool), (u32, u32)> = BTreeMap::new();
-        for subscription in self.subscriptions.iter().filter(|subscription| subscription.group.is_none()) {
-            let quality = publication.quality.min(subscription.quality);
-            let key = (subscription.connection, subscription.sid.clone(), quality == Quality::AtLeastOnce);
-            let (n_must, n_may) = due.entry(key).or_default();
-            *n_must += u32::from(self.must(subscription, publication));
-            *n_may += u32::from(self.may(subscription, publication));
-        }
-        for ((connection, sid, is_acknowledged), (n_must, n_may)) in &due {
-            let n = self.n_arrived(number, *connection, sid, *is_acknowledged);
-            let what = || {
-                let (ended, lost) = (self.ended[publication.connection], self.lost[publication.connection]);
-                format!(
-                    "{number} at connection {connection}, sid {sid:?}: {n} of {n_must} to {n_may}; \
-                     {publication:?}, ended: {ended}, lost: {lost}"
-                )
-            };
-            if n > *n_may {
-                found.push(Violation::NotDue(what()));
-            } else if n < *n_must && sid.is_empty() {
-                n_missing[usize::from(*is_acknowledged)] += u64::from(n_must - n);
-            } else if n < *n_must {
-                found.push(Violation::Missing(what()));
+        let mut lost = self.lost;
+        for (ear, (n_due, qualities)) in due {
+            let n_heard = publication.heard.iter().filter(|heard| heard.0 == ear).count();
+            let n_missing = n_due.saturating_sub(n_heard) as u64;
+            if n_missing > 0 && !self.listeners[ear.0].is_mqtt {
+                let what = format!("{ear:?} never heard {}", self.describe(publication_idx));
+                return broken(Kind::Missing, what);
+            }
+            match qualities {
+                [true, false] => lost.at_most_once += n_missing,
+                [false, _] => lost.at_least_once += n_missing,
+                [true, true] => lost.either += n_missing,
             }
         }
-        for (connection, sid, is_acknowledged) in self.arrivals[number].keys() {
-            let is_known = due.contains_key(&(*connection, sid.clone(), *is_acknowledged))
-                || self
-                    .subscriptions
-                    .iter()
-                    .any(|s| s.connection == *connection && s.sid == *sid && s.group.is_some());
-            if !is_known {
-                found.push(Violation::NotDue(format!("{number} at connection {connection}, sid {sid:?}")));
+        self.lost = lost;
+        Ok(())
+    }
+
+    fn check_group(&self, publication_idx: usize, group: &str) -> Check {
+        let publication = &self.publications[publication_idx];
+        let members = || self.subscriptions.iter().filter(|it| it.group == Some(group));
+        // A member that may have had it, and of whom nobody can know any more.
+        let is_doubtful = members().any(|it| !self.is_alive(it) && self.may(it, publication));
+        let is_due = members().any(|it| self.is_alive(it) && self.must(it, publication));
+        if is_due && !is_doubtful && self.n_heard_by_group(publication_idx, group) == 0 {
+            let what = format!("nobody of group {group} heard {}", self.describe(publication_idx));
+            return broken(Kind::Missing, what);
+        }
+        Ok(())
+    }
+
+    /// PUBACK's reason and the 503 say whether anybody could take it.
+    fn check_answer(&self, publication_idx: usize) -> Check {
+        let publication = &self.publications[publication_idx];
+        let is_taken = self.subscriptions.iter().any(|it| self.is_alive(it) && self.must(it, publication));
+        let may_be_taken = self.subscriptions.iter().any(|it| self.may(it, publication));
+        let is_v5 = self.listeners[publication.by].takes_header;
+        match publication.receipt {
+            Some(Reason::NoMatchingSubscribers) if is_taken => {
+                return broken(Kind::Receipt, format!("0x10 for {}", self.describe(publication_idx)));
             }
-        }
-    }
-
-    /// A queue group gets a message once, whatever its members' filters; and it does get it where no member
-    /// was coming or going.
-    fn judge_groups(&self, number: usize, publication: &Publication, found: &mut Vec<Violation>) {
-        let mut groups: BTreeMap<&str, Vec<&Subscription>> = BTreeMap::new();
-        for subscription in &self.subscriptions {
-            if let Some(group) = &subscription.group {
-                groups.entry(group).or_default().push(subscription);
+            Some(Reason::Success) if is_v5 && !may_be_taken => {
+                let what = format!("0x00 for {}, which nobody could take", self.describe(publication_idx));
+                return broken(Kind::Receipt, what);
             }
+            _ => {}
         }
-        for (group, members) in groups {
-            let sids: std::collections::BTreeSet<_> =
-                members.iter().map(|member| (member.connection, member.sid.as_str())).collect();
-            let n: u32 =
-                sids.iter().map(|(connection, sid)| self.n_arrived(number, *connection, sid, false)).sum();
-            let possible: Vec<_> = members.iter().filter(|member| self.may(member, publication)).collect();
-            let is_stable =
-                !possible.is_empty() && possible.iter().all(|member| self.must(member, publication));
-            let what = || format!("{number} at group {group}: {n} times, {} members", possible.len());
-            if n > 1 || (n == 1 && possible.is_empty()) {
-                found.push(Violation::NotDue(what()));
-            } else if n == 0 && is_stable {
-                found.push(Violation::Missing(what()));
-            }
+        if !publication.is_request {
+            return Ok(());
         }
+        let can_hear = |it: &&Subscription| {
+            it.ear.0 == publication.by
+                && it.group.is_none()
+                && it.end.is_none()
+                && it.max.is_none()
+                && it.terms[0].known.is_before(publication.began)
+                && it.filters.iter().any(|filter| filter.matches(&publication.reply))
+        };
+        let is_due = !may_be_taken
+            && self.listeners[publication.by].is_alive
+            && self.subscriptions.iter().any(|it| can_hear(&it));
+        if is_taken && publication.n_no_responders > 0 || publication.n_no_responders > 1 {
+            let what =
+                format!("{} × 503 for {}", publication.n_no_responders, self.describe(publication_idx));
+            return broken(Kind::Receipt, what);
+        }
+        if is_due && publication.n_no_responders == 0 {
+            return broken(Kind::Receipt, format!("no 503 for {}", self.describe(publication_idx)));
+        }
+        Ok(())
     }
 
-    fn judge_no_responders(&self, number: usize, publication: &Publication, found: &mut Vec<Violation>) {
-        let Some(inbox_sid) = &publication.inbox_sid else { return };
-        let takers = |judge: &dyn Fn(&Subscription) -> bool| self.subscriptions.iter().any(judge);
-        let n = publication.n_no_responders;
-        let is_surely_taken = takers(&|subscription| {
-            subscription.group.is_none() && !subscription.is_mqtt && self.must(subscription, publication)
-        });
-        let is_surely_not = !takers(&|subscription| self.may(subscription, publication));
-        let can_hear = !self.ended[publication.connection]
-            && self.subscriptions.iter().any(|subscription| {
-                subscription.connection == publication.connection
-                    && subscription.sid == *inbox_sid
-                    && subscription.known_at < publication.sent_at
-                    && subscription.end_sent_at == NEVER
-            });
-        if (is_surely_taken && n > 0) || (is_surely_not && can_hear && n != 1) || n > 1 {
-            found.push(Violation::NoResponders(format!("{number}: {n} times a 503")));
-        }
+    fn is_alive(&self, subscription: &Subscription) -> bool {
+        self.listeners[subscription.ear.0].is_alive
     }
-}
 
-impl Subscription {
-    /// A subscription whose client has just asked for it.
-    pub fn asked(connection: usize, sid: &str, filters: Vec<SubjectFilter>, now: Moment) -> Self {
-        Self {
-            connection,
-            sid: sid.to_owned(),
-            filters,
-            group: None,
-            is_mqtt: false,
-            begins_with_wildcard: false,
-            is_deaf_to_own: false,
-            quality: Quality::AtMostOnce,
-            max: None,
-            sent_at: now,
-            known_at: NEVER,
-            end_sent_at: NEVER,
-            end_known_at: NEVER,
-        }
+    /// Subscriptions that stand when all is quiet: filter, group and connection.
+    pub fn standing(&self) -> impl Iterator<Item = (&SubjectFilter, Option<&'static str>, usize)> {
+        self.subscriptions
+            .iter()
+            .filter(|it| {
+                let is_used_up = it.max.is_some_and(|(max, _)| it.n_heard >= max);
+                self.is_alive(it) && it.end.is_none() && !is_used_up
+            })
+            .flat_map(|it| it.filters.iter().map(move |filter| (filter, it.group, it.ear.0)))
     }
-}
 
-impl Publication {
-    pub fn sent(connection: usize, subject: &[u8], quality: Quality, now: Moment) -> Self {
-        Self {
-            connection,
-            subject: subject.to_vec(),
-            quality,
-            inbox_sid: None,
-            sent_at: now,
-            handled_at: NEVER,
-            taken_at: NEVER,
-            n_no_responders: 0,
-        }
+    /// One publication, for a complaint.
+    pub fn describe(&self, publication_idx: usize) -> String {
+        let it = &self.publications[publication_idx];
+        format!(
+            "#{publication_idx} by {} on {:?} at {:?} (began {}, handled {:?}, kept {:?})",
+            it.by,
+            String::from_utf8_lossy(&it.subject),
+            it.quality,
+            it.began,
+            it.handled,
+            it.kept,
+        )
     }
 }

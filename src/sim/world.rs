@@ -1,455 +1,506 @@
-//! Several shards, their mail and their clients in one thread. Chance decides what happens next: whose bytes
-//! arrive and where they are split, which mail is late, who reads slowly, who is cut off, how time passes.
-//! The driver's contract with a shard is the one that `runtime` keeps.
+//! Several shards, their clients and the mail between them in one thread: every step is chosen by the seed,
+//! and after each the shard's effects are seen to, as `runtime` sees to them.
 
 use super::chance::Chance;
-use super::client::Client;
-use super::oracle::{Moment, Oracle, Violation};
+use super::client::{Client, Scene};
+use super::faults::{Check, Kind, Lie, Withheld, broken};
+use super::link::{End, Link, Place};
+use super::mqtt_client::MqttClient;
+use super::nats_client::NatsClient;
+use super::oracle::{self, Oracle};
+use super::scenario::Scenario;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
-use crate::shard::mail::{Batch, Item};
-use crate::shard::settings::Settings;
-use crate::shard::write_queue::WriteQueue;
+use crate::shard::mail::Batch;
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A way in which the driver may break its contract, to prove that the oracle notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    Nothing,
-    /// Mail overtakes mail in its lane.
-    Overtaking,
-    /// A core claims to have applied interest that it never heard of.
-    ForgedFence,
-    /// A batch vanishes.
-    LostBatch,
-    /// A batch comes twice.
-    DoubledBatch,
-}
-
+/// The world of one seed.
 pub struct World {
+    pub scenario: Scenario,
     pub chance: Chance,
-    lie: Lie,
-    pub(super) keys: Keys,
-    pub(super) settings: Arc<Settings>,
-    n_credits: usize,
-    moment: Moment,
-    now: Time,
-    pub(super) shards: Vec<Shard>,
-    /// By sender and receiver.
-    lanes: BTreeMap<(usize, usize), VecDeque<Parcel>>,
-    /// Connections that leave, before credits let them.
-    departing: BTreeMap<(usize, usize), VecDeque<Parcel>>,
-    pub(super) links: Vec<Link>,
+    pub now: Time,
+    pub keys: Keys,
+    pub shards: Vec<Shard>,
+    pub links: Vec<Link>,
     pub oracle: Oracle,
-    /// How slow the slowest readers are: one in this many never reads for long.
-    slow_readers: usize,
+    /// By sender, then by receiver.
+    pub lanes: Vec<Vec<Lane>>,
+    pub moving: Vec<(Moved, CoreId, usize)>,
+    /// Connections that the gateway ended without a reason the world knows.
+    pub n_unexplained: u64,
+    pub is_calm: bool,
+    pub steps_taken: Vec<String>,
+    pub is_traced: bool,
+    by_id: BTreeMap<(CoreId, ConnectionId), usize>,
+    lie: Lie,
+    buffer: Vec<u8>,
+    n_ops_left: usize,
 }
 
-#[derive(Debug)]
-enum Parcel {
-    Mail(Batch),
-    Moved(usize, Moved),
+/// The batches under way from one core to another.
+#[derive(Debug, Default)]
+pub struct Lane {
+    pub batches: VecDeque<Batch>,
+    pub n_credits: usize,
+    /// What the receiver of the opposite lane may have added to it without asking for room.
+    pub withheld: Withheld,
 }
-
-/// A socket between a client and the shard that has its other end.
-pub(super) struct Link {
-    pub(super) client: Client,
-    pub(super) core: usize,
-    /// `None` while it moves, and when it has ended.
-    pub(super) id: Option<ConnectionId>,
-    to_server: VecDeque<u8>,
-    /// Bytes that the client's side takes before it has read.
-    window: usize,
-    is_slow: bool,
-    /// The client has sent its last byte.
-    is_at_end: bool,
-    has_told_end: bool,
-    /// The shard has taken all that the client sent, and knows that it was all.
-    is_taken_whole: bool,
-    is_closing: bool,
-    has_ended: bool,
-}
-
-const CONNECTIONS_MAX: usize = 14;
 
 impl World {
-    pub fn new(seed: u64, lie: Lie, settings: impl FnOnce(&mut Chance, usize) -> Settings) -> Self {
+    pub fn new(seed: u64, lie: Lie, is_traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let n_cores = 1 + chance.below(5);
-        let settings = Arc::new(settings(&mut chance, n_cores));
-        let keys = Keys::from_seed([seed, 2, 3, 4]);
-        let shard =
-            |core| Shard::new(CoreId(core as u16), settings.clone(), &keys, seed ^ (core as u64) << 32);
+        let scenario = Scenario::new(&mut chance);
+        let keys = Keys::from_seed([chance.next(), chance.next(), chance.next(), chance.next()]);
+        let settings = Arc::new(scenario.settings.clone());
+        let n = settings.n_cores;
+        let shards = (0..n)
+            .map(|core| Shard::new(CoreId(core as u16), settings.clone(), &keys, chance.next()))
+            .collect();
+        let lane = |_| Lane { n_credits: scenario.credits, ..Lane::default() };
         Self {
-            shards: (0..n_cores).map(shard).collect(),
-            n_credits: 1 + chance.below(3),
-            slow_readers: 1 + chance.below(6),
+            lanes: (0..n).map(|_| (0..n).map(lane).collect()).collect(),
+            n_ops_left: scenario.n_ops,
+            oracle: Oracle::new(n == 1),
+            scenario,
             chance,
-            lie,
+            now: Time::from_micros(1),
             keys,
-            settings,
-            moment: 0,
-            now: Time::START,
-            lanes: BTreeMap::new(),
-            departing: BTreeMap::new(),
+            shards,
             links: Vec::new(),
-            oracle: Oracle::default(),
+            moving: Vec::new(),
+            n_unexplained: 0,
+            is_calm: false,
+            steps_taken: Vec::new(),
+            is_traced,
+            by_id: BTreeMap::new(),
+            lie,
+            buffer: vec![0; 192 << 10],
         }
     }
 
-    /// Lets chance play for `n_steps`, then brings everything to rest and judges it.
-    pub fn run(&mut self, n_steps: usize) {
-        for _ in 0..n_steps {
-            self.step();
-            self.check_bounds();
-            if !self.oracle.violations.is_empty() {
-                return;
+    /// Lives until the clients have sent what they will, and comes to rest now and then.
+    pub fn run(&mut self) -> Check {
+        for step in 1..40_000 {
+            if self.n_ops_left == 0 {
+                break;
+            }
+            self.oracle.now += 1;
+            self.step()?;
+            if step % (self.scenario.n_ops_between_quiet * 40) == 0 {
+                self.come_to_rest()?;
             }
         }
-        self.come_to_rest();
-        if self.oracle.violations.is_empty() {
-            self.judge();
+        self.come_to_rest()?;
+        self.fall_silent()
+    }
+
+    /// Writes a line of the trace; `what` is made only where somebody will read it.
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.is_traced {
+            let line = format!("{:>6} {:>12} {}", self.oracle.now, self.now.as_micros(), what());
+            self.steps_taken.push(line);
         }
     }
 
-    fn step(&mut self) {
-        self.moment += 1;
-        match self.chance.below(100) {
-            0..=3 => self.connect(),
-            4..=33 => self.act(),
-            34..=58 => self.carry_bytes(),
-            59..=83 => self.carry_mail(),
-            84..=93 => self.read(),
-            94 => self.cut(),
-            _ => self.pass_time(),
+    fn step(&mut self) -> Check {
+        let link = self.chance.below(self.links.len());
+        match self.chance.weighted(&self.scenario.steps) {
+            0 => self.open(),
+            1 => self.act(link),
+            2 => {
+                let n_max = self.scenario.read_bytes_max;
+                self.read(link, n_max).map(drop)
+            }
+            3 => {
+                let (from, to) = (self.any_core(), self.any_core());
+                self.deliver(from, to).map(drop)
+            }
+            4 => self.listen(link, self.scenario.client_read_bytes_max).map(drop),
+            5 => self.arrive().map(drop),
+            6 => self.write_more(link).map(drop),
+            7 => self.let_time_pass(),
+            8 => self.drop_one(link),
+            _ => {
+                if let Some(link) = self.links.get_mut(link) {
+                    link.is_paused = !link.is_paused;
+                }
+                Ok(())
+            }
         }
     }
 
-    fn connect(&mut self) {
-        if self.links.iter().filter(|link| !link.has_ended).count() >= CONNECTIONS_MAX {
-            return;
+    fn any_core(&mut self) -> CoreId {
+        CoreId(self.chance.below(self.shards.len()) as u16)
+    }
+
+    /// A new client connects to any core.
+    fn open(&mut self) -> Check {
+        let n_open = self.links.iter().filter(|link| link.place != Place::Gone).count();
+        if n_open >= self.scenario.n_connections_max {
+            return Ok(());
         }
-        let connection = self.links.len();
-        self.oracle.ended.push(false);
-        self.oracle.lost.push(false);
-        let is_mqtt = self.chance.one_in(2);
-        let (client, hello) = if is_mqtt {
-            Client::mqtt(connection, &mut self.chance)
+        let core = self.any_core();
+        let (listener, client) = if self.chance.below(10) < self.scenario.n_mqtt_in_ten {
+            let client = MqttClient::new(&mut self.chance, self.scenario.n_client_ids);
+            (Listener::Mqtt, Client::Mqtt(client))
         } else {
-            Client::nats(connection, &mut self.chance, &mut self.oracle, self.moment)
+            (Listener::Nats, Client::Nats(NatsClient::default()))
         };
-        let core = self.chance.below(self.shards.len());
-        let listener = if is_mqtt { Listener::Mqtt } else { Listener::Nats };
-        let id = self.shards[core].accept(listener, "127.0.0.1:9".parse().expect("an address"), self.now);
-        let is_slow = self.chance.one_in(self.slow_readers);
-        self.links.push(Link {
-            client,
-            core,
-            id: Some(id),
-            to_server: hello.into(),
-            window: if is_slow { 300 } else { usize::MAX },
-            is_slow,
-            is_at_end: false,
-            has_told_end: false,
-            is_taken_whole: false,
-            is_closing: false,
-            has_ended: false,
-        });
-        self.see_to(core);
-    }
-
-    fn some_link(&mut self) -> Option<usize> {
-        let live: Vec<_> = (0..self.links.len()).filter(|&link| !self.links[link].has_ended).collect();
-        (!live.is_empty()).then(|| *self.chance.pick(&live))
-    }
-
-    fn act(&mut self) {
-        let Some(link) = self.some_link() else { return };
-        let link = &mut self.links[link];
-        if link.is_at_end || link.to_server.len() > 20_000 {
-            return;
-        }
-        let said = link.client.act(&mut self.chance, &mut self.oracle, self.moment);
-        link.to_server.extend(said);
-    }
-
-    /// Some of a client's bytes arrive, split anywhere.
-    fn carry_bytes(&mut self) {
-        let Some(link) = self.some_link() else { return };
-        let n = if self.chance.one_in(3) { 1 + self.chance.below(8) } else { 1 + self.chance.below(6_000) };
-        self.carry(link, n);
-    }
-
-    /// Whether anything happened.
-    fn carry(&mut self, link_idx: usize, n: usize) -> bool {
-        let link = &mut self.links[link_idx];
-        let Some(id) = link.id else { return false };
-        let shard = &mut self.shards[link.core];
-        if !shard.wants_input(id) {
-            return false;
-        }
-        let core = link.core;
-        let was_closing = shard.is_closing(id);
-        let n_slow = shard.counters().slow_consumers;
-        let bytes: Vec<u8> = link.to_server.drain(..n.min(link.to_server.len())).collect();
-        if bytes.is_empty() {
-            if !link.is_at_end || std::mem::replace(&mut link.has_told_end, true) {
-                return false;
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1_024 + self.links.len() as u16));
+        let id = self.shards[core.idx()].accept(listener, peer, self.now);
+        let new = self.links.len();
+        self.by_id.insert((core, id), new);
+        let mut link = Link::new(client, core, id);
+        // Whichever of two with one name comes home last takes over.
+        for other in self.links.iter_mut().filter(|other| other.place != Place::Gone) {
+            if link.client_id().is_some() && other.client_id() == link.client_id() {
+                other.may_end = true;
+                link.may_end = true;
             }
-            shard.end_of_input(id, false, self.now);
+        }
+        self.note(|| format!("open {new} at {core:?}: {:?}", link.client));
+        self.links.push(link);
+        self.oracle.listeners.push(oracle::Listener { is_alive: true, ..oracle::Listener::default() });
+        self.with_client(new, |client, scene| {
+            client.connect(scene);
+            Ok(())
+        })?;
+        self.see_to(core)
+    }
+
+    /// Lets a client act or hear; what it sends follows what it sent before.
+    pub fn with_client(
+        &mut self,
+        link_idx: usize,
+        action: impl FnOnce(&mut Client, &mut Scene<'_>) -> Check,
+    ) -> Check {
+        let mut out = Vec::new();
+        let may_be_lost = self.may_be_lost();
+        let link = &mut self.links[link_idx];
+        let mut scene = Scene {
+            connection: link_idx,
+            oracle: &mut self.oracle,
+            chance: &mut self.chance,
+            scenario: &self.scenario,
+            out: &mut out,
+            is_calm: self.is_calm,
+            may_be_lost,
+        };
+        action(&mut link.client, &mut scene)?;
+        if link.end == End::Open {
+            link.to_shard.extend(out);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, link_idx: usize) -> Check {
+        if self.links.get(link_idx).is_none_or(|link| !link.is_open()) {
+            return Ok(());
+        }
+        // Pipelines: several ops leave together.
+        let n_ops = if self.chance.one_in(4) { self.chance.between(2, 8) } else { 1 };
+        for _ in 0..n_ops {
+            self.n_ops_left = self.n_ops_left.saturating_sub(1);
+            let mut what = "";
+            self.with_client(link_idx, |client, scene| {
+                what = client.act(scene);
+                Ok(())
+            })?;
+            self.note(|| format!("{link_idx} sends {what}"));
+        }
+        if !self.links[link_idx].is_open() {
+            self.links[link_idx].may_end = true;
+            self.oracle.listeners[link_idx].is_alive = false;
+        }
+        Ok(())
+    }
+
+    /// The shard reads from a client; whether there was something.
+    pub fn read(&mut self, link_idx: usize, n_max: usize) -> Result<bool, super::faults::Violation> {
+        let Some(link) = self.links.get_mut(link_idx) else { return Ok(false) };
+        let Place::At(core, id) = link.place else { return Ok(false) };
+        let shard = &mut self.shards[core.idx()];
+        if !shard.wants_input(id)
+            || (link.to_shard.is_empty() && (link.end == End::Open || link.end_was_told))
+        {
+            return Ok(false);
+        }
+        let now = self.now;
+        if link.to_shard.is_empty() {
+            link.end_was_told = true;
+            let was_serving = !shard.is_closing(id);
+            shard.end_of_input(id, link.end == End::Reset, now);
+            // It ended at once, so nothing that it had sent was left.
+            self.oracle.listeners[link_idx].is_complete =
+                was_serving && shard.is_closing(id) && link.end != End::Reset;
+            self.note(|| format!("{link_idx} is at its end"));
         } else if let Some((frame, filled)) = shard.large_frame(id) {
-            let n = bytes.len().min(frame.len() - filled);
-            frame[filled..filled + n].copy_from_slice(&bytes[..n]);
-            for &byte in bytes[n..].iter().rev() {
-                link.to_server.push_front(byte);
-            }
-            shard.receive_large(id, filled + n, self.now);
+            let n = (frame.len() - filled).min(n_max).min(link.to_shard.len());
+            frame[filled..filled + n]
+                .iter_mut()
+                .zip(link.to_shard.drain(..n))
+                .for_each(|(to, from)| *to = from);
+            shard.receive_large(id, filled + n, now);
+            self.note(|| format!("{core:?} reads {n} of a large frame from {link_idx}"));
         } else {
-            let mut input = vec![0; (1 << 16) + bytes.len()];
-            let n_kept = shard.begin_read(id, &mut input);
-            input[n_kept..n_kept + bytes.len()].copy_from_slice(&bytes);
-            shard.receive(id, &input[..n_kept + bytes.len()], self.now);
+            let n_kept = shard.begin_read(id, &mut self.buffer);
+            let n = n_max.min(link.to_shard.len()).min(self.buffer.len() - n_kept);
+            let end = n_kept + n;
+            let room = &mut self.buffer[n_kept..end];
+            room.iter_mut().zip(link.to_shard.drain(..n)).for_each(|(to, from)| *to = from);
+            shard.receive(id, &self.buffer[..end], now);
+            self.note(|| format!("{core:?} reads {n} after {n_kept} from {link_idx}"));
         }
-        // Its own turn closes a connection after all that it sent, by DISCONNECT or at the end of input; or
-        // in the middle, when it does not read what it is sent itself.
-        let ends_now = !was_closing && shard.is_closing(id) && shard.counters().slow_consumers == n_slow;
-        link.is_taken_whole |= link.to_server.is_empty() && link.is_at_end && ends_now;
-        self.see_to(core);
-        true
+        self.see_to(core)?;
+        Ok(true)
     }
 
-    fn carry_mail(&mut self) {
-        let waiting: Vec<_> =
-            self.lanes.iter().filter(|(_, lane)| !lane.is_empty()).map(|(lane, _)| *lane).collect();
-        if !waiting.is_empty() {
-            let lane = *self.chance.pick(&waiting);
-            self.deliver_mail(lane);
+    /// A batch reaches its core; whether there was one.
+    pub fn deliver(&mut self, from: CoreId, to: CoreId) -> Result<bool, super::faults::Violation> {
+        let lane = &mut self.lanes[from.idx()][to.idx()];
+        let mut place = 0;
+        if self.lie == Lie::Reordered && lane.batches.len() > 1 {
+            place = 1;
         }
+        let Some(mut batch) = lane.batches.remove(place) else { return Ok(false) };
+        lane.n_credits += 1;
+        self.lie.falsify(&mut batch, &mut lane.withheld, &mut self.chance);
+        let is_lost = self.lie == Lie::Dropped && self.chance.one_in(10);
+        let is_doubled = self.lie == Lie::Doubled && self.chance.one_in(4);
+        let now = self.now;
+        self.note(|| format!("{to:?} gets from {from:?}: {:?}", batch.items));
+        let shard = &mut self.shards[to.idx()];
+        if !is_lost {
+            shard.mail(from, &batch, now);
+        }
+        if is_doubled {
+            shard.mail(from, &batch, now);
+        }
+        self.see_to(to)?;
+        self.see_to(from)?;
+        Ok(true)
     }
 
-    fn deliver_mail(&mut self, (from, to): (usize, usize)) {
-        let may_lie = self.chance.one_in(8);
-        let lane = self.lanes.entry((from, to)).or_default();
-        if self.lie == Lie::Overtaking && may_lie && lane.len() > 1 {
-            lane.swap(0, 1);
+    /// A client reads; whether there was something.
+    pub fn listen(&mut self, link_idx: usize, n_max: usize) -> Result<bool, super::faults::Violation> {
+        let Some(link) = self.links.get_mut(link_idx) else { return Ok(false) };
+        if link.place == Place::Gone || (link.is_paused && !self.is_calm) {
+            return Ok(false);
         }
-        let Some(parcel) = lane.pop_front() else { return };
-        match parcel {
-            Parcel::Mail(mut batch) => {
-                if self.lie == Lie::ForgedFence {
-                    let interest = |item: &&mut Item| matches!(item, Item::Interest(_));
-                    batch.items.iter_mut().filter(interest).for_each(|item| *item = Item::Fence);
-                }
-                let n_times = match self.lie {
-                    Lie::LostBatch if may_lie => 0,
-                    Lie::DoubledBatch if may_lie => 2,
-                    _ => 1,
-                };
-                for _ in 0..n_times {
-                    self.shards[to].mail(CoreId(from as u16), &batch, self.now);
-                }
-            }
-            Parcel::Moved(link, moved) => {
-                let id = self.shards[to].arrive(moved, self.now);
-                let link = &mut self.links[link];
-                (link.core, link.id) = (to, Some(id));
-            }
+        if link.listens() && !link.to_client.is_empty() {
+            let n = n_max.min(link.to_client.len());
+            let bytes: Vec<u8> = link.to_client.drain(..n).collect();
+            self.note(|| format!("{link_idx} hears {:?}", String::from_utf8_lossy(&bytes[..n.min(60)])));
+            self.with_client(link_idx, |client, scene| client.hear(&bytes, scene))?;
+            return Ok(true);
         }
-        self.see_to(to);
-        // A credit came back.
-        self.see_to(from);
+        if !link.is_shut {
+            return Ok(false);
+        }
+        if !link.may_end {
+            self.n_unexplained += 1;
+        }
+        self.note(|| format!("{link_idx} sees its end"));
+        self.release(link_idx)?;
+        Ok(true)
     }
 
-    /// A client reads, or stops to.
-    fn read(&mut self) {
-        let Some(link_idx) = self.some_link() else { return };
-        let link = &mut self.links[link_idx];
-        if link.is_slow {
-            link.window = link.window.saturating_add(self.chance.below(4_000));
+    /// A connection that moves reaches its home core; whether there was one.
+    pub fn arrive(&mut self) -> Result<bool, super::faults::Violation> {
+        if self.moving.is_empty() {
+            return Ok(false);
         }
-        let core = link.core;
-        self.flush(link_idx);
-        self.see_to(core);
+        let (moved, core, link_idx) = self.moving.swap_remove(self.chance.below(self.moving.len()));
+        let id = self.shards[core.idx()].arrive(moved, self.now);
+        self.note(|| format!("{link_idx} arrives at {core:?}"));
+        self.by_id.insert((core, id), link_idx);
+        self.links[link_idx].place = Place::At(core, id);
+        self.see_to(core)?;
+        Ok(true)
     }
 
-    fn cut(&mut self) {
-        let Some(link_idx) = self.some_link() else { return };
-        let was_reset = self.chance.one_in(2);
-        let link = &mut self.links[link_idx];
-        if !was_reset {
-            let farewell = link.client.leave();
-            link.to_server.extend(farewell);
-            link.is_at_end = true;
-            return;
+    /// The socket may have room again; whether something was written.
+    pub fn write_more(&mut self, link_idx: usize) -> Result<bool, super::faults::Violation> {
+        let Some(link) = self.links.get(link_idx).filter(|link| link.has_unwritten) else { return Ok(false) };
+        let Place::At(core, _) = link.place else { return Ok(false) };
+        let is_full = link.to_client.len() >= self.scenario.kernel_bytes_max;
+        if is_full && link.listens() {
+            return Ok(false);
         }
-        let Some(id) = link.id else { return };
-        let core = link.core;
-        self.oracle.lost[link_idx] = true;
-        self.oracle.ended[link_idx] = true;
-        link.to_server.clear();
-        link.is_at_end = true;
-        link.has_told_end = true;
-        link.window = 0;
-        self.shards[core].write_failed(id, self.now);
-        self.see_to(core);
-        if let Some(id) = self.links[link_idx].id {
-            self.shards[core].end_of_input(id, true, self.now);
-        }
-        self.see_to(core);
+        self.flush(link_idx)?;
+        self.see_to(core)?;
+        Ok(true)
     }
 
-    fn pass_time(&mut self) {
-        let span = match self.chance.below(20) {
-            0 => Span::from_millis(self.chance.below(4_000) as u64),
-            1..=5 => Span::from_millis(self.chance.below(30) as u64),
-            _ => Span::from_millis(1),
+    fn let_time_pass(&mut self) -> Check {
+        let span = if self.scenario.has_long_jumps && self.chance.one_in(6) {
+            Span::from_millis(self.chance.between(500, 6_000) as u64)
+        } else {
+            Span::from_millis(self.chance.between(0, 6) as u64)
         };
-        self.now = self.now + span;
-        self.tick();
+        self.advance(span)
     }
 
-    fn tick(&mut self) {
+    /// Moves the clock, and lets every shard see to what is due.
+    pub fn advance(&mut self, span: Span) -> Check {
+        self.now = self.now + span;
         for core in 0..self.shards.len() {
             if self.shards[core].wake_at().is_some_and(|at| at <= self.now) {
                 self.shards[core].tick(self.now);
-                self.see_to(core);
+                self.see_to(CoreId(core as u16))?;
             }
         }
+        Ok(())
     }
 
-    /// Does what a shard's last turn asks for.
-    fn see_to(&mut self, core: usize) {
+    fn drop_one(&mut self, link_idx: usize) -> Check {
+        let Some(link) = self.links.get_mut(link_idx).filter(|link| link.end == End::Open) else {
+            return Ok(());
+        };
+        if link.place == Place::Gone {
+            return Ok(());
+        }
+        link.may_end = true;
+        self.oracle.listeners[link_idx].is_alive = false;
+        if let Place::At(core, id) = link.place
+            && self.chance.one_in(6)
+        {
+            self.note(|| format!("the turn of {link_idx} panics"));
+            self.shards[core.idx()].abandon(id, self.now);
+            return self.see_to(core);
+        }
+        link.end = *self.chance.pick(&[End::HalfClosed, End::Closed, End::Reset]);
+        if link.end == End::Reset {
+            link.to_shard.clear();
+        }
+        if link.end != End::HalfClosed {
+            link.to_client.clear();
+        }
+        let end = link.end;
+        self.note(|| format!("{link_idx} drops: {end:?}"));
+        Ok(())
+    }
+
+    /// Does what a core asks for, until it asks for nothing.
+    pub fn see_to(&mut self, core: CoreId) -> Check {
         loop {
-            let effects = std::mem::take(self.shards[core].effects());
-            if effects.is_empty() {
-                break;
-            }
+            let effects = std::mem::take(self.shards[core.idx()].effects());
+            let mut is_done = effects.is_empty();
             for id in effects.flush {
-                match self.link_of(core, id) {
-                    Some(link) => self.flush(link),
-                    None => self.shards[core].flushed(id, 0, self.now),
-                }
+                self.flush_id(core, id)?;
             }
             for id in effects.close {
-                if let Some(link) = self.link_of(core, id) {
-                    self.links[link].is_closing = true;
-                    self.flush(link);
-                }
+                self.ended(core, id)?;
             }
             for id in effects.cut {
-                if let Some(link) = self.link_of(core, id) {
-                    self.release(link);
+                if let Some(&link_idx) = self.by_id.get(&(core, id)) {
+                    self.links[link_idx].is_shut = true;
+                    self.listen_or_release(link_idx)?;
                 }
             }
-            for (id, to) in effects.depart {
-                let link = self.link_of(core, id);
-                if let (Some(link), Some(moved)) = (link, self.shards[core].depart(id)) {
-                    self.links[link].id = None;
-                    self.departing.entry((core, to.idx())).or_default().push_back(Parcel::Moved(link, moved));
+            for (id, home) in effects.depart {
+                let link_idx = self.by_id.remove(&(core, id));
+                if let (Some(link_idx), Some(moved)) = (link_idx, self.shards[core.idx()].depart(id)) {
+                    self.links[link_idx].place = Place::Moving;
+                    self.moving.push((moved, home, link_idx));
                 }
             }
-        }
-        self.post(core);
-    }
-
-    fn post(&mut self, core: usize) {
-        for to in (0..self.shards.len()).filter(|to| *to != core) {
-            while self.lanes.entry((core, to)).or_default().len() < self.n_credits {
-                let departing = self.departing.entry((core, to)).or_default().pop_front();
-                let parcel = departing
-                    .or_else(|| self.shards[core].take_batch(CoreId(to as u16), self.now).map(Parcel::Mail));
-                let Some(parcel) = parcel else { break };
-                self.lanes.entry((core, to)).or_default().push_back(parcel);
+            is_done &= !self.post(core);
+            if is_done {
+                return self.check_bounds(core);
             }
-        }
-        if !self.shards[core].effects().is_empty() {
-            self.see_to(core);
         }
     }
 
-    fn link_of(&self, core: usize, id: ConnectionId) -> Option<usize> {
-        self.links.iter().position(|link| link.core == core && link.id == Some(id))
-    }
-
-    /// Writes what the client's side takes, and ends the link when a closing one has nothing left.
-    fn flush(&mut self, link_idx: usize) {
-        let Some(id) = self.links[link_idx].id else { return };
-        let core = self.links[link_idx].core;
-        loop {
-            let link = &mut self.links[link_idx];
-            let front = self.shards[core].queue(id).map_or(&[][..], |queue| queue.front());
-            let n = front.len().min(link.window);
-            let bytes = front[..n].to_vec();
-            if link.window != usize::MAX {
-                link.window -= n;
-            }
-            self.shards[core].flushed(id, n, self.now);
-            let answer = link.client.receive(&bytes, &mut self.oracle, self.moment);
-            if !link.is_at_end {
-                link.to_server.extend(answer);
-            }
-            if n == 0 {
-                break;
+    /// Hands over the batches that have credit; whether there were any.
+    fn post(&mut self, from: CoreId) -> bool {
+        let mut has_posted = false;
+        for to in (0..self.shards.len()).filter(|to| *to != from.idx()) {
+            let lane = &mut self.lanes[from.idx()][to];
+            while lane.n_credits > 0
+                && let Some(batch) = self.shards[from.idx()].take_batch(CoreId(to as u16), self.now)
+            {
+                lane.n_credits -= 1;
+                lane.batches.push_back(batch);
+                has_posted = true;
             }
         }
-        let is_written = self.shards[core].queue(id).is_none_or(WriteQueue::is_empty);
-        if self.links[link_idx].is_closing && is_written {
-            self.release(link_idx);
+        has_posted
+    }
+
+    fn flush_id(&mut self, core: CoreId, id: ConnectionId) -> Check {
+        match self.by_id.get(&(core, id)) {
+            Some(&link_idx) => self.flush(link_idx),
+            None => Ok(()),
         }
     }
 
-    fn release(&mut self, link_idx: usize) {
+    /// Writes as much as the socket takes.
+    fn flush(&mut self, link_idx: usize) -> Check {
         let link = &mut self.links[link_idx];
-        let Some(id) = link.id.take() else { return };
-        link.has_ended = true;
-        self.oracle.ended[link_idx] = true;
-        // What the client had sent and nobody had taken is gone with the connection.
-        self.oracle.lost[link_idx] |= !link.is_taken_whole;
-        self.shards[link.core].release(id, self.now);
+        let Place::At(core, id) = link.place else { return Ok(()) };
+        let shard = &mut self.shards[core.idx()];
+        let Some(queue) = shard.queue(id) else { return Ok(()) };
+        if !link.listens() && !queue.is_empty() {
+            shard.write_failed(id, self.now);
+        } else {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let n_filled = queue.gather(&mut slices);
+            let room = self.scenario.kernel_bytes_max.saturating_sub(link.to_client.len());
+            let len_before = link.to_client.len();
+            link.to_client.extend(slices[..n_filled].iter().flat_map(|slice| slice.iter()).take(room));
+            shard.flushed(id, link.to_client.len() - len_before, self.now);
+        }
+        let link = &mut self.links[link_idx];
+        link.has_unwritten = self.shards[core.idx()].queue(id).is_some_and(|queue| !queue.is_empty());
+        link.is_shut |= link.is_ending && !link.has_unwritten;
+        Ok(())
     }
 
-    /// No new deeds: everybody reads, everything under way arrives, and last questions are answered.
-    fn come_to_rest(&mut self) {
-        for link in &mut self.links {
-            link.window = usize::MAX;
+    /// The shard ends a connection.
+    fn ended(&mut self, core: CoreId, id: ConnectionId) -> Check {
+        let Some(&link_idx) = self.by_id.get(&(core, id)) else { return Ok(()) };
+        self.links[link_idx].is_ending = true;
+        let listener = &mut self.oracle.listeners[link_idx];
+        listener.is_alive = false;
+        listener.ended = Some(self.oracle.now);
+        self.note(|| format!("{core:?} ends {link_idx}"));
+        self.flush(link_idx)
+    }
+
+    fn listen_or_release(&mut self, link_idx: usize) -> Check {
+        if !self.links[link_idx].may_end {
+            self.n_unexplained += 1;
         }
-        let mut n_quiet = 0;
-        for round in 0..3_000 {
-            self.moment += 1;
-            let mut is_busy = false;
-            for link in 0..self.links.len() {
-                if self.links[link].has_ended {
-                    continue;
-                }
-                if !self.links[link].is_at_end {
-                    let mut out = Vec::new();
-                    self.links[link].client.conclude(self.moment, &mut out);
-                    self.links[link].to_server.extend(out);
-                }
-                let core = self.links[link].core;
-                self.flush(link);
-                self.see_to(core);
-                is_busy |= self.carry(link, 50_000) || !self.links[link].to_server.is_empty();
-            }
-            let lanes: Vec<_> = self.lanes.keys().copied().collect();
-            for lane in lanes {
-                is_busy |= !self.lanes[&lane].is_empty();
-                self.deliver_mail(lane);
-            }
-            // Past every stall, not past a keep-alive.
-            if round % 8 == 7 {
-                self.now = self.now + Span::from_millis(11);
-                self.tick();
-            }
-            // What a quiet round set off shows in the next; past a tick, so that stalls have ended.
-            n_quiet = if is_busy { 0 } else { n_quiet + 1 };
-            if n_quiet > 20 {
-                return;
-            }
+        self.release(link_idx)
+    }
+
+    fn release(&mut self, link_idx: usize) -> Check {
+        let Place::At(core, id) = self.links[link_idx].place else { return Ok(()) };
+        self.links[link_idx].place = Place::Gone;
+        self.by_id.remove(&(core, id));
+        self.shards[core.idx()].release(id, self.now);
+        self.see_to(core)
+    }
+
+    /// Whether a silent client's time may be over: no keep-alive is shorter.
+    fn may_be_lost(&self) -> bool {
+        self.now >= Time::START + Span::from_secs(7)
+    }
+
+    /// Complains of a connection that can't be explained by what slow consumers the shards counted.
+    pub fn check_ends(&self) -> Check {
+        let n_slow: u64 = self.shards.iter().map(|shard| shard.counters().slow_consumers).sum();
+        let n_unexplained = if self.may_be_lost() { 0 } else { self.n_unexplained };
+        if n_unexplained > n_slow || (self.scenario.is_roomy && n_slow > 0) {
+            let what = format!("{n_unexplained} connections ended without reason, {n_slow} were slow");
+            return broken(Kind::Closed, what);
         }
-        self.oracle.violations.push(Violation::Stuck("it does not come to rest".into()));
+        Ok(())
     }
 }

@@ -1,0 +1,100 @@
+//! What can go wrong: the kinds of violation, and the lies that a driver can be made to tell, which prove
+//! that each kind is found. No lie is told unless it is asked for.
+
+use super::chance::Chance;
+use crate::shard::interest::Change;
+use crate::shard::mail::{Batch, Item};
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A delivery that was due did not come.
+    Missing,
+    /// One came that was not due: too many, too early, too late, or to the wrong one.
+    NotDue,
+    /// Two of one publisher came to one subscription in the wrong order.
+    Order,
+    /// A delivery differs from what was published.
+    Content,
+    /// Bytes from the gateway that no client could read, or an answer nobody asked for.
+    Wire,
+    /// PUBACK or 503 where the other was due.
+    Receipt,
+    /// A connection ended without a reason.
+    Closed,
+    /// A queue over its bound.
+    Bound,
+    /// Tables that differ when all is quiet.
+    Interest,
+    /// Something waits though nothing is under way.
+    Stuck,
+    /// The shard panicked.
+    Panic,
+}
+
+/// One broken promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub kind: Kind,
+    pub what: String,
+}
+
+/// The result of a step.
+pub type Check = Result<(), Violation>;
+
+/// A violation as the result of a step.
+pub fn broken(kind: Kind, what: impl Into<String>) -> Check {
+    Err(Violation { kind, what: what.into() })
+}
+
+/// How a driver deceives its shards about their mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lie {
+    #[default]
+    None,
+    /// A batch overtakes the one before it.
+    Reordered,
+    /// A batch is lost.
+    Dropped,
+    /// A batch comes twice.
+    Doubled,
+    /// Interest is acknowledged, but comes only with a later batch.
+    InterestLate,
+    /// Every acknowledgement says that all of the log is applied.
+    AcknowledgedAhead,
+}
+
+/// What a lie keeps back in one lane.
+#[derive(Debug, Default)]
+pub struct Withheld {
+    changes: Vec<Change>,
+}
+
+impl Lie {
+    /// Falsifies a batch before it is delivered.
+    pub fn falsify(self, batch: &mut Batch, withheld: &mut Withheld, chance: &mut Chance) {
+        match self {
+            Self::None | Self::Reordered | Self::Dropped | Self::Doubled => {}
+            Self::InterestLate => {
+                let late = std::mem::take(&mut withheld.changes);
+                for item in &mut batch.items {
+                    if let Item::Interest(change) = item
+                        && chance.one_in(2)
+                    {
+                        withheld.changes.push(change.clone());
+                        // A fence is answered as a change would be.
+                        *item = Item::Fence;
+                    }
+                }
+                batch.items.extend(late.into_iter().map(Item::Interest));
+            }
+            Self::AcknowledgedAhead => {
+                for item in &mut batch.items {
+                    if let Item::Acknowledged(acknowledgement) = item {
+                        acknowledgement.n_applied = u64::MAX;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! An MQTT client, 3.1.1 or 5.0: sends packets of the small alphabet, acknowledges at once, late or out of
+//! order, and holds the gateway to its packet identifiers, its window and the order of its answers.
+
+use super::client::Scene;
+use super::faults::{Check, Kind, broken};
+use super::oracle::{Known, Subscription, Terms};
+use super::scenario::TOPIC_FILTERS;
+use crate::message::Quality;
+use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::encode::{self, AckKind};
+use crate::mqtt::packet::{
+    Connect, Disconnect, Filters, Packet, Publish, Qos, Subscribe, SubscribeOptions, Unsubscribe,
+    UnsubscribeFilters, Version,
+};
+use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
+use crate::mqtt::reason::Reason;
+use crate::subject::mapping::map_topic_filter;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub struct MqttClient {
+    pub version: Version,
+    pub client_id: String,
+    keep_alive_secs: u16,
+    receive_maximum: u16,
+    unread: Vec<u8>,
+    /// Packets sent whose answers keep their order, and publishes of QoS 0 between them.
+    sent: VecDeque<Sent>,
+    /// Publishes of QoS 1 without PUBACK, oldest first.
+    receipts: VecDeque<(u16, usize)>,
+    /// Messages of QoS 1 that came and are not acknowledged.
+    unacknowledged: Vec<u16>,
+    next_packet_id: u16,
+    /// Filter and the oracle's number.
+    subscriptions: Vec<(&'static str, usize)>,
+    has_left: bool,
+    was_dismissed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sent {
+    Connect,
+    /// The oracle's number and the place in its terms, per filter.
+    Subscribe(u16, Vec<(usize, usize, Qos)>),
+    /// The oracle's number where the filter was known, per filter.
+    Unsubscribe(u16, Vec<Option<usize>>),
+    Publish(usize),
+    Ping,
+}
+
+impl MqttClient {
+    pub fn new(scene: &mut super::chance::Chance, n_client_ids: usize) -> Self {
+        let receive_maximum = *scene.pick(&[1, 2, 5, 65_535]);
+        Self {
+            version: if scene.one_in(2) { Version::V5 } else { Version::V3_1_1 },
+            client_id: format!("m{}", scene.below(n_client_ids)),
+            keep_alive_secs: *scene.pick(&[0, 5]),
+            receive_maximum,
+            unread: Vec::new(),
+            sent: VecDeque::new(),
+            receipts: VecDeque::new(),
+            unacknowledged: Vec::new(),
+            next_packet_id: 1,
+            subscriptions: Vec::new(),
+            has_left: false,
+            was_dismissed: false,
+        }
+    }
+
+    pub fn connect(&mut self, scene: &mut Scene<'_>) {
+        let mut block = PropertyBlock::new();
+        if self.version.is_v5() {
+            block.push(Property::ReceiveMaximum(self.receive_maximum)).expect("it is not 0");
+        } else {
+            self.receive_maximum = u16::MAX;
+        }
+        let listener = &mut scene.oracle.listeners[scene.connection];
+        listener.is_mqtt = true;
+        listener.takes_header = self.version.is_v5();
+        let connect = Connect {
+            version: self.version,
+            clean_start: true,
+            keep_alive_secs: self.keep_alive_secs,
+            client_id: self.client_id.as_bytes(),
+            will: None,
+            username: None,
+            password: None,
+            properties: block.properties(),
+        };
+        encode::connect(scene.out, &connect).expect("all of it is short");
+        self.sent.push_back(Sent::Connect);
+    }
+
+    pub fn act(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if self.has_left {
+            return "nothing";
+        }
+        match scene.chance.weighted(&scene.scenario.mqtt_ops) {
+            1 => self.subscribe(scene),
+            2 => self.unsubscribe(scene),
+            3 => self.acknowledge_any(scene),
+            4 => {
+                self.ping(scene);
+                "PINGREQ"
+            }
+            5 if scene.chance.one_in(8) => {
+                let disconnect = Disconnect { reason: Reason::Success, properties: Properties::EMPTY };
+                encode::disconnect(scene.out, self.version, &disconnect).expect("all of it is short");
+                self.has_left = true;
+                "DISCONNECT"
+            }
+            _ => self.publish(scene),
+        }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    pub fn come_to_rest(&mut self, scene: &mut Scene<'_>) {
+        while !self.unacknowledged.is_empty() {
+            self.acknowledge_any(scene);
+        }
+        if !self.has_left {
+            self.ping(scene);
+        }
+    }
+
+    fn packet_id(&mut self) -> u16 {
+        self.next_packet_id = self.next_packet_id % 60_000 + 1;
+        self.next_packet_id
+    }
+
+    fn publish(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let quality = if scene.chance.one_in(2) { Quality::AtLeastOnce } else { Quality::AtMostOnce };
+        let mut block = PropertyBlock::new();
+        if self.version.is_v5() && scene.chance.one_in(3) {
+            let pair = Pair { name: b"name", value: b"a value" };
+            let properties = [Property::ContentType(b"text"), Property::UserProperty(pair)];
+            properties.into_iter().for_each(|it| block.push(it).expect("it is legal"));
+        }
+        let mut publication = scene.publication(quality, true);
+        publication.properties = block.properties().raw().to_vec();
+        let payload = publication.payload.clone();
+        let number = scene.oracle.publish(publication);
+        let topic = scene.oracle.publications[number].topic.clone().expect("it was made from a topic");
+        let (qos, packet_id) = match quality {
+            Quality::AtMostOnce => (Qos::AtMostOnce, 0),
+            Quality::AtLeastOnce => (Qos::AtLeastOnce, self.packet_id()),
+        };
+        let properties = block.properties();
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic: &topic,
+            packet_id,
+            properties,
+            payload: &payload,
+        };
+        encode::publish(scene.out, self.version, &publish).expect("all of it is short");
+        match quality {
+            Quality::AtMostOnce => self.sent.push_back(Sent::Publish(number)),
+            Quality::AtLeastOnce => self.receipts.push_back((packet_id, number)),
+        }
+        "PUBLISH"
+    }
+
+    fn subscribe(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let packet_id = self.packet_id();
+        let mut filters = Vec::new();
+        let mut entered = Vec::new();
+        for _ in 0..scene.chance.between(1, 3) {
+            let filter = *scene.chance.pick(&TOPIC_FILTERS);
+            let qos = *scene.chance.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
+            let no_local = self.version.is_v5() && scene.chance.one_in(4);
+            filters
+                .push((filter.as_bytes(), SubscribeOptions { qos, no_local, ..SubscribeOptions::default() }));
+            let quality = if qos == Qos::AtMostOnce { Quality::AtMostOnce } else { Quality::AtLeastOnce };
+            let known = Known::sent(scene.oracle.now);
+            let terms = Terms { known, quality, hears_itself: !no_local };
+            entered.push(self.enter(filter, terms, qos, scene));
+        }
+        let filters = Filters::from_list(&filters);
+        let subscribe = Subscribe { packet_id, properties: Properties::EMPTY, filters };
+        encode::subscribe(scene.out, self.version, &subscribe).expect("all of it is short");
+        self.sent.push_back(Sent::Subscribe(packet_id, entered));
+        "SUBSCRIBE"
+    }
+
+    fn enter(
+        &mut self,
+        filter: &'static str,
+        terms: Terms,
+        qos: Qos,
+        scene: &mut Scene<'_>,
+    ) -> (usize, usize, Qos) {
+        if let Some((_, number)) = self.subscriptions.iter().find(|(other, _)| *other == filter) {
+            let list = &mut scene.oracle.subscriptions[*number].terms;
+            list.push(terms);
+            return (*number, list.len() - 1, qos);
+        }
+        let mapped = map_topic_filter(filter.as_bytes()).expect("the alphabet has only filters");
+        scene.oracle.subscriptions.push(Subscription {
+            ear: (scene.connection, None),
+            filters: [mapped.filter].into_iter().chain(mapped.parent).collect(),
+            group: None,
+            begins_with_wildcard: filter.starts_with(['+', '#']),
+            terms: vec![terms],
+            end: None,
+            max: None,
+            n_heard: 0,
+            is_superseded: false,
+        });
+        let number = scene.oracle.subscriptions.len() - 1;
+        self.subscriptions.push((filter, number));
+        (number, 0, qos)
+    }
+
+    fn unsubscribe(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let packet_id = self.packet_id();
+        let mut filters = Vec::new();
+        let mut ended = Vec::new();
+        for _ in 0..scene.chance.between(1, 2) {
+            let filter = match self.subscriptions.is_empty() || scene.chance.one_in(5) {
+                true => *scene.chance.pick(&TOPIC_FILTERS),
+                false => scene.chance.pick(&self.subscriptions).0,
+            };
+            filters.push(filter.as_bytes());
+            let place = self.subscriptions.iter().position(|(other, _)| *other == filter);
+            let number = place.map(|place| self.subscriptions.swap_remove(place).1);
+            if let Some(number) = number {
+                scene.oracle.subscriptions[number].end = Some(Known::sent(scene.oracle.now));
+            }
+            ended.push(number);
+        }
+        let filters = UnsubscribeFilters::from_list(&filters);
+        let unsubscribe = Unsubscribe { packet_id, properties: Properties::EMPTY, filters };
+        encode::unsubscribe(scene.out, self.version, &unsubscribe).expect("all of it is short");
+        self.sent.push_back(Sent::Unsubscribe(packet_id, ended));
+        "UNSUBSCRIBE"
+    }
+
+    fn ping(&mut self, scene: &mut Scene<'_>) {
+        encode::pingreq(scene.out);
+        self.sent.push_back(Sent::Ping);
+    }
+
+    fn acknowledge_any(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if self.unacknowledged.is_empty() || self.has_left {
+            self.unacknowledged.clear();
+            return "nothing";
+        }
+        let packet_id = self.unacknowledged.swap_remove(scene.chance.below(self.unacknowledged.len()));
+        encode::bare_ack(scene.out, self.version, AckKind::Puback, packet_id, Reason::Success);
+        "PUBACK"
+    }
+
+    pub fn hear(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Check {
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.extend_from_slice(bytes);
+        let mut n_read = 0;
+        loop {
+            match decode(&unread[n_read..], self.version, &Limits::NONE) {
+                Ok(Decoded::Packet(packet, n)) => {
+                    self.take(&packet, scene)?;
+                    n_read += n;
+                }
+                Ok(Decoded::Incomplete { .. }) => break,
+                Err(malformed) => return scene.unexpected(&format!("{malformed:?}")),
+            }
+        }
+        unread.drain(..n_read);
+        self.unread = unread;
+        Ok(())
+    }
+
+    fn take(&mut self, packet: &Packet<'_>, scene: &mut Scene<'_>) -> Check {
+        // A refusal would be one too: the world sends nothing that may be refused.
+        let is_connack = matches!(packet, Packet::Connack(_));
+        if self.was_dismissed {
+            return scene.unexpected(&format!("{packet:?} after DISCONNECT"));
+        }
+        if is_connack != self.sent.contains(&Sent::Connect) {
+            return scene.unexpected(&format!("{packet:?} before CONNACK or twice"));
+        }
+        match packet {
+            Packet::Publish(publish) => return self.take_publish(publish, scene),
+            Packet::Puback(ack) => {
+                let Some((packet_id, number)) = self.receipts.pop_front() else {
+                    return scene.unexpected("PUBACK for nothing");
+                };
+                let is_known = matches!(ack.reason, Reason::Success | Reason::NoMatchingSubscribers);
+                if packet_id != ack.packet_id || !is_known {
+                    return scene.unexpected(&format!("{ack:?} where {packet_id} was due"));
+                }
+                return scene.oracle.kept(number, ack.reason);
+            }
+            Packet::Disconnect(disconnect) if self.version.is_v5() => {
+                self.was_dismissed = true;
+                let may = matches!(disconnect.reason, Reason::SessionTakenOver | Reason::UnspecifiedError)
+                    || (disconnect.reason == Reason::QuotaExceeded && !scene.scenario.is_roomy)
+                    || (disconnect.reason == Reason::KeepAliveTimeout && scene.may_be_lost);
+                return if may { Ok(()) } else { scene.unexpected(&format!("{disconnect:?}")) };
+            }
+            _ => {}
+        }
+        loop {
+            let sent = self.sent.pop_front();
+            if let Some(Sent::Publish(number)) = sent {
+                scene.oracle.handled(number);
+                continue;
+            }
+            return match (packet, sent) {
+                (Packet::Connack(connack), Some(Sent::Connect)) if connack.reason == Reason::Success => {
+                    Ok(())
+                }
+                (Packet::Pingresp, Some(Sent::Ping)) => Ok(()),
+                (Packet::Suback(ack), Some(Sent::Subscribe(packet_id, entered)))
+                    if ack.packet_id == packet_id =>
+                {
+                    confirm_subscribe(ack.codes, &entered, scene)
+                }
+                (Packet::Unsuback(ack), Some(Sent::Unsubscribe(packet_id, ended)))
+                    if ack.packet_id == packet_id =>
+                {
+                    confirm_unsubscribe(self.version, ack.codes, &ended, scene)
+                }
+                (packet, sent) => scene.unexpected(&format!("{packet:?} for {sent:?}")),
+            };
+        }
+    }
+
+    fn take_publish(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
+        let number = scene.recognise(publish.payload)?;
+        let publication = &scene.oracle.publications[number];
+        let properties: &[u8] = if self.version.is_v5() { &publication.properties } else { b"" };
+        let is_same = Some(publish.topic) == publication.topic.as_deref()
+            && publish.properties.raw() == properties
+            && !publish.dup
+            && !publish.retain;
+        if !is_same {
+            let what =
+                format!("{}: PUBLISH differs from {}", scene.connection, scene.oracle.describe(number));
+            return broken(Kind::Content, what);
+        }
+        let quality = match publish.qos {
+            Qos::AtMostOnce => Quality::AtMostOnce,
+            Qos::AtLeastOnce => Quality::AtLeastOnce,
+            Qos::ExactlyOnce => return scene.unexpected("QoS 2"),
+        };
+        if quality == Quality::AtLeastOnce {
+            if self.unacknowledged.contains(&publish.packet_id) {
+                return scene.unexpected(&format!("packet identifier {} in use", publish.packet_id));
+            }
+            self.unacknowledged.push(publish.packet_id);
+            let window = self.receive_maximum.min(scene.scenario.settings.mqtt.offer.inflight_max);
+            if self.unacknowledged.len() > usize::from(window) {
+                return scene.unexpected(&format!("more than {window} unacknowledged"));
+            }
+        }
+        scene.oracle.heard((scene.connection, None), number, quality)?;
+        if scene.is_calm || !scene.scenario.acknowledges_late {
+            self.acknowledge_any(scene);
+        }
+        Ok(())
+    }
+
+    pub fn waits_for(&self) -> Option<String> {
+        if self.has_left {
+            return None;
+        }
+        let receipt = self.receipts.front().map(|(packet_id, _)| format!("PUBACK {packet_id}"));
+        let rest = (!self.unread.is_empty()).then(|| "the rest of a packet".to_owned());
+        self.sent.front().map(|sent| format!("an answer to {sent:?}")).or(receipt).or(rest)
+    }
+}
+
+fn confirm_subscribe(codes: &[u8], entered: &[(usize, usize, Qos)], scene: &mut Scene<'_>) -> Check {
+    let granted: Vec<u8> = entered.iter().map(|(_, _, qos)| (*qos as u8).min(1)).collect();
+    if codes != granted {
+        return scene.unexpected(&format!("SUBACK {codes:?} where {granted:?} was due"));
+    }
+    for &(number, place, _) in entered {
+        let now = scene.oracle.now;
+        scene.oracle.subscriptions[number].terms[place].known.acknowledged = Some(now);
+    }
+    Ok(())
+}
+
+fn confirm_unsubscribe(
+    version: Version,
+    codes: &[u8],
+    ended: &[Option<usize>],
+    scene: &mut Scene<'_>,
+) -> Check {
+    let expected: Vec<u8> = ended.iter().map(|number| if number.is_some() { 0x00 } else { 0x11 }).collect();
+    if version.is_v5() && codes != expected {
+        return scene.unexpected(&format!("UNSUBACK {codes:?} where {expected:?} was due"));
+    }
+    for number in ended.iter().flatten() {
+        let now = scene.oracle.now;
+        if let Some(end) = &mut scene.oracle.subscriptions[*number].end {
+            end.acknowledged = Some(now);
+        }
+    }
+    Ok(())
+}

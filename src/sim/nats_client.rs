@@ -1,0 +1,371 @@
+//! A NATS client: sends ops of the small alphabet, knows which answers it is owed and in which order, and
+//! reads what comes without leniency.
+
+use super::client::Scene;
+use super::faults::{Check, Kind, broken};
+use super::oracle::{At, Known, Publication, Subscription, Terms};
+use super::scenario::{FILTERS, GROUPS};
+use super::wire::{ServerOp, parse};
+use crate::message::Quality;
+use crate::subject::SubjectFilter;
+use std::collections::VecDeque;
+
+#[derive(Debug, Default)]
+pub struct NatsClient {
+    verbose: bool,
+    echo: bool,
+    headers: bool,
+    no_responders: bool,
+    /// What came and is not whole.
+    unread: Vec<u8>,
+    /// Ops sent that no answer has confirmed yet, oldest first.
+    sent: VecDeque<Sent>,
+    /// When each unanswered PING was sent.
+    pinged: VecDeque<At>,
+    was_greeted: bool,
+    n_infos: u32,
+    /// Sid and the oracle's number, of subscriptions that it has not ended.
+    subscriptions: Vec<(u32, usize)>,
+    /// Sids that it ended without a maximum, with the group in which each begins anew: else nobody could
+    /// tell whose a late delivery is.
+    free_sids: Vec<(u32, Option<&'static str>)>,
+    n_sids: u32,
+    /// Requests that it may answer.
+    requests: Vec<Vec<u8>>,
+    inbox: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Connect,
+    Subscribe(usize),
+    SubscribeAgain,
+    Unsubscribe(usize),
+    UnsubscribeAfter(usize),
+    Publish(usize),
+    Ping,
+}
+
+impl NatsClient {
+    pub fn connect(&mut self, scene: &mut Scene<'_>) {
+        let chance = &mut *scene.chance;
+        self.verbose = chance.one_in(3);
+        self.echo = !chance.one_in(3);
+        self.headers = !chance.one_in(3);
+        self.no_responders = self.headers && !chance.one_in(3);
+        let listener = &mut scene.oracle.listeners[scene.connection];
+        listener.takes_header = self.headers;
+        let Self { verbose, echo, headers, no_responders, .. } = self;
+        let json = format!(
+            "{{\"verbose\":{verbose},\"pedantic\":false,\"echo\":{echo},\"headers\":{headers},\
+             \"no_responders\":{no_responders},\"protocol\":1}}"
+        );
+        scene.out.extend_from_slice(format!("CONNECT {json}\r\n").as_bytes());
+        self.sent.push_back(Sent::Connect);
+    }
+
+    pub fn act(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if !self.requests.is_empty() && scene.chance.one_in(3) {
+            let reply = self.requests.remove(0);
+            let publication = Publication { subject: reply, ..scene.publication(Quality::AtMostOnce, false) };
+            self.publish(publication, scene);
+            return "answers a request";
+        }
+        match scene.chance.weighted(&scene.scenario.nats_ops) {
+            1 => self.subscribe(None, scene),
+            2 => {
+                let group = *scene.chance.pick(&GROUPS);
+                self.subscribe(Some(group), scene)
+            }
+            3 => self.unsubscribe(scene),
+            4 => self.unsubscribe_after(scene),
+            5 if self.headers => {
+                let header =
+                    *scene.chance.pick(&["NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n"]);
+                let publication = Publication {
+                    header: header.as_bytes().to_vec(),
+                    ..scene.publication(Quality::AtMostOnce, false)
+                };
+                self.publish(publication, scene);
+                "HPUB"
+            }
+            6 => self.request(scene),
+            7 => {
+                self.ping(scene);
+                "PING"
+            }
+            _ => {
+                let publication = scene.publication(Quality::AtMostOnce, false);
+                self.publish(publication, scene);
+                "PUB"
+            }
+        }
+    }
+
+    fn publish(&mut self, publication: Publication, scene: &mut Scene<'_>) {
+        let Publication { subject, reply, header, payload, .. } = &publication;
+        let out = &mut *scene.out;
+        out.extend_from_slice(if header.is_empty() { b"PUB " } else { b"HPUB " });
+        out.extend_from_slice(subject);
+        out.push(b' ');
+        if !reply.is_empty() {
+            out.extend_from_slice(reply);
+            out.push(b' ');
+        }
+        if !header.is_empty() {
+            out.extend_from_slice(format!("{} ", header.len()).as_bytes());
+        }
+        out.extend_from_slice(format!("{}\r\n", header.len() + payload.len()).as_bytes());
+        out.extend_from_slice(header);
+        out.extend_from_slice(payload);
+        out.extend_from_slice(b"\r\n");
+        let number = scene.oracle.publish(publication);
+        self.sent.push_back(Sent::Publish(number));
+    }
+
+    /// A publish with a reply subject of its own, so that a 503 can be told from others.
+    fn request(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if self.inbox.is_none() {
+            let filter = format!("_INBOX.c{}.*", scene.connection);
+            self.n_sids += 1;
+            let number = self.enter(self.n_sids, &filter, None, scene);
+            self.inbox = Some(number);
+            return "SUB of its inbox";
+        }
+        let number = scene.oracle.publications.len();
+        let publication = Publication {
+            reply: format!("_INBOX.c{}.{number}", scene.connection).into_bytes(),
+            is_request: self.no_responders,
+            ..scene.publication(Quality::AtMostOnce, false)
+        };
+        self.publish(publication, scene);
+        "PUB of a request"
+    }
+
+    fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
+        let filter = *scene.chance.pick(&FILTERS);
+        // One with a maximum may have ended by itself.
+        let is_certain = |(_, number): &&(u32, usize)| scene.oracle.subscriptions[*number].max.is_none();
+        if let Some(&(sid, _)) = self.subscriptions.iter().find(is_certain)
+            && scene.chance.one_in(12)
+        {
+            scene.out.extend_from_slice(format!("SUB {filter} {sid}\r\n").as_bytes());
+            self.sent.push_back(Sent::SubscribeAgain);
+            return "SUB of a used sid";
+        }
+        let free = self.free_sids.iter().position(|(_, of)| *of == group).filter(|_| scene.chance.one_in(2));
+        let sid = match free {
+            Some(place) => self.free_sids.remove(place).0,
+            None => {
+                self.n_sids += 1;
+                self.n_sids
+            }
+        };
+        for old in
+            scene.oracle.subscriptions.iter_mut().filter(|old| old.ear == (scene.connection, Some(sid)))
+        {
+            old.is_superseded |= old.end.is_some_and(|end| end.acknowledged.is_none());
+        }
+        let number = self.enter(sid, filter, group, scene);
+        self.subscriptions.push((sid, number));
+        if group.is_some() { "SUB of a group" } else { "SUB" }
+    }
+
+    fn enter(&mut self, sid: u32, filter: &str, group: Option<&'static str>, scene: &mut Scene<'_>) -> usize {
+        let text = group
+            .map_or(format!("SUB {filter} {sid}\r\n"), |group| format!("SUB {filter} {group} {sid}\r\n"));
+        scene.out.extend_from_slice(text.as_bytes());
+        let terms = Terms {
+            known: Known::sent(scene.oracle.now),
+            quality: Quality::AtMostOnce,
+            hears_itself: self.echo,
+        };
+        let filter = SubjectFilter::parse(filter.as_bytes()).expect("the alphabet has only filters");
+        scene.oracle.subscriptions.push(Subscription {
+            ear: (scene.connection, Some(sid)),
+            filters: vec![filter],
+            group,
+            begins_with_wildcard: false,
+            terms: vec![terms],
+            end: None,
+            max: None,
+            n_heard: 0,
+            is_superseded: false,
+        });
+        let number = scene.oracle.subscriptions.len() - 1;
+        self.sent.push_back(Sent::Subscribe(number));
+        number
+    }
+
+    fn unsubscribe(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if self.subscriptions.is_empty() {
+            return "nothing";
+        }
+        let (sid, number) = self.subscriptions.swap_remove(scene.chance.below(self.subscriptions.len()));
+        scene.out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
+        let subscription = &mut scene.oracle.subscriptions[number];
+        subscription.end = Some(Known::sent(scene.oracle.now));
+        // A sid with a maximum may have ended by itself: it never begins anew here.
+        if subscription.max.is_none() {
+            self.free_sids.push((sid, subscription.group));
+        }
+        self.sent.push_back(Sent::Unsubscribe(number));
+        "UNSUB"
+    }
+
+    fn unsubscribe_after(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let is_first = |(sid, number): &&(u32, usize)| {
+            let ear = (scene.connection, Some(*sid));
+            let n_of_sid = scene.oracle.subscriptions.iter().filter(|it| it.ear == ear).count();
+            n_of_sid == 1 && scene.oracle.subscriptions[*number].max.is_none()
+        };
+        let Some(&(sid, number)) = self.subscriptions.iter().find(is_first) else { return "nothing" };
+        let max = scene.chance.between(1, 6) as u64;
+        scene.out.extend_from_slice(format!("UNSUB {sid} {max}\r\n").as_bytes());
+        scene.oracle.subscriptions[number].max = Some((max, None));
+        self.sent.push_back(Sent::UnsubscribeAfter(number));
+        "UNSUB with a maximum"
+    }
+
+    pub fn ping(&mut self, scene: &mut Scene<'_>) {
+        scene.out.extend_from_slice(b"PING\r\n");
+        self.sent.push_back(Sent::Ping);
+        self.pinged.push_back(scene.oracle.now);
+    }
+
+    pub fn hear(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Check {
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.extend_from_slice(bytes);
+        let mut n_read = 0;
+        loop {
+            match parse(&unread[n_read..]) {
+                Ok(Some((op, n))) => {
+                    self.take(&op, scene)?;
+                    n_read += n;
+                }
+                Ok(None) => break,
+                Err(what) => return scene.unexpected(&what),
+            }
+        }
+        unread.drain(..n_read);
+        self.unread = unread;
+        Ok(())
+    }
+
+    fn take(&mut self, op: &ServerOp<'_>, scene: &mut Scene<'_>) -> Check {
+        if !self.was_greeted && !matches!(op, ServerOp::Info(_)) {
+            return scene.unexpected("something before INFO");
+        }
+        match op {
+            ServerOp::Info(json) => {
+                self.was_greeted = true;
+                self.n_infos += 1;
+                let is_second = json.windows(20).any(|text| text == b"\"connect_info\":true}");
+                let has_connected = !self.sent.contains(&Sent::Connect);
+                if self.n_infos > 2 || is_second != (self.n_infos == 2) || (is_second && !has_connected) {
+                    return scene.unexpected("INFO out of turn");
+                }
+                Ok(())
+            }
+            ServerOp::Ping => {
+                scene.out.extend_from_slice(b"PONG\r\n");
+                Ok(())
+            }
+            ServerOp::Ok => match self.sent.pop_front() {
+                Some(sent) if self.verbose && sent != Sent::Ping => {
+                    confirm(sent, scene);
+                    Ok(())
+                }
+                other => scene.unexpected(&format!("+OK for {other:?}")),
+            },
+            ServerOp::Pong => loop {
+                match self.sent.pop_front() {
+                    Some(Sent::Ping) => {
+                        let asked = self.pinged.pop_front().expect("a PING has its time");
+                        return scene.oracle.pong(scene.connection, asked);
+                    }
+                    Some(sent) if !self.verbose => confirm(sent, scene),
+                    other => return scene.unexpected(&format!("PONG for {other:?}")),
+                }
+            },
+            ServerOp::Err(text) if *text == b" 'Stale Connection'" && scene.may_be_lost => Ok(()),
+            ServerOp::Err(text) => scene.unexpected(&format!("-ERR {}", String::from_utf8_lossy(text))),
+            ServerOp::Message { subject, sid, reply, header, payload } => {
+                if header.starts_with(b"NATS/1.0 503") {
+                    return hear_no_responders(subject, header, payload, *sid, scene);
+                }
+                let number = scene.recognise(payload)?;
+                let publication = &scene.oracle.publications[number];
+                let expected: &[u8] = if self.headers { &publication.header } else { b"" };
+                if *subject != publication.subject || *reply != publication.reply || *header != expected {
+                    let what =
+                        format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
+                    return broken(Kind::Content, what);
+                }
+                if !reply.is_empty() {
+                    self.requests.push(reply.to_vec());
+                }
+                scene.oracle.heard((scene.connection, Some(*sid)), number, Quality::AtMostOnce)
+            }
+        }
+    }
+
+    pub fn waits_for(&self) -> Option<String> {
+        let rest = (!self.unread.is_empty()).then(|| "the rest of an op".to_owned());
+        self.sent.front().map(|sent| format!("an answer to {sent:?}")).or(rest)
+    }
+}
+
+/// An answer says that an op was done.
+fn confirm(sent: Sent, scene: &mut Scene<'_>) {
+    let now = scene.oracle.now;
+    match sent {
+        Sent::Connect | Sent::SubscribeAgain | Sent::Ping => {}
+        Sent::Publish(number) => scene.oracle.handled(number),
+        Sent::Subscribe(number) => {
+            scene.oracle.subscriptions[number].terms[0].known.acknowledged = Some(now);
+        }
+        Sent::Unsubscribe(number) => {
+            if let Some(end) = &mut scene.oracle.subscriptions[number].end {
+                end.acknowledged = Some(now);
+            }
+        }
+        Sent::UnsubscribeAfter(number) => {
+            let subscription = &mut scene.oracle.subscriptions[number];
+            let n_heard = subscription.n_heard;
+            subscription.max = subscription.max.map(|(max, _)| (max, Some(n_heard)));
+        }
+    }
+}
+
+fn hear_no_responders(
+    subject: &[u8],
+    header: &[u8],
+    payload: &[u8],
+    sid: u32,
+    scene: &mut Scene<'_>,
+) -> Check {
+    let last = subject.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+    let number: Option<usize> = std::str::from_utf8(last).ok().and_then(|text| text.parse().ok());
+    let request = number.and_then(|number| scene.oracle.publications.get(number)).filter(|publication| {
+        let expected =
+            [b"NATS/1.0 503\r\nNats-Subject: ", publication.subject.as_slice(), b"\r\n\r\n"].concat();
+        publication.by == scene.connection
+            && publication.is_request
+            && publication.reply == subject
+            && header == expected
+            && payload.is_empty()
+            && !publication.is_final
+    });
+    let ear = (scene.connection, Some(sid));
+    let is_for_reply = scene.oracle.subscriptions.iter().any(|subscription| {
+        subscription.ear == ear && subscription.filters.iter().any(|filter| filter.matches(subject))
+    });
+    match (number, request) {
+        (Some(number), Some(_)) if is_for_reply => {
+            scene.oracle.publications[number].n_no_responders += 1;
+            Ok(())
+        }
+        _ => scene.unexpected(&format!("503 for {}", String::from_utf8_lossy(subject))),
+    }
+}

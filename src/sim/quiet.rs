@@ -1,0 +1,199 @@
+//! What must hold at every step, and what must hold when all is quiet.
+
+use super::faults::{Check, Kind, Violation, broken};
+use super::link::Place;
+use super::scenario::{FRAME_BYTES_MAX, GROUPS};
+use super::world::World;
+use crate::shard::id::CoreId;
+use crate::shard::interest::FilterKey;
+use crate::time::Span;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Answers to what a client sent itself go into its queue whatever its limit; between two reads of its
+/// input they are few.
+const ANSWER_BYTES_MAX: usize = 4_096;
+
+/// A filter between cores, its group, and a core's members.
+type Interest = BTreeMap<(FilterKey, Option<Vec<u8>>, u16), u32>;
+
+impl World {
+    /// Queues keep their bounds, whatever happens.
+    pub(super) fn check_bounds(&self, core: CoreId) -> Check {
+        let shard = &self.shards[core.idx()];
+        let settings = &self.scenario.settings;
+        for (link_idx, link) in self.links.iter().enumerate() {
+            let Place::At(at, id) = link.place else { continue };
+            let n_bytes = shard.queue(id).map_or(0, crate::shard::write_queue::WriteQueue::len);
+            if at == core && n_bytes > settings.write_queue_bytes_max + FRAME_BYTES_MAX + ANSWER_BYTES_MAX {
+                return broken(Kind::Bound, format!("{n_bytes} bytes wait for {link_idx}"));
+            }
+        }
+        let (n_for_clients, _) = shard.n_waiting_bytes();
+        let n_links =
+            self.links.iter().filter(|link| matches!(link.place, Place::At(at, _) if at == core)).count();
+        if n_for_clients > settings.core_queue_bytes_max + FRAME_BYTES_MAX + ANSWER_BYTES_MAX * n_links {
+            return broken(Kind::Bound, format!("{n_for_clients} bytes wait for clients of {core:?}"));
+        }
+        Ok(())
+    }
+
+    /// Lets everything under way arrive, without anything new, and compares the world with the oracle.
+    pub(super) fn come_to_rest(&mut self) -> Check {
+        self.note(|| "the world comes to rest".into());
+        self.is_calm = true;
+        self.oracle.now += 1;
+        for link_idx in 0..self.links.len() {
+            if self.links[link_idx].is_open() {
+                self.with_client(link_idx, |client, scene| {
+                    client.come_to_rest(scene);
+                    Ok(())
+                })?;
+            }
+        }
+        let mut n_idle = 0;
+        for _ in 0..200_000 {
+            if n_idle == 4 {
+                break;
+            }
+            self.oracle.now += 1;
+            if self.calm_step()? {
+                n_idle = 0;
+            } else {
+                // Whom a stall keeps waiting goes on by the clock alone.
+                n_idle += 1;
+                self.advance(Span::from_millis(11))?;
+            }
+        }
+        self.is_calm = false;
+        self.check_rest()?;
+        self.oracle.check_all(&GROUPS)?;
+        self.check_lost()?;
+        self.check_ends()?;
+        self.check_interest()
+    }
+
+    /// One round of everything that can go on; whether anything did.
+    fn calm_step(&mut self) -> Result<bool, Violation> {
+        let mut has_moved = self.arrive()?;
+        for link_idx in 0..self.links.len() {
+            has_moved |= self.read(link_idx, usize::MAX)?;
+            has_moved |= self.write_more(link_idx)?;
+            has_moved |= self.listen(link_idx, usize::MAX)?;
+        }
+        for from in 0..self.shards.len() {
+            for to in 0..self.shards.len() {
+                has_moved |= self.deliver(CoreId(from as u16), CoreId(to as u16))?;
+            }
+        }
+        Ok(has_moved)
+    }
+
+    /// Nothing waits for anything.
+    fn check_rest(&self) -> Check {
+        for (link_idx, link) in self.links.iter().enumerate() {
+            if !link.is_open() {
+                continue;
+            }
+            if let Some(what) = link.client.waits_for() {
+                return broken(Kind::Stuck, format!("{link_idx} waits for {what}"));
+            }
+            if let Place::At(core, id) = link.place
+                && !self.shards[core.idx()].wants_input(id)
+            {
+                return broken(Kind::Stuck, format!("{link_idx} is never read again"));
+            }
+            if !link.to_shard.is_empty() || link.has_unwritten || link.place == Place::Moving {
+                return broken(Kind::Stuck, format!("{link_idx} does not come to rest: {:?}", link.place));
+            }
+        }
+        let mut client_ids = BTreeSet::new();
+        for link in self.links.iter().filter(|link| link.is_open()) {
+            if let Some(client_id) = link.client_id()
+                && !client_ids.insert(client_id)
+            {
+                return broken(Kind::Closed, format!("two connections are {client_id}"));
+            }
+        }
+        for shard in &self.shards {
+            let (n_for_clients, n_for_cores) = shard.n_waiting_bytes();
+            let (n_tickets, n_waiting) = (shard.n_tickets(), shard.n_waiting_connections());
+            if n_for_clients + n_for_cores + n_tickets + n_waiting > 0 {
+                let core = shard.core();
+                let what = format!(
+                    "{core:?}: {n_for_clients} and {n_for_cores} bytes, {n_tickets} tickets, {n_waiting} wait"
+                );
+                return broken(Kind::Stuck, what);
+            }
+            let n_links =
+                self.links.iter().filter(|it| matches!(it.place, Place::At(at, _) if at == shard.core()));
+            if n_links.count() != shard.n_connections() {
+                return broken(Kind::Stuck, format!("{:?} keeps a connection that is gone", shard.core()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What never came is what the shards say they dropped.
+    fn check_lost(&self) -> Check {
+        let sum = |count: fn(&crate::shard::counters::Counters) -> u64| -> u64 {
+            self.shards.iter().map(|shard| count(shard.counters())).sum()
+        };
+        let n_dropped = sum(|counters| counters.dropped_queue_full);
+        let n_dropped_by_session = sum(|counters| counters.dropped_session_full);
+        let lost = self.oracle.lost;
+        let n_lost = lost.at_most_once + lost.at_least_once + lost.either;
+        if lost.at_most_once > n_dropped
+            || lost.at_least_once > n_dropped_by_session
+            || n_lost > n_dropped + n_dropped_by_session
+        {
+            let what = format!("{lost:?}, but {n_dropped} and {n_dropped_by_session} are counted as dropped");
+            return broken(Kind::Missing, what);
+        }
+        if self.scenario.is_roomy && n_dropped + n_dropped_by_session > 0 {
+            return broken(Kind::Missing, "drops though there was room");
+        }
+        Ok(())
+    }
+
+    /// Every replica is the union of what the cores announced, and that is what the clients asked for.
+    fn check_interest(&self) -> Check {
+        let mut announced = Interest::new();
+        for shard in &self.shards {
+            shard.announced(|key, group, n| {
+                let group = group.map(<[u8]>::to_vec);
+                let n = if group.is_some() { n } else { 1 };
+                announced.insert((key, group, shard.core().0), n);
+            });
+        }
+        let mut wanted = Interest::new();
+        for (filter, group, link_idx) in self.oracle.standing() {
+            let Place::At(core, _) = self.links[link_idx].place else { continue };
+            let key = match filter.has_wildcard() {
+                true => FilterKey::Wildcard(filter.clone()),
+                false => FilterKey::Exact(self.keys.subject_hash(filter.as_bytes())),
+            };
+            let place = (key, group.map(|group| group.as_bytes().to_vec()), core.0);
+            let n = wanted.entry(place).or_insert(0);
+            *n = if group.is_some() { *n + 1 } else { 1 };
+        }
+        if announced != wanted {
+            return broken(Kind::Interest, format!("announced {announced:?}, wanted {wanted:?}"));
+        }
+        for shard in &self.shards {
+            let mut replica = Interest::new();
+            shard.replica().for_each(|key, group, core, n| {
+                replica.insert((key, group.map(<[u8]>::to_vec), core.0), n);
+            });
+            if replica != announced {
+                let core = shard.core();
+                return broken(Kind::Interest, format!("{core:?} has {replica:?}, announced {announced:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Clients that say nothing for long are lost, and nothing else is.
+    pub(super) fn fall_silent(&mut self) -> Check {
+        Ok(())
+    }
+}

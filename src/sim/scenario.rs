@@ -1,0 +1,174 @@
+//! What kind of world a seed makes: swarm style, so that in each one some features are off and others
+//! heavy, and the limits range from never reached to always in the way.
+
+use super::chance::Chance;
+use crate::mqtt::connection::Offer;
+use crate::mqtt::decode;
+use crate::nats::handshake::ServerInfo;
+use crate::nats::parse;
+use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::time::Span;
+use std::net::SocketAddr;
+
+/// The largest payload that a simulated client sends; frames stay below `FRAME_BYTES_MAX`.
+pub const PAYLOAD_BYTES_MAX: usize = 40_000;
+pub const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1_000;
+
+/// One seed's world.
+#[derive(Debug)]
+pub struct Scenario {
+    pub settings: Settings,
+    /// Batches under way in one lane.
+    pub credits: usize,
+    /// Ops and packets that clients send in all.
+    pub n_ops: usize,
+    pub n_connections_max: usize,
+    /// Of ten connections so many are MQTT.
+    pub n_mqtt_in_ten: usize,
+    pub n_client_ids: usize,
+    /// Weights of the steps, in the order of `world::Step`.
+    pub steps: [usize; 10],
+    pub nats_ops: [usize; 8],
+    pub mqtt_ops: [usize; 6],
+    /// Bytes of one read, of one write's room, and of one client's read.
+    pub read_bytes_max: usize,
+    pub kernel_bytes_max: usize,
+    pub client_read_bytes_max: usize,
+    /// Of a hundred payloads so many are longer than a copied one, and longer than a read.
+    pub n_shared_in_hundred: usize,
+    pub n_large_in_hundred: usize,
+    /// No limit is ever reached: nothing may be dropped or closed.
+    pub is_roomy: bool,
+    /// The clock may jump so far that silent clients are lost.
+    pub has_long_jumps: bool,
+    /// How late MQTT clients acknowledge: at once, or at random and in any order.
+    pub acknowledges_late: bool,
+    /// Ops between two moments of quiet.
+    pub n_ops_between_quiet: usize,
+}
+
+impl Scenario {
+    pub fn new(chance: &mut Chance) -> Self {
+        let is_roomy = chance.one_in(2);
+        let n_cores = chance.between(1, 5);
+        let n_mqtt_in_ten = *chance.pick(&[0, 0, 5, 5, 8, 10]);
+        // Open, Act, Read, Mail, Listen, Arrive, Write, Time, Drop, Pause.
+        let mut steps = [6, 40, 40, 40, 40, 20, 20, 4, 0, 0];
+        steps[1] = *chance.pick(&[4, 12, 40]);
+        for weight in &mut steps[2..8] {
+            *weight = *chance.pick(&[1, 10, 40, 80]);
+        }
+        steps[8] = *chance.pick(&[0, 0, 1, 4]);
+        steps[9] = *chance.pick(&[0, 0, 2, 8]);
+        let settings = settings(chance, n_cores, is_roomy);
+        Self {
+            credits: chance.between(1, 3),
+            n_ops: *chance.pick(&[60, 200, 500]),
+            n_connections_max: chance.between(2, 9),
+            n_mqtt_in_ten,
+            n_client_ids: *chance.pick(&[2, 6, 50]),
+            steps,
+            nats_ops: swarm(chance),
+            mqtt_ops: swarm(chance),
+            read_bytes_max: *chance.pick(&[5, 60, 400, 65_536]),
+            kernel_bytes_max: *chance.pick(&[16, 300, 4_000, 1 << 20]),
+            client_read_bytes_max: *chance.pick(&[7, 100, 65_536]),
+            n_shared_in_hundred: *chance.pick(&[0, 0, 10, 40]),
+            n_large_in_hundred: *chance.pick(&[0, 0, 0, 5]),
+            is_roomy,
+            has_long_jumps: chance.one_in(5),
+            acknowledges_late: chance.one_in(2),
+            n_ops_between_quiet: *chance.pick(&[15, 40, 1_000]),
+            settings,
+        }
+    }
+}
+
+/// Weights of which about a third are 0, the first excepted, and the rest differ widely.
+fn swarm<const N: usize>(chance: &mut Chance) -> [usize; N] {
+    let mut weights = [0; N];
+    for weight in &mut weights {
+        *weight = *chance.pick(&[0, 1, 4, 16]);
+    }
+    weights[0] = weights[0].max(2);
+    weights[1] = weights[1].max(4);
+    weights
+}
+
+fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings {
+    let roomy = 64 << 20;
+    let mut limit = |small: &[usize]| if is_roomy { roomy } else { *chance.pick(small) };
+    let write_queue_bytes_max = limit(&[600, 3_000, 20_000, roomy]);
+    let core_queue_bytes_max = limit(&[2_000, 60_000, roomy, roomy]);
+    let outbox_bytes_max = limit(&[300, 1_000, 8_000, roomy]);
+    let session_queue_bytes_max = limit(&[500, 5_000, roomy]);
+    let session_queue_messages_max = limit(&[2, 20, roomy]);
+    let write_timeout = Span::from_millis(limit(&[30, 2_000, roomy]) as u64);
+    let server = ServerInfo {
+        server_id: "NSIM".into(),
+        server_name: "sim".into(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 4222)),
+        payload_bytes_max: PAYLOAD_BYTES_MAX,
+    };
+    let frame_bytes_max = FRAME_BYTES_MAX as u32;
+    Settings {
+        n_cores,
+        nats: NatsSettings {
+            parse: parse::Limits { control_line_bytes_max: 4_096, payload_bytes_max: PAYLOAD_BYTES_MAX },
+            server,
+            ping_interval: Span::from_secs(*chance.pick(&[4, 120])),
+            pings_outstanding_max: 2,
+            subscriptions_max: 0,
+        },
+        mqtt: MqttSettings {
+            decode: decode::Limits { packet_bytes_max: frame_bytes_max, connect_bytes_max: 1_000 },
+            payload_bytes_max: PAYLOAD_BYTES_MAX,
+            connect_timeout: Span::from_secs(30),
+            topic_levels_max: 16,
+            offer: Offer {
+                packet_bytes_max: frame_bytes_max,
+                keep_alive_secs_max: *chance.pick(&[0, 10]),
+                inflight_max: *chance.pick(&[1, 5, 100]),
+            },
+            subscriptions_max: 0,
+            session_queue_messages_max,
+            session_queue_bytes_max,
+        },
+        write_queue_bytes_max,
+        core_queue_bytes_max,
+        outbox_bytes_max,
+        batch_bytes_max: *chance.pick(&[700, 2_000, 64 << 10]),
+        route_cache_bytes_max: *chance.pick(&[0, 4_000, 1 << 20]),
+        write_timeout,
+    }
+}
+
+pub const SUBJECTS: [&str; 13] = [
+    "a.b",
+    "a.c",
+    "a.b",
+    "a",
+    "b",
+    "a.b.c",
+    "b.b",
+    "a/20b.c",
+    "/24t.x",
+    "$t.x",
+    "x.a+b",
+    "_INBOX.q.1",
+    "/.a",
+];
+
+pub const FILTERS: [&str; 18] = [
+    "a.b", "a.c", "a.b", "a", "b", "a.b.c", "a/20b.c", "/24t.x", "$t.x", "x.a+b", "a.*", "a.>", "*.b", ">",
+    "*", "*.*", "_INBOX.>", "/24t.>",
+];
+
+pub const TOPICS: [&str; 9] = ["a/b", "a/c", "a", "b", "a/b/c", "b/b", "a b/c", "$t/x", "/a"];
+
+pub const TOPIC_FILTERS: [&str; 18] = [
+    "a/b", "a/c", "a", "b", "a/b/c", "a b/c", "$t/x", "/a", "a/#", "a/+", "+/b", "#", "+", "+/+", "$t/#",
+    "_INBOX/#", "+/x", "+/q/1",
+];
+
+pub const GROUPS: [&str; 2] = ["g", "h"];
