@@ -10,6 +10,9 @@ use crate::time::{Span, Time};
 /// How long a connection that ends may take to read what is queued for it.
 const LINGER: Span = Span::from_secs(2);
 
+/// The same when the gateway stops, and somebody waits for that.
+const LINGER_AT_STOP: Span = Span::from_millis(500);
+
 /// Lines about bad input in one second; the rest is counted.
 const COMPLAINTS_PER_SECOND: u32 = 10;
 
@@ -38,18 +41,19 @@ impl Shard {
             self.discard_queue(id);
         }
         self.clients.write(id, &farewell);
-        self.stop_serving(id, now);
+        let until = now + if closed == Closed::ShuttingDown { LINGER_AT_STOP } else { LINGER };
+        self.stop_serving(id, until);
         self.end_all_subscriptions(id);
         self.clients.effects.close.push(id);
         self.end_stalls_of_pressed(id, now);
-        self.schedule(id, now + LINGER);
+        self.schedule(id, until);
         self.log_close(id, peer, closed, now);
     }
 
     /// From here on the connection takes and is told nothing more.
-    fn stop_serving(&mut self, id: ConnectionId, now: Time) {
+    fn stop_serving(&mut self, id: ConnectionId, until: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.life = Life::Closing(now + LINGER);
+        connection.life = Life::Closing(until);
         connection.kept = Vec::new();
         connection.held = Vec::new();
         connection.fence = None;
