@@ -35,6 +35,8 @@ pub struct Connection {
     pub full_outbox: Option<CoreId>,
     /// A subscriber falls behind: this publisher is not read for a moment.
     pub is_stalled: bool,
+    /// It does not read the answers to what it sends: no more of that is taken until it has read some.
+    pub is_choked: bool,
     /// The peer will send nothing more; what it sent is still taken.
     pub is_at_end: bool,
     /// Writes fail; what the peer had sent is still taken.
@@ -82,6 +84,7 @@ impl Connection {
             fence: None,
             full_outbox: None,
             is_stalled: false,
+            is_choked: false,
             is_at_end: false,
             is_write_dead: false,
             is_dirty: false,
@@ -102,9 +105,21 @@ impl Connection {
         self.life == Life::Open
     }
 
-    /// Whether its input is not taken for now. Its keep-alive is suspended meanwhile.
+    /// Whether its input is not taken for now.
     pub fn is_waiting(&self) -> bool {
+        self.is_kept_waiting() || self.is_choked
+    }
+
+    /// Whether its input is not taken for a reason that is not its own. Its keep-alive is suspended meanwhile.
+    pub fn is_kept_waiting(&self) -> bool {
         self.fence.is_some() || self.full_outbox.is_some() || self.is_stalled
+    }
+
+    /// Looks whether it reads so little that no more of its input may be taken.
+    #[inline]
+    pub fn chokes(&mut self, queue_bytes_max: usize) -> bool {
+        self.is_choked = self.queue.len() + self.held.len() > queue_bytes_max;
+        self.is_choked
     }
 
     /// Bytes that wait for this client in all.

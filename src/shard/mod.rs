@@ -68,6 +68,8 @@ pub struct Shard {
     log_head: u64,
     /// How much of its log every other core has applied. `n_applied_everywhere <= log_head`.
     n_applied_everywhere: u64,
+    /// The head of the log is a fence that has not left for any core: it does for whoever else needs one.
+    is_fence_fresh: bool,
     /// Connections that wait for a log position, oldest first.
     fences: VecDeque<(u64, ConnectionId)>,
     stalled: VecDeque<(Time, ConnectionId)>,
@@ -127,6 +129,7 @@ impl Shard {
             tickets: Tickets::default(),
             log_head: 0,
             n_applied_everywhere: 0,
+            is_fence_fresh: false,
             fences: VecDeque::new(),
             stalled: VecDeque::new(),
             runnable: Vec::new(),
@@ -254,6 +257,7 @@ impl Shard {
         self.now = now;
         let peer = &mut self.peers[to.idx()];
         let batch = peer.outbox.take()?;
+        self.is_fence_fresh = false;
         if peer.outbox.has_room() && !peer.waiting.is_empty() {
             self.outbox_has_room(to, now);
             self.settle(now);

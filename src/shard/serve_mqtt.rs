@@ -27,11 +27,15 @@ const RECEIPTS_MAX: usize = u16::MAX as usize;
 impl Shard {
     /// Takes the first packet of `input`, if it is whole and may be taken now.
     pub(super) fn serve_mqtt(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
-        let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
-        let Protocol::Mqtt(mqtt) = &connection.protocol else { return Served::Ended };
+        let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
+        // The packet before may have ended it: by what it delivered to its own client.
         if !connection.is_open() {
             return Served::Ended;
         }
+        if connection.chokes(self.settings.write_queue_bytes_max) {
+            return Served::Waiting;
+        }
+        let Protocol::Mqtt(mqtt) = &connection.protocol else { return Served::Ended };
         let is_fenced = connection.fence.is_some();
         let is_connected = mqtt.is_connected();
         // The first byte tells a stranger, before anything is kept for it.

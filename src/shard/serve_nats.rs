@@ -28,6 +28,9 @@ impl Shard {
         if !connection.is_open() {
             return Served::Ended;
         }
+        if connection.chokes(self.settings.write_queue_bytes_max) {
+            return Served::Waiting;
+        }
         let Protocol::Nats(nats) = &mut connection.protocol else { return Served::Ended };
         let (op, n_taken) = match parse(input, nats.headers(), &self.settings.nats.parse) {
             Ok(Parsed::Op(op, n_taken)) => (op, n_taken),

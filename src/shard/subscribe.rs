@@ -145,6 +145,8 @@ impl Shard {
         self.end_given_up(id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.fence = None;
+        // What was held counted; whether it still chokes shows when its next op is looked at.
+        connection.is_choked = false;
         connection.heard_at = now;
         let held = std::mem::take(&mut connection.held);
         self.clients.write(id, &held);
@@ -161,6 +163,9 @@ impl Shard {
 
     /// Appends a position to the log at which nothing changes, so that the other cores will answer.
     pub(super) fn post_fence(&mut self) {
+        if std::mem::replace(&mut self.is_fence_fresh, true) {
+            return;
+        }
         self.log_head += 1;
         self.tell_all_peers(|| Item::Fence);
     }
@@ -168,6 +173,7 @@ impl Shard {
     fn announce(&mut self, change: Option<Change>) {
         let Some(change) = change else { return };
         self.log_head += 1;
+        self.is_fence_fresh = false;
         self.interest.apply(self.core, &change);
         self.routes.changed(change.key());
         self.tell_all_peers(|| Item::Interest(change.clone()));

@@ -59,6 +59,7 @@ impl Shard {
         connection.fence = None;
         connection.full_outbox = None;
         connection.is_stalled = false;
+        connection.is_choked = false;
         if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
             self.clients.n_queued_bytes -= mqtt.inflight.forget_waiting();
             if self.directory.get(mqtt.client_id()) == Some(&id) {
@@ -152,7 +153,7 @@ impl Shard {
             return;
         }
         // Its silence is our doing.
-        if connection.is_waiting() {
+        if connection.is_kept_waiting() {
             connection.heard_at = now;
         }
         let next = match &connection.protocol {
@@ -254,9 +255,13 @@ impl Shard {
         self.settle(now);
     }
 
-    /// Whatever lowers a queue lets go on whom it had slowed.
+    /// Whatever lowers a queue lets go on whom it had slowed, its own client among them.
     fn end_stalls_of_pressed(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if connection.is_choked && connection.queue.len() <= self.settings.write_queue_bytes_max / 2 {
+            connection.is_choked = false;
+            self.runnable.push(id);
+        }
         let is_relieved =
             connection.queue.len() < self.settings.write_queue_bytes_max / 4 * 3 || !connection.is_open();
         if is_relieved && std::mem::replace(&mut connection.is_pressed, false) {

@@ -8,6 +8,8 @@ mod world;
 
 mod link;
 
+mod driver;
+
 mod client;
 mod mqtt_client;
 mod nats_client;

@@ -117,6 +117,11 @@ impl MqttClient {
         self.has_left
     }
 
+    /// Whether it promised to be heard of, or was told to.
+    pub fn is_watched(&self, keep_alive_secs_max: u16) -> bool {
+        self.keep_alive_secs > 0 || (self.version.is_v5() && keep_alive_secs_max > 0)
+    }
+
     pub fn come_to_rest(&mut self, scene: &mut Scene<'_>) {
         while !self.unacknowledged.is_empty() {
             self.acknowledge_any(scene);
@@ -284,8 +289,9 @@ impl MqttClient {
         if is_connack != self.sent.contains(&Sent::Connect) {
             return scene.unexpected(&format!("{packet:?} before CONNACK or twice"));
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are answers in order, or wrong")]
         match packet {
-            Packet::Publish(publish) => return self.take_publish(publish, scene),
+            Packet::Publish(publish) => self.take_publish(publish, scene),
             Packet::Puback(ack) => {
                 let Some((packet_id, number)) = self.receipts.pop_front() else {
                     return scene.unexpected("PUBACK for nothing");
@@ -294,17 +300,21 @@ impl MqttClient {
                 if packet_id != ack.packet_id || !is_known {
                     return scene.unexpected(&format!("{ack:?} where {packet_id} was due"));
                 }
-                return scene.oracle.kept(number, ack.reason);
+                scene.oracle.kept(number, ack.reason);
+                Ok(())
             }
             Packet::Disconnect(disconnect) if self.version.is_v5() => {
                 self.was_dismissed = true;
                 let may = matches!(disconnect.reason, Reason::SessionTakenOver | Reason::UnspecifiedError)
                     || (disconnect.reason == Reason::QuotaExceeded && !scene.scenario.is_roomy)
                     || (disconnect.reason == Reason::KeepAliveTimeout && scene.may_be_lost);
-                return if may { Ok(()) } else { scene.unexpected(&format!("{disconnect:?}")) };
+                if may { Ok(()) } else { scene.unexpected(&format!("{disconnect:?}")) }
             }
-            _ => {}
+            _ => self.take_answer(packet, scene),
         }
+    }
+
+    fn take_answer(&mut self, packet: &Packet<'_>, scene: &mut Scene<'_>) -> Check {
         loop {
             let sent = self.sent.pop_front();
             if let Some(Sent::Publish(number)) = sent {

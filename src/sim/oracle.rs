@@ -144,13 +144,12 @@ impl Oracle {
     }
 
     /// The publisher got its PUBACK.
-    pub fn kept(&mut self, publication: usize, reason: Reason) -> Check {
+    pub fn kept(&mut self, publication: usize, reason: Reason) {
         self.handled(publication);
         let now = self.now;
         let publication = &mut self.publications[publication];
         publication.kept.get_or_insert(now);
         publication.receipt = Some(reason);
-        Ok(())
     }
 
     /// Whether the subscription's filters and its connection's world let it have the message at all.

@@ -1,38 +1,55 @@
 //! What must hold at every step, and what must hold when all is quiet.
 
+use super::client::Client;
 use super::faults::{Check, Kind, Violation, broken};
 use super::link::Place;
-use super::scenario::{FRAME_BYTES_MAX, GROUPS};
+use super::scenario::GROUPS;
 use super::world::World;
 use crate::shard::id::CoreId;
 use crate::shard::interest::FilterKey;
+use crate::shard::mail::Item;
+use crate::shard::write_queue::WriteQueue;
 use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Answers to what a client sent itself go into its queue whatever its limit; between two reads of its
-/// input they are few.
-const ANSWER_BYTES_MAX: usize = 4_096;
+/// What a client's own ops are answered goes into its queue whatever its limit; but beyond the limit its
+/// input waits, so this is what one op, one run of SUB and UNSUB, and the receipts under way can add.
+const ANSWER_BYTES_MAX: usize = 800;
 
 /// A filter between cores, its group, and a core's members.
 type Interest = BTreeMap<(FilterKey, Option<Vec<u8>>, u16), u32>;
 
 impl World {
     /// Queues keep their bounds, whatever happens.
-    pub(super) fn check_bounds(&self, core: CoreId) -> Check {
+    pub(super) fn check_bounds(&mut self, core: CoreId) -> Check {
         let shard = &self.shards[core.idx()];
         let settings = &self.scenario.settings;
         for (link_idx, link) in self.links.iter().enumerate() {
             let Place::At(at, id) = link.place else { continue };
-            let n_bytes = shard.queue(id).map_or(0, crate::shard::write_queue::WriteQueue::len);
-            if at == core && n_bytes > settings.write_queue_bytes_max + FRAME_BYTES_MAX + ANSWER_BYTES_MAX {
+            let n_bytes = shard.queue(id).map_or(0, WriteQueue::len);
+            if at == core
+                && n_bytes
+                    > settings.write_queue_bytes_max + self.scenario.frame_bytes_max() + ANSWER_BYTES_MAX
+            {
                 return broken(Kind::Bound, format!("{n_bytes} bytes wait for {link_idx}"));
             }
         }
-        let (n_for_clients, _) = shard.n_waiting_bytes();
+        let (n_for_clients, n_for_a_core) = shard.n_waiting_bytes();
+        // The last publication that found room may be as long as any, and carries its address.
+        let last = self.scenario.frame_bytes_max() + size_of::<Item>();
+        let n_control_bytes = self.n_change_bytes + self.n_answer_bytes[core.idx()];
+        if n_for_a_core > settings.outbox_bytes_max + last + n_control_bytes {
+            return broken(Kind::Bound, format!("{n_for_a_core} bytes wait at {core:?} for another core"));
+        }
         let n_links =
             self.links.iter().filter(|link| matches!(link.place, Place::At(at, _) if at == core)).count();
-        if n_for_clients > settings.core_queue_bytes_max + FRAME_BYTES_MAX + ANSWER_BYTES_MAX * n_links {
+        if n_for_clients
+            > settings.core_queue_bytes_max + self.scenario.frame_bytes_max() + ANSWER_BYTES_MAX * n_links
+        {
             return broken(Kind::Bound, format!("{n_for_clients} bytes wait for clients of {core:?}"));
+        }
+        if n_for_a_core == 0 {
+            self.n_answer_bytes[core.idx()] = 0;
         }
         Ok(())
     }
@@ -65,6 +82,7 @@ impl World {
             }
         }
         self.is_calm = false;
+        self.n_change_bytes = 0;
         self.check_rest()?;
         self.oracle.check_all(&GROUPS)?;
         self.check_lost()?;
@@ -192,8 +210,33 @@ impl World {
         Ok(())
     }
 
-    /// Clients that say nothing for long are lost, and nothing else is.
+    /// Clients that say nothing for long are lost, nobody is lost too early, and the rest stay.
     pub(super) fn fall_silent(&mut self) -> Check {
-        Ok(())
+        self.note(|| "all clients fall silent".into());
+        let open: Vec<usize> = (0..self.links.len()).filter(|&link| self.links[link].is_open()).collect();
+        // No keep-alive ends before seven seconds, and none of the short ones later than twenty.
+        for (n_halves, is_over) in [(14, false), (40, true)] {
+            for _ in 0..n_halves {
+                self.oracle.now += 1;
+                self.advance(Span::from_millis(500))?;
+            }
+            for &link_idx in &open {
+                let is_due = is_over && self.is_watched(link_idx);
+                if self.links[link_idx].is_ending != is_due {
+                    let what = format!("{link_idx} is silent, ends {}, due {is_due}", !is_due);
+                    return broken(Kind::Closed, what);
+                }
+            }
+        }
+        self.come_to_rest()
+    }
+
+    /// Whether the gateway misses the client before long.
+    fn is_watched(&self, link_idx: usize) -> bool {
+        let settings = &self.scenario.settings;
+        match &self.links[link_idx].client {
+            Client::Nats(_) => settings.nats.ping_interval <= Span::from_secs(4),
+            Client::Mqtt(mqtt) => mqtt.is_watched(settings.mqtt.offer.keep_alive_secs_max),
+        }
     }
 }

@@ -10,9 +10,9 @@ use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
 use std::net::SocketAddr;
 
-/// The largest payload that a simulated client sends; frames stay below `FRAME_BYTES_MAX`.
+/// The largest payload that a simulated client sends.
 pub const PAYLOAD_BYTES_MAX: usize = 40_000;
-pub const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1_000;
+const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1_000;
 
 /// One seed's world.
 #[derive(Debug)]
@@ -80,6 +80,15 @@ impl Scenario {
             acknowledges_late: chance.one_in(2),
             n_ops_between_quiet: *chance.pick(&[15, 40, 1_000]),
             settings,
+        }
+    }
+
+    /// The longest delivery of this world.
+    pub fn frame_bytes_max(&self) -> usize {
+        match (self.n_large_in_hundred, self.n_shared_in_hundred) {
+            (0, 0) => 400,
+            (0, _) => 3_000,
+            _ => FRAME_BYTES_MAX,
         }
     }
 }

@@ -11,11 +11,10 @@ use super::oracle::{self, Oracle};
 use super::scenario::Scenario;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
-use crate::shard::mail::Batch;
+use crate::shard::mail::{Batch, Item};
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -34,9 +33,13 @@ pub struct World {
     /// Connections that the gateway ended without a reason the world knows.
     pub n_unexplained: u64,
     pub is_calm: bool,
+    /// What may be in outboxes without having asked for room: changes of interest since the last rest, and
+    /// by core, since its outboxes were empty, what answers or passes on the others' mail.
+    pub n_change_bytes: usize,
+    pub n_answer_bytes: Vec<usize>,
     pub steps_taken: Vec<String>,
     pub is_traced: bool,
-    by_id: BTreeMap<(CoreId, ConnectionId), usize>,
+    pub by_id: BTreeMap<(CoreId, ConnectionId), usize>,
     lie: Lie,
     buffer: Vec<u8>,
     n_ops_left: usize,
@@ -47,7 +50,7 @@ pub struct World {
 pub struct Lane {
     pub batches: VecDeque<Batch>,
     pub n_credits: usize,
-    /// What the receiver of the opposite lane may have added to it without asking for room.
+    /// What a lie keeps back.
     pub withheld: Withheld,
 }
 
@@ -75,6 +78,8 @@ impl World {
             moving: Vec::new(),
             n_unexplained: 0,
             is_calm: false,
+            n_change_bytes: 0,
+            n_answer_bytes: vec![0; n],
             steps_taken: Vec::new(),
             is_traced,
             by_id: BTreeMap::new(),
@@ -202,6 +207,14 @@ impl World {
         if self.links.get(link_idx).is_none_or(|link| !link.is_open()) {
             return Ok(());
         }
+        // One that asks and asks, and may not read the answers.
+        if self.chance.one_in(80) {
+            self.note(|| format!("{link_idx} floods"));
+            return self.with_client(link_idx, |client, scene| {
+                (0..400).for_each(|_| client.come_to_rest(scene));
+                Ok(())
+            });
+        }
         // Pipelines: several ops leave together.
         let n_ops = if self.chance.one_in(4) { self.chance.between(2, 8) } else { 1 };
         for _ in 0..n_ops {
@@ -211,6 +224,10 @@ impl World {
                 what = client.act(scene);
                 Ok(())
             })?;
+            // A SUBSCRIBE has three filters at most, and each may have a parent.
+            if what.contains("SUB") {
+                self.n_change_bytes += 6 * size_of::<Item>();
+            }
             self.note(|| format!("{link_idx} sends {what}"));
         }
         if !self.links[link_idx].is_open() {
@@ -269,6 +286,8 @@ impl World {
         }
         let Some(mut batch) = lane.batches.remove(place) else { return Ok(false) };
         lane.n_credits += 1;
+        self.n_answer_bytes[to.idx()] +=
+            batch.items.iter().map(|item| n_answer_bytes(item, batch.n_bytes())).sum::<usize>();
         self.lie.falsify(&mut batch, &mut lane.withheld, &mut self.chance);
         let is_lost = self.lie == Lie::Dropped && self.chance.one_in(10);
         let is_doubled = self.lie == Lie::Doubled && self.chance.one_in(4);
@@ -386,108 +405,6 @@ impl World {
         Ok(())
     }
 
-    /// Does what a core asks for, until it asks for nothing.
-    pub fn see_to(&mut self, core: CoreId) -> Check {
-        loop {
-            let effects = std::mem::take(self.shards[core.idx()].effects());
-            let mut is_done = effects.is_empty();
-            for id in effects.flush {
-                self.flush_id(core, id)?;
-            }
-            for id in effects.close {
-                self.ended(core, id)?;
-            }
-            for id in effects.cut {
-                if let Some(&link_idx) = self.by_id.get(&(core, id)) {
-                    self.links[link_idx].is_shut = true;
-                    self.listen_or_release(link_idx)?;
-                }
-            }
-            for (id, home) in effects.depart {
-                let link_idx = self.by_id.remove(&(core, id));
-                if let (Some(link_idx), Some(moved)) = (link_idx, self.shards[core.idx()].depart(id)) {
-                    self.links[link_idx].place = Place::Moving;
-                    self.moving.push((moved, home, link_idx));
-                }
-            }
-            is_done &= !self.post(core);
-            if is_done {
-                return self.check_bounds(core);
-            }
-        }
-    }
-
-    /// Hands over the batches that have credit; whether there were any.
-    fn post(&mut self, from: CoreId) -> bool {
-        let mut has_posted = false;
-        for to in (0..self.shards.len()).filter(|to| *to != from.idx()) {
-            let lane = &mut self.lanes[from.idx()][to];
-            while lane.n_credits > 0
-                && let Some(batch) = self.shards[from.idx()].take_batch(CoreId(to as u16), self.now)
-            {
-                lane.n_credits -= 1;
-                lane.batches.push_back(batch);
-                has_posted = true;
-            }
-        }
-        has_posted
-    }
-
-    fn flush_id(&mut self, core: CoreId, id: ConnectionId) -> Check {
-        match self.by_id.get(&(core, id)) {
-            Some(&link_idx) => self.flush(link_idx),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes as much as the socket takes.
-    fn flush(&mut self, link_idx: usize) -> Check {
-        let link = &mut self.links[link_idx];
-        let Place::At(core, id) = link.place else { return Ok(()) };
-        let shard = &mut self.shards[core.idx()];
-        let Some(queue) = shard.queue(id) else { return Ok(()) };
-        if !link.listens() && !queue.is_empty() {
-            shard.write_failed(id, self.now);
-        } else {
-            let mut slices = [IoSlice::new(&[]); 4];
-            let n_filled = queue.gather(&mut slices);
-            let room = self.scenario.kernel_bytes_max.saturating_sub(link.to_client.len());
-            let len_before = link.to_client.len();
-            link.to_client.extend(slices[..n_filled].iter().flat_map(|slice| slice.iter()).take(room));
-            shard.flushed(id, link.to_client.len() - len_before, self.now);
-        }
-        let link = &mut self.links[link_idx];
-        link.has_unwritten = self.shards[core.idx()].queue(id).is_some_and(|queue| !queue.is_empty());
-        link.is_shut |= link.is_ending && !link.has_unwritten;
-        Ok(())
-    }
-
-    /// The shard ends a connection.
-    fn ended(&mut self, core: CoreId, id: ConnectionId) -> Check {
-        let Some(&link_idx) = self.by_id.get(&(core, id)) else { return Ok(()) };
-        self.links[link_idx].is_ending = true;
-        let listener = &mut self.oracle.listeners[link_idx];
-        listener.is_alive = false;
-        listener.ended = Some(self.oracle.now);
-        self.note(|| format!("{core:?} ends {link_idx}"));
-        self.flush(link_idx)
-    }
-
-    fn listen_or_release(&mut self, link_idx: usize) -> Check {
-        if !self.links[link_idx].may_end {
-            self.n_unexplained += 1;
-        }
-        self.release(link_idx)
-    }
-
-    fn release(&mut self, link_idx: usize) -> Check {
-        let Place::At(core, id) = self.links[link_idx].place else { return Ok(()) };
-        self.links[link_idx].place = Place::Gone;
-        self.by_id.remove(&(core, id));
-        self.shards[core.idx()].release(id, self.now);
-        self.see_to(core)
-    }
-
     /// Whether a silent client's time may be over: no keep-alive is shorter.
     fn may_be_lost(&self) -> bool {
         self.now >= Time::START + Span::from_secs(7)
@@ -503,4 +420,18 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What the receiver of an item may post because of it: an answer, or a group's message passed on.
+fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
+    let passed_on = match item {
+        Item::Publication(posted) if !posted.address.groups.is_empty() => batch_bytes,
+        Item::Publication(_)
+        | Item::Interest(_)
+        | Item::Fence
+        | Item::Acknowledged(_)
+        | Item::Settled { .. }
+        | Item::Slow { .. } => 0,
+    };
+    2 * size_of::<Item>() + passed_on
 }
