@@ -108,6 +108,7 @@ impl Shard {
 
     /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can.
     pub(super) fn settle(&mut self, now: Time) {
+        self.keep_core_total();
         while let Some(id) = self.runnable.pop() {
             self.take_kept(id, now);
             let Some(connection) = self.clients.slots.get_mut(id) else { continue };

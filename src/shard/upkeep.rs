@@ -206,7 +206,7 @@ impl Shard {
         }
     }
 
-    /// Ends a connection whose queue no longer has room, and the largest ones where the core has none.
+    /// Ends what had its last message, and the connections whose queue no longer has room.
     pub(super) fn after_fanout(&mut self) {
         if !self.clients.finished.is_empty() {
             self.end_finished_subscriptions();
@@ -215,6 +215,11 @@ impl Shard {
         while let Some(id) = self.clients.overflowed.pop() {
             self.close(id, Closed::SlowConsumer, self.now);
         }
+        self.keep_core_total();
+    }
+
+    /// Ends the largest queues while the core has no room for all of them, whatever they are made of.
+    pub(super) fn keep_core_total(&mut self) {
         while self.clients.n_queued_bytes > self.settings.core_queue_bytes_max {
             let all = self.clients.slots.iter();
             let Some((id, largest)) = all.max_by_key(|(_, connection)| connection.n_queued_bytes()) else {

@@ -74,7 +74,10 @@ impl World {
         } else {
             let mut slices = [IoSlice::new(&[]); 4];
             let n_filled = queue.gather(&mut slices);
-            let room = self.scenario.kernel_bytes_max.saturating_sub(link.to_client.len());
+            // At rest sockets are roomy, or megabytes would leave in sips.
+            let kernel_bytes_max =
+                self.scenario.kernel_bytes_max.max(if self.is_calm { 64 << 10 } else { 0 });
+            let room = kernel_bytes_max.saturating_sub(link.to_client.len());
             let len_before = link.to_client.len();
             link.to_client.extend(slices[..n_filled].iter().flat_map(|slice| slice.iter()).take(room));
             shard.flushed(id, link.to_client.len() - len_before, self.now);
