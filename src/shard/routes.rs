@@ -67,10 +67,16 @@ pub struct Routes {
     cache_bytes_max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cache {
     results: HashMap<u64, Cached, RandomState>,
     n_bytes: usize,
+}
+
+impl Cache {
+    fn new(keys: &Keys) -> Self {
+        Self { results: HashMap::with_hasher(keys.hasher()), n_bytes: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -104,8 +110,8 @@ impl Routes {
             root: 0,
             by_first: vec![0; N_COUNTERS].into(),
             by_first_two: vec![0; N_COUNTERS].into(),
-            young: Cache::default(),
-            old: Cache::default(),
+            young: Cache::new(keys),
+            old: Cache::new(keys),
             seen: vec![0; N_SEEN].into(),
             cache_bytes_max,
         }
@@ -200,8 +206,7 @@ impl Routes {
     /// Two generations of half the bytes each: when the young one is full the old one goes.
     fn put(&mut self, hash: u64, cached: Cached) {
         if self.young.n_bytes + cached.n_bytes() > self.cache_bytes_max / 2 {
-            let empty = Cache { results: HashMap::with_hasher(self.keys.hasher()), n_bytes: 0 };
-            self.old = std::mem::replace(&mut self.young, empty);
+            self.old = std::mem::replace(&mut self.young, Cache::new(&self.keys));
         }
         self.young.n_bytes += cached.n_bytes();
         if let Some(replaced) = self.young.results.insert(hash, cached) {
