@@ -2,6 +2,7 @@
 //! for one turn; what crosses cores or waits is copied by whoever keeps it.
 
 use crate::payload::Payload;
+use std::ops::Range;
 
 /// One publication under way.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,71 @@ pub struct Message<'a> {
     pub properties: &'a [u8],
     pub payload: Payload<'a>,
     pub quality: Quality,
+    /// Where more than this one came at once: `payload` is the first one's.
+    pub run: Option<Run<'a>>,
+}
+
+impl Message<'_> {
+    /// How many messages this stands for.
+    #[inline]
+    pub fn n(&self) -> usize {
+        self.run.map_or(1, |run| run.n())
+    }
+}
+
+/// Messages that one publisher sent back to back and that are alike in all but their payloads' bytes: what
+/// was found out about the first holds for all, so they go through the shard as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The frames as they came: `stride` bytes each, of which the last `tail_len` end a frame.
+    frames: &'a [u8],
+    stride: usize,
+    head_len: usize,
+    tail_len: usize,
+}
+
+impl<'a> Run<'a> {
+    /// The frames at the front of `input` that have the first one's head and end with `tail`. The first
+    /// one is whole, `stride` bytes of which `head_len` precede the payload. `None` where it is alone.
+    #[inline]
+    pub fn at_front(input: &'a [u8], stride: usize, head_len: usize, tail: &[u8]) -> Option<Self> {
+        let head = input.get(..head_len)?;
+        let rest = input.get(stride..)?;
+        let alike =
+            rest.chunks_exact(stride).take_while(|frame| frame.starts_with(head) && frame.ends_with(tail));
+        let n = 1 + alike.count();
+        let frames = input.get(..n * stride)?;
+        (n > 1).then_some(Self { frames, stride, head_len, tail_len: tail.len() })
+    }
+
+    #[inline]
+    pub fn n(&self) -> usize {
+        self.frames.len() / self.stride
+    }
+
+    /// The bytes of all frames.
+    pub fn n_bytes(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What every frame begins with.
+    pub fn head(&self) -> &'a [u8] {
+        &self.frames[..self.head_len]
+    }
+
+    /// The frames of these messages, as they came.
+    pub fn frames(&self, range: Range<usize>) -> &'a [u8] {
+        &self.frames[range.start * self.stride..range.end * self.stride]
+    }
+
+    /// Where in a frame the payload is.
+    pub fn payload(&self) -> Range<usize> {
+        self.head_len..self.stride - self.tail_len
+    }
 }
 
 /// What the publisher asked for, and what a subscriber at most gets.

@@ -1,18 +1,16 @@
-//! One message to many clients of this core: a head is built once per shape (NATS with or without headers,
-//! MQTT by version and QoS) and only patched where clients differ, in sid and packet identifier.
+//! One message, or one run of them, to many clients of this core: who is eligible, what their queues have
+//! room for, and what follows. What it looks like to them: `shapes`.
 
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
 use super::settings::Settings;
+use super::shapes::{MqttShape, Shapes};
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Digits, Message, Quality};
-use crate::mqtt::encode::{PublishHead, publish_head};
+use crate::message::{Message, Quality};
 use crate::mqtt::inflight::Waiting;
-use crate::mqtt::packet::{Publish, Qos, Version};
-use crate::mqtt::property::Properties;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use crate::{mqtt, nats};
@@ -41,41 +39,12 @@ pub struct Clients {
     shapes: Option<Box<Shapes>>,
 }
 
-/// Buffers for the heads, kept from one fan-out to the next.
-#[derive(Debug, Default)]
-struct Shapes {
-    topic: Vec<u8>,
-    /// By whether the client takes headers.
-    nats: [NatsShape; 2],
-    /// By MQTT 5 or before, then by QoS.
-    mqtt: [[MqttShape; 2]; 2],
-}
-
-#[derive(Debug, Default)]
-struct NatsShape {
-    is_built: bool,
-    before_sid: Vec<u8>,
-    /// With the payload and its end where the payload is small.
-    after_sid: Vec<u8>,
-}
-
-#[derive(Debug, Default)]
-struct MqttShape {
-    is_built: bool,
-    /// With the payload where it is small.
-    frame: Vec<u8>,
-    packet_id_at: usize,
-    head_len: usize,
-}
-
 /// A message's way through one core's clients.
 #[derive(Debug)]
 pub struct Fanout<'m> {
     message: &'m Message<'m>,
     publisher: Option<Publisher>,
     shapes: Box<Shapes>,
-    /// Whether the subject has a topic, once somebody asked.
-    has_topic: Option<bool>,
     /// Whether some client took it.
     pub is_taken: bool,
     /// Whether a client that took it falls behind.
@@ -97,11 +66,16 @@ struct Room<'s> {
 }
 
 impl Clients {
-    pub fn begin<'m>(&mut self, message: &'m Message<'m>, publisher: Option<Publisher>) -> Fanout<'m> {
+    /// Begins a message's way to `n_targets` subscriptions here, as far as that is known.
+    pub fn begin<'m>(
+        &mut self,
+        message: &'m Message<'m>,
+        publisher: Option<Publisher>,
+        n_targets: usize,
+    ) -> Fanout<'m> {
         let mut shapes = self.shapes.take().unwrap_or_default();
-        shapes.nats.iter_mut().for_each(|shape| shape.is_built = false);
-        shapes.mqtt.iter_mut().flatten().for_each(|shape| shape.is_built = false);
-        Fanout { message, publisher, shapes, has_topic: None, is_taken: false, is_pressed: false }
+        shapes.begin(message, n_targets);
+        Fanout { message, publisher, shapes, is_taken: false, is_pressed: false }
     }
 
     pub fn end(&mut self, fanout: Fanout<'_>) {
@@ -149,37 +123,38 @@ impl Clients {
     }
 
     fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
+        let Outcome { n_queued, end } = outcome;
+        let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
-        let is_taken = match outcome {
-            Outcome::Delivered | Outcome::DeliveredLast => {
-                counters.delivered += 1;
-                if outcome == Outcome::DeliveredLast {
-                    self.finished.push(target);
-                }
+        counters.delivered += n_queued;
+        let is_taken = match end {
+            End::Delivered => true,
+            End::DeliveredLast => {
+                self.finished.push(target);
                 true
             }
-            Outcome::DroppedQueueFull => {
-                counters.dropped_queue_full += 1;
+            End::DroppedQueueFull => {
+                counters.dropped_queue_full += n_left;
                 true
             }
-            Outcome::DroppedSessionFull => {
-                counters.dropped_session_full += 1;
+            End::DroppedSessionFull => {
+                counters.dropped_session_full += n_left;
                 true
             }
-            Outcome::DroppedPacketTooLarge => {
-                counters.dropped_packet_too_large += 1;
+            End::DroppedPacketTooLarge => {
+                counters.dropped_packet_too_large += n_left;
                 true
             }
-            Outcome::Unmappable => {
-                counters.unmappable += 1;
+            End::Unmappable => {
+                counters.unmappable += n_left;
                 false
             }
-            Outcome::SubjectTooLong => {
-                counters.subject_too_long += 1;
+            End::SubjectTooLong => {
+                counters.subject_too_long += n_left;
                 false
             }
-            Outcome::NotEligible => false,
-            Outcome::Overflowed => {
+            End::NotEligible => false,
+            End::Overflowed => {
                 self.overflowed.push(target.connection);
                 if let Some(connection) = self.slots.get_mut(target.connection) {
                     connection.is_overflowed = true;
@@ -252,8 +227,22 @@ fn append_payload(queue: &mut WriteQueue, pool: &mut BufferPool, payload: &Bytes
     }
 }
 
+/// What became of a message, or of a run, at one subscription.
+#[derive(Clone, Copy)]
+struct Outcome {
+    n_queued: u64,
+    /// What became of those that were not queued, or what follows.
+    end: End,
+}
+
+impl Outcome {
+    const fn none(end: End) -> Self {
+        Self { n_queued: 0, end }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum End {
     Delivered,
     DeliveredLast,
     NotEligible,
@@ -263,6 +252,19 @@ enum Outcome {
     Unmappable,
     SubjectTooLong,
     Overflowed,
+}
+
+impl Room<'_> {
+    /// How many of `n` frames go into the queue: whatever its limit, one does when it is empty.
+    #[inline]
+    fn n_fitting(self, queue: &WriteQueue, frame_len: usize, n: usize) -> usize {
+        let limit = self.settings.write_queue_bytes_max;
+        if queue.len() + n * frame_len <= limit {
+            return n;
+        }
+        let n_fitting = limit.saturating_sub(queue.len()) / frame_len;
+        n_fitting.max(usize::from(queue.is_empty())).min(n)
+    }
 }
 
 impl Fanout<'_> {
@@ -275,42 +277,32 @@ impl Fanout<'_> {
         room: Room<'_>,
     ) -> Outcome {
         let SubscriptionKind::Nats { sid, max, n_delivered, .. } = &mut subscription.kind else {
-            return Outcome::NotEligible;
+            return Outcome::none(End::NotEligible);
         };
-        if max.is_some_and(|max| *n_delivered >= max) {
-            return Outcome::NotEligible;
-        }
+        let n_wanted = match max {
+            Some(max) if *n_delivered >= *max => return Outcome::none(End::NotEligible),
+            Some(max) => (*max - *n_delivered).min(self.message.n() as u64) as usize,
+            None => self.message.n(),
+        };
         let message = self.message;
         let takes_header = nats.headers() && !message.header.is_empty();
-        let shape = &mut self.shapes.nats[usize::from(takes_header)];
-        if !shape.is_built {
-            shape.build(message, takes_header);
+        let shape = self.shapes.nats(message, takes_header);
+        if shape.line_len() > room.settings.nats.parse.control_line_bytes_max {
+            return Outcome::none(End::SubjectTooLong);
         }
-        if shape.before_sid.len() > room.settings.nats.parse.control_line_bytes_max {
-            return Outcome::SubjectTooLong;
+        let n = room.n_fitting(queue, shape.frame_len(sid, &message.payload), n_wanted);
+        if n > 0 {
+            shape.queue(message, n, sid, queue, pool);
         }
-        let shared = match message.payload {
-            Payload::Copied(_) => None,
-            Payload::Shared(bytes) => Some(bytes),
+        *n_delivered += n as u64;
+        let end = if n < n_wanted {
+            End::Overflowed
+        } else if max.is_some_and(|max| *n_delivered >= max) {
+            End::DeliveredLast
+        } else {
+            End::Delivered
         };
-        let n_bytes = shape.before_sid.len()
-            + sid.len()
-            + shape.after_sid.len()
-            + shared.map_or(0, |bytes| bytes.len() + 2);
-        if !queue.is_empty() && queue.len() + n_bytes > room.settings.write_queue_bytes_max {
-            return Outcome::Overflowed;
-        }
-        queue.append(pool, |buffer| {
-            buffer.extend_from_slice(&shape.before_sid);
-            buffer.extend_from_slice(sid);
-            buffer.extend_from_slice(&shape.after_sid);
-        });
-        if let Some(bytes) = shared {
-            queue.append_shared(bytes.clone());
-            queue.append(pool, |buffer| buffer.extend_from_slice(b"\r\n"));
-        }
-        *n_delivered += 1;
-        if max.is_some_and(|max| *n_delivered >= max) { Outcome::DeliveredLast } else { Outcome::Delivered }
+        Outcome { n_queued: n as u64, end }
     }
 
     fn deliver_mqtt(
@@ -324,116 +316,70 @@ impl Fanout<'_> {
     ) -> Outcome {
         let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind
         else {
-            return Outcome::NotEligible;
+            return Outcome::none(End::NotEligible);
         };
         let message = self.message;
         if (is_own && *no_local)
             || (*begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject))
         {
-            return Outcome::NotEligible;
+            return Outcome::none(End::NotEligible);
         }
-        if !self.has_topic() {
-            return Outcome::Unmappable;
+        if !self.shapes.has_topic(message) {
+            return Outcome::none(End::Unmappable);
         }
         let quality = message.quality.min(*quality);
-        let shape = self.mqtt_shape(mqtt.version(), quality);
-        let large = match message.payload {
-            Payload::Copied(_) => None,
-            Payload::Shared(bytes) => Some(bytes),
-        };
-        let n_bytes = shape.frame.len() + large.map_or(0, Bytes::len);
+        let shape = self.shapes.mqtt(message, mqtt.version(), quality);
+        let n_bytes = shape.packet_len(&message.payload);
         if n_bytes > mqtt.packet_bytes_max() {
-            return Outcome::DroppedPacketTooLarge;
+            return Outcome::none(End::DroppedPacketTooLarge);
         }
-        if quality == Quality::AtMostOnce {
-            if !queue.is_empty() && queue.len() + n_bytes > room.settings.write_queue_bytes_max {
-                return Outcome::DroppedQueueFull;
-            }
-            queue.append(pool, |buffer| buffer.extend_from_slice(&shape.frame));
-        } else if mqtt.inflight.is_open()
-            && !mqtt.inflight.has_waiting()
-            && queue.len() < session_share(room.settings)
-        {
-            let packet_id = mqtt.inflight.begin();
-            queue.append(pool, |buffer| {
-                let at = buffer.len() + shape.packet_id_at;
-                buffer.extend_from_slice(&shape.frame);
-                buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-            });
-        } else {
-            let limits = &room.settings.mqtt;
-            if mqtt.inflight.n_waiting() >= limits.session_queue_messages_max
-                || mqtt.inflight.n_waiting_bytes() + n_bytes > limits.session_queue_bytes_max
-            {
-                return Outcome::DroppedSessionFull;
-            }
-            let head = shape.frame[..shape.head_len].into();
-            let payload =
-                large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
-            mqtt.inflight.wait(Waiting { head, packet_id_at: shape.packet_id_at, payload });
-            return Outcome::Delivered;
+        if quality == Quality::AtLeastOnce {
+            return deliver_for_receipt(mqtt, message, shape, queue, pool, room);
         }
+        let n = room.n_fitting(queue, n_bytes, message.n());
+        if n > 0 {
+            shape.queue(message, n, queue, pool);
+        }
+        let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
+        Outcome { n_queued: n as u64, end }
+    }
+}
+
+/// Sends one message at QoS 1 where the client's window and its queue have room; otherwise it waits.
+fn deliver_for_receipt(
+    mqtt: &mut mqtt::connection::Connection,
+    message: &Message<'_>,
+    shape: &MqttShape,
+    queue: &mut WriteQueue,
+    pool: &mut BufferPool,
+    room: Room<'_>,
+) -> Outcome {
+    debug_assert!(message.run.is_none(), "only QoS 0 comes in runs");
+    let large = match message.payload {
+        Payload::Copied(_) => None,
+        Payload::Shared(bytes) => Some(bytes),
+    };
+    if mqtt.inflight.is_open() && !mqtt.inflight.has_waiting() && queue.len() < session_share(room.settings) {
+        let packet_id = mqtt.inflight.begin();
+        queue.append(pool, |buffer| {
+            let at = buffer.len() + shape.packet_id_at;
+            buffer.extend_from_slice(&shape.frame);
+            buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        });
         if let Some(bytes) = large {
             queue.append_shared(bytes.clone());
         }
-        Outcome::Delivered
+        return Outcome { n_queued: 1, end: End::Delivered };
     }
-
-    fn has_topic(&mut self) -> bool {
-        *self.has_topic.get_or_insert_with(|| {
-            self.shapes.topic.clear();
-            mapping::subject_to_topic(self.message.subject, &mut self.shapes.topic)
-        })
+    let limits = &room.settings.mqtt;
+    if mqtt.inflight.n_waiting() >= limits.session_queue_messages_max
+        || mqtt.inflight.n_waiting_bytes() + shape.packet_len(&message.payload)
+            > limits.session_queue_bytes_max
+    {
+        return Outcome::none(End::DroppedSessionFull);
     }
-
-    fn mqtt_shape(&mut self, version: Version, quality: Quality) -> &MqttShape {
-        let by_version = &mut self.shapes.mqtt[usize::from(version.is_v5())];
-        let shape = &mut by_version[usize::from(quality == Quality::AtLeastOnce)];
-        if !shape.is_built {
-            shape.build(self.message, &self.shapes.topic, version, quality);
-        }
-        shape
-    }
-}
-
-impl NatsShape {
-    fn build(&mut self, message: &Message<'_>, with_header: bool) {
-        self.is_built = true;
-        self.before_sid.clear();
-        self.after_sid.clear();
-        nats::encode::delivery_before_sid(&mut self.before_sid, message.subject, with_header);
-        let header: &[u8] = if with_header { message.header } else { b"" };
-        // Where the block was cut off the sizes are not the publisher's.
-        let digits = if header.len() == message.header.len() { message.digits } else { Digits::default() };
-        let after = &mut self.after_sid;
-        nats::encode::delivery_after_sid(after, message.reply, header.len(), message.payload.len(), digits);
-        after.extend_from_slice(header);
-        if let Payload::Copied(bytes) = message.payload {
-            after.extend_from_slice(bytes);
-            after.extend_from_slice(b"\r\n");
-        }
-    }
-}
-
-impl MqttShape {
-    fn build(&mut self, message: &Message<'_>, topic: &[u8], version: Version, quality: Quality) {
-        self.is_built = true;
-        self.frame.clear();
-        let publish = Publish {
-            dup: false,
-            qos: if quality == Quality::AtLeastOnce { Qos::AtLeastOnce } else { Qos::AtMostOnce },
-            retain: false,
-            topic,
-            packet_id: 0,
-            properties: Properties::from_checked(message.properties),
-            payload: message.payload.as_slice(),
-        };
-        let PublishHead { packet_id_at, len } = publish_head(&mut self.frame, version, &publish)
-            .expect("topic and payload are within their limits");
-        self.packet_id_at = packet_id_at.unwrap_or(0);
-        self.head_len = len;
-        if let Payload::Copied(bytes) = message.payload {
-            self.frame.extend_from_slice(bytes);
-        }
-    }
+    let head = shape.frame[..shape.head_len].into();
+    let payload = large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
+    mqtt.inflight.wait(Waiting { head, packet_id_at: shape.packet_id_at, payload });
+    Outcome { n_queued: 1, end: End::Delivered }
 }

@@ -114,7 +114,7 @@ impl Batch {
             PostedPayload::Shared(bytes) => Payload::Shared(bytes),
         };
         let (digits, quality) = (posted.digits, posted.quality);
-        Message { subject, reply, header, digits, properties, payload, quality }
+        Message { subject, reply, header, digits, properties, payload, quality, run: None }
     }
 
     fn push(&mut self, item: Item, n_bytes: usize) {
@@ -281,6 +281,7 @@ mod tests {
             properties: b"pp",
             payload,
             quality: Quality::AtLeastOnce,
+            run: None,
         }
     }
 

@@ -19,6 +19,7 @@ pub mod routes;
 pub mod mail;
 pub mod tickets;
 pub mod deadlines;
+pub mod shapes;
 pub mod fanout;
 mod input;
 mod serve_mqtt;

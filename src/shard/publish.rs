@@ -23,6 +23,14 @@ pub struct Plan {
     picks: Vec<(usize, CoreId)>,
 }
 
+impl Plan {
+    /// Whether a run of messages can go as one: everyone who is due the subject is here and gets each of
+    /// them. A connection that gets each several times must get all of one before the next.
+    pub fn takes_runs(&self) -> bool {
+        self.route.remote.is_empty() && self.route.groups.is_empty() && !self.route.has_overlaps
+    }
+}
+
 /// What the publisher waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -63,8 +71,8 @@ impl Shard {
 
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
     pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: &Plan, ask: Ask) {
-        self.clients.counters.published += 1;
-        let mut fanout = self.clients.begin(message, Some(publisher));
+        self.clients.counters.published += message.n() as u64;
+        let mut fanout = self.clients.begin(message, Some(publisher), plan.route.local.len());
         self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
         let mut posts: Vec<Post> =
             plan.route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
@@ -155,8 +163,8 @@ impl Shard {
         let message = batch.message(posted);
         let address = &posted.address;
         let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
-        let mut fanout = self.clients.begin(&message, publisher);
         let route = self.routes.find(message.subject, &self.table, &self.interest);
+        let mut fanout = self.clients.begin(&message, publisher, route.local.len());
         if address.to_plain {
             self.clients.deliver_to_all(&route.local, &mut fanout, &self.settings);
         }

@@ -23,6 +23,8 @@ pub struct Route {
     /// Other cores with plain subscriptions.
     pub remote: Vec<CoreId>,
     pub groups: Vec<GroupRoute>,
+    /// Some connection has several of the plain subscriptions here.
+    pub has_overlaps: bool,
 }
 
 /// A queue group: its name across all filters that match.
@@ -257,8 +259,15 @@ impl Routes {
                 }
             }
         });
+        route.has_overlaps = has_overlaps(&route.local);
         route
     }
+}
+
+fn has_overlaps(targets: &[Target]) -> bool {
+    let mut connections: Vec<_> = targets.iter().map(|target| target.connection).collect();
+    connections.sort_unstable();
+    connections.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 #[cfg(test)]

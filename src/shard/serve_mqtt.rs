@@ -7,7 +7,7 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::Ask;
-use crate::message::{Digits, Message, Quality};
+use crate::message::{Digits, Message, Quality, Run};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -61,7 +61,7 @@ impl Shard {
                 self.end(id, Closed::MqttRefused(Reason::ProtocolError), now)
             }
             Packet::Connect(connect) => self.mqtt_connect(id, &connect, n_taken, now),
-            Packet::Publish(publish) => self.mqtt_publish(id, &publish, n_taken, now),
+            Packet::Publish(publish) => self.mqtt_publish(id, &publish, input, n_taken, now),
             packet => self.mqtt_other(id, packet, n_taken, now),
         }
     }
@@ -160,14 +160,21 @@ impl Shard {
         Served::Taken(n_taken)
     }
 
-    fn mqtt_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, n_taken: usize, now: Time) -> Served {
+    fn mqtt_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        input: &[u8],
+        n_taken: usize,
+        now: Time,
+    ) -> Served {
         if let Err(reason) = self.judge_publish(id, publish) {
             return self.end(id, Closed::MqttRefused(reason), now);
         }
         let mut subject = std::mem::take(&mut self.subject);
         subject.clear();
         mapping::topic_to_subject(publish.topic, &mut subject);
-        let served = self.publish_to(id, publish, &subject, n_taken);
+        let served = self.publish_to(id, publish, &subject, input, n_taken);
         self.subject = subject;
         served
     }
@@ -209,6 +216,7 @@ impl Shard {
         id: ConnectionId,
         publish: &Publish<'_>,
         subject: &[u8],
+        input: &[u8],
         n_taken: usize,
     ) -> Served {
         let is_acknowledged = publish.qos == Qos::AtLeastOnce;
@@ -227,6 +235,9 @@ impl Shard {
             Err(full) => return self.wait_for_outbox(id, full),
         };
         let shared = share_if_large(publish.payload);
+        let comes_in_runs = !is_acknowledged && shared.is_none() && plan.takes_runs();
+        let head_len = n_taken - publish.payload.len();
+        let run = if comes_in_runs { Run::at_front(input, n_taken, head_len, b"") } else { None };
         let message = Message {
             subject,
             reply: b"",
@@ -235,10 +246,11 @@ impl Shard {
             properties: publish.properties.raw(),
             payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: if is_acknowledged { Quality::AtLeastOnce } else { Quality::AtMostOnce },
+            run,
         };
         let ask = if is_acknowledged { Ask::Receipt { packet_id: publish.packet_id } } else { Ask::Nothing };
         self.carry_out(Publisher { id, hears_itself: true }, &message, &plan, ask);
-        Served::Taken(n_taken)
+        Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 
     fn mqtt_subscribe(

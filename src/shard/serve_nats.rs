@@ -7,7 +7,7 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::Ask;
-use crate::message::{Message, Quality};
+use crate::message::{Message, Quality, Run};
 use crate::nats::connection::Connection as Nats;
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
@@ -46,7 +46,7 @@ impl Shard {
             return Served::Waiting;
         }
         match op {
-            Op::Publish(publish) => return self.nats_publish(id, &publish, n_taken),
+            Op::Publish(publish) => return self.nats_publish(id, &publish, input, n_taken),
             Op::Ignored => {}
             Op::Pong => nats.pong(),
             Op::Ping => self.nats_ping(id),
@@ -103,7 +103,13 @@ impl Shard {
         self.check_deadlines(id, now);
     }
 
-    fn nats_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, n_taken: usize) -> Served {
+    fn nats_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        input: &[u8],
+        n_taken: usize,
+    ) -> Served {
         let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
         let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
         if let Err(denied) = nats.judge_publish(publish) {
@@ -124,6 +130,13 @@ impl Shard {
             self.with_nats(id, |nats, out| nats.publish_taken(publish, &mut scratch, out));
         }
         let shared = share_if_large(publish.payload);
+        let comes_in_runs = shared.is_none()
+            && publish.reply.is_empty()
+            && publish.header.is_empty()
+            && !says_something
+            && plan.takes_runs();
+        let line_len = n_taken - publish.payload.len() - 2;
+        let run = if comes_in_runs { Run::at_front(input, n_taken, line_len, b"\r\n") } else { None };
         let message = Message {
             subject: publish.subject,
             reply: publish.reply,
@@ -132,10 +145,11 @@ impl Shard {
             properties: b"",
             payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: Quality::AtMostOnce,
+            run,
         };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         self.carry_out(publisher, &message, &plan, ask);
-        Served::Taken(n_taken)
+        Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {

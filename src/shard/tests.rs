@@ -7,6 +7,8 @@ use crate::nats;
 use crate::time::Span;
 use settings::{MqttSettings, NatsSettings};
 
+mod runs;
+
 fn settings() -> Settings {
     Settings {
         n_cores: 1,
@@ -80,6 +82,10 @@ impl Alone {
 
     /// What a client has been sent since the last look.
     fn sent(&mut self, id: ConnectionId) -> String {
+        String::from_utf8_lossy(&self.sent_bytes(id)).into_owned()
+    }
+
+    fn sent_bytes(&mut self, id: ConnectionId) -> Vec<u8> {
         let mut text = Vec::new();
         while let Some(queue) = self.shard.queue(id)
             && !queue.is_empty()
@@ -88,7 +94,7 @@ impl Alone {
             text.extend_from_slice(queue.front());
             self.shard.flushed(id, n, self.now);
         }
-        String::from_utf8_lossy(&text).into_owned()
+        text
     }
 }
 

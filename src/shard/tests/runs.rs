@@ -1,0 +1,166 @@
+//! Runs against their safe twin: the same messages, kept apart by a packet or op that says nothing, must
+//! reach everyone byte for byte the same.
+
+use super::*;
+use proptest::prelude::*;
+
+/// Messages in a row to one subject.
+#[derive(Clone, Debug)]
+struct Burst {
+    subject: &'static str,
+    payload_len: usize,
+    n: usize,
+    has_reply: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Speaks {
+    Nats,
+    Mqtt(u8),
+}
+
+fn burst() -> impl Strategy<Value = Burst> {
+    let subject =
+        prop_oneof![Just("a.b"), Just("a.c"), Just("n"), Just("/24t.x"), Just("o.o"), Just("q.1"), Just("m")];
+    (subject, prop_oneof![Just(0), Just(7), Just(40), Just(2_000)], 1usize..40, any::<bool>())
+        .prop_map(|(subject, payload_len, n, has_reply)| Burst { subject, payload_len, n, has_reply })
+}
+
+/// What else the messages meet.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    queue_max: usize,
+    /// Bytes of a read: a run ends with it.
+    read_bytes: usize,
+    /// Whether every subject has several subscribers.
+    is_crowded: bool,
+}
+
+/// What the publisher sends; with `apart`, something that says nothing between any two messages.
+fn input(bursts: &[Burst], speaks: Speaks, apart: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut number = 0u8;
+    for burst in bursts {
+        for _ in 0..burst.n {
+            number = number.wrapping_add(1);
+            let payload = vec![number; burst.payload_len];
+            match speaks {
+                Speaks::Nats => {
+                    let reply = if burst.has_reply { "r.r " } else { "" };
+                    bytes.extend_from_slice(
+                        format!("PUB {} {reply}{}\r\n", burst.subject, payload.len()).as_bytes(),
+                    );
+                    bytes.extend_from_slice(&payload);
+                    bytes.extend_from_slice(if apart { b"\r\nPONG\r\n" } else { b"\r\n" });
+                }
+                Speaks::Mqtt(level) => {
+                    let topic = burst.subject.replace("/24", "$").replace('.', "/");
+                    let properties: &[u8] = match (level, burst.has_reply) {
+                        (5, true) => b"\x02\x01\x00",
+                        (5, false) => b"\0",
+                        _ => b"",
+                    };
+                    let len = 2 + topic.len() + properties.len() + payload.len();
+                    bytes.push(0x30);
+                    if len < 128 {
+                        bytes.push(len as u8);
+                    } else {
+                        bytes.extend([len as u8 & 127 | 128, (len >> 7) as u8]);
+                    }
+                    bytes.extend([0, topic.len() as u8]);
+                    bytes.extend_from_slice(topic.as_bytes());
+                    bytes.extend_from_slice(properties);
+                    bytes.extend_from_slice(&payload);
+                    bytes.extend_from_slice(if apart { b"\xc0\0" } else { b"" });
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn mqtt_client(alone: &mut Alone, name: u8, level: u8, subscribe: &[u8], options: u8) -> ConnectionId {
+    let id = alone.connect(Listener::Mqtt);
+    let properties: &[u8] = if level == 5 { b"\0" } else { b"" };
+    let mut bytes = vec![0x10, 13 + properties.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', level, 2, 0, 0];
+    bytes.extend_from_slice(properties);
+    bytes.extend([0, 1, name]);
+    alone.receive(id, &bytes);
+    if !subscribe.is_empty() {
+        let mut bytes = vec![0x82, (5 + properties.len() + subscribe.len()) as u8, 0, 1];
+        bytes.extend_from_slice(properties);
+        bytes.extend([0, subscribe.len() as u8]);
+        bytes.extend_from_slice(subscribe);
+        bytes.push(options);
+        alone.receive(id, &bytes);
+    }
+    alone.sent(id);
+    id
+}
+
+/// What every subscriber is sent, and the counters.
+fn outcome(
+    bursts: &[Burst],
+    speaks: Speaks,
+    apart: bool,
+    world: World,
+) -> (Vec<Vec<u8>>, counters::Counters) {
+    let mut alone = Alone::new(Settings { write_queue_bytes_max: world.queue_max, ..settings() });
+    let mut ids: Vec<_> = [
+        "SUB a.* 1\r\n",
+        "SUB a.b 1\r\nSUB m 3\r\nSUB n 2\r\n",
+        "SUB a.b 1\r\n",
+        if world.is_crowded { "SUB > other\r\n" } else { "SUB z other\r\n" },
+        "SUB a.b 1\r\nUNSUB 1 5\r\n",
+        "SUB o.> 1\r\nSUB o.o 2\r\n",
+        "SUB q.* g 7\r\n",
+        "SUB q.1 g 8\r\n",
+    ]
+    .into_iter()
+    .map(|subscribe| alone.nats(subscribe))
+    .collect();
+    ids.extend([
+        mqtt_client(&mut alone, b'a', 4, b"a/+", 0),
+        mqtt_client(&mut alone, b'b', 4, if world.is_crowded { b"#" } else { b"z" }, 1),
+        mqtt_client(&mut alone, b'c', 5, b"a/b", 0),
+        mqtt_client(&mut alone, b'd', 5, b"$t/x", 1),
+        mqtt_client(&mut alone, b'e', 3, b"n", 0),
+    ]);
+    let publisher = match speaks {
+        Speaks::Nats => {
+            // With a short queue it would not be read while it does not read itself.
+            let hears_itself = world.queue_max >= 1 << 20;
+            let id = alone.nats(if hears_itself { "SUB a.c 9\r\n" } else { "" });
+            ids.push(id);
+            id
+        }
+        Speaks::Mqtt(level) => mqtt_client(&mut alone, b'p', level, b"", 0),
+    };
+    let before = *alone.shard.counters();
+    for part in input(bursts, speaks, apart).chunks(world.read_bytes) {
+        alone.receive(publisher, part);
+    }
+    let counters = *alone.shard.counters();
+    assert_eq!((before.published, before.delivered), (0, 0));
+    (ids.into_iter().map(|id| alone.sent_bytes(id)).collect(), counters)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #[test]
+    fn a_run_goes_out_as_its_messages_would_one_by_one(
+        bursts in proptest::collection::vec(burst(), 1..8),
+        speaks in prop_oneof![Just(Speaks::Nats), Just(Speaks::Mqtt(3)), Just(Speaks::Mqtt(4)), Just(Speaks::Mqtt(5))],
+        queue_max in prop_oneof![3 => Just(1usize << 20), 1 => 400usize..9_000],
+        read_bytes in prop_oneof![Just(50_000usize), 60usize..300],
+        is_crowded: bool,
+    ) {
+        let world = World { queue_max, read_bytes, is_crowded };
+        let whole = outcome(&bursts, speaks, false, world);
+        let apart = outcome(&bursts, speaks, true, World { read_bytes: 50_000, ..world });
+        prop_assert_eq!(whole.1, apart.1);
+        for (whole, apart) in whole.0.iter().zip(&apart.0) {
+            prop_assert_eq!(String::from_utf8_lossy(whole), String::from_utf8_lossy(apart));
+        }
+    }
+}
