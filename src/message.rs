@@ -9,6 +9,8 @@ use std::ops::Range;
 pub struct Message<'a> {
     /// The canonical subject. From NATS it may be one that matches nothing.
     pub subject: &'a [u8],
+    /// The subject's topic where it is known already; otherwise empty.
+    pub topic: &'a [u8],
     /// The NATS reply subject; empty where there is none.
     pub reply: &'a [u8],
     /// The NATS header block as it came; empty where there is none.
@@ -35,8 +37,9 @@ impl Message<'_> {
 /// was found out about the first holds for all, so they go through the shard as one.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// The frames as they came: `stride` bytes each, of which the last `tail_len` end a frame.
+    /// The frames as they came: `n` of `stride` bytes, of which the last `tail_len` end a frame.
     frames: &'a [u8],
+    n: usize,
     stride: usize,
     head_len: usize,
     tail_len: usize,
@@ -48,17 +51,27 @@ impl<'a> Run<'a> {
     #[inline]
     pub fn at_front(input: &'a [u8], stride: usize, head_len: usize, tail: &[u8]) -> Option<Self> {
         let head = input.get(..head_len)?;
-        let rest = input.get(stride..)?;
-        let alike =
-            rest.chunks_exact(stride).take_while(|frame| frame.starts_with(head) && frame.ends_with(tail));
-        let n = 1 + alike.count();
-        let frames = input.get(..n * stride)?;
-        (n > 1).then_some(Self { frames, stride, head_len, tail_len: tail.len() })
+        let mut n = 1;
+        let mut end = stride;
+        while let Some(frame) = input.get(end..end + stride)
+            && frame.starts_with(head)
+            && frame.ends_with(tail)
+        {
+            n += 1;
+            end += stride;
+        }
+        let frames = input.get(..end)?;
+        (n > 1).then_some(Self { frames, n, stride, head_len, tail_len: tail.len() })
+    }
+
+    /// Some of this run's frames, one after another.
+    pub fn of_some<'f>(&self, frames: &'f [u8]) -> Run<'f> {
+        Run { frames, n: frames.len() / self.stride, ..*self }
     }
 
     #[inline]
     pub fn n(&self) -> usize {
-        self.frames.len() / self.stride
+        self.n
     }
 
     /// The bytes of all frames.

@@ -15,12 +15,14 @@ pub const ALL: &[Named] = &[
     Named { name: "turn/nats-nats/1:1/128B", make: || fan(Speaks::Nats, Speaks::Nats, 1, 128) },
     Named { name: "turn/nats-nats/1:1/1KiB", make: || fan(Speaks::Nats, Speaks::Nats, 1, 1_024) },
     Named { name: "turn/nats-nats/1:8/16B", make: || fan(Speaks::Nats, Speaks::Nats, 8, 16) },
+    Named { name: "turn/nats-nats/subjects/16B", make: || Box::new(subjects(64, 16)) },
     Named { name: "turn/nats-nats/group-of-4/16B", make: || Box::new(group(4, 16)) },
     Named { name: "turn/nats-nats/other-core/16B", make: || Box::new(other_core(16)) },
     Named { name: "turn/mqtt-mqtt/1:1/16B", make: || fan(Speaks::Mqtt, Speaks::Mqtt, 1, 16) },
     Named { name: "turn/mqtt-mqtt/1:1/128B", make: || fan(Speaks::Mqtt, Speaks::Mqtt, 1, 128) },
     Named { name: "turn/mqtt-mqtt/1:8/16B", make: || fan(Speaks::Mqtt, Speaks::Mqtt, 8, 16) },
     Named { name: "turn/mqtt-mqtt/qos1/128B", make: || Box::new(AtLeastOnce::new(128)) },
+    Named { name: "turn/mqtt-mqtt/subjects/16B", make: || Box::new(topics(64, 16)) },
     Named { name: "turn/mqtt-nats/1:1/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 1, 16) },
     Named { name: "turn/mqtt-nats/1:8/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 8, 16) },
     Named { name: "turn/nats-mqtt/1:1/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 1, 16) },
@@ -77,6 +79,30 @@ fn group(n_members: usize, payload_len: usize) -> Turn {
     }
     let publisher = world.nats(0, "");
     Turn { world, publisher, stream: Stream::new([pub_op("sensor.data.temp", payload_len)]) }
+}
+
+/// One publisher that goes round many subjects, with one subscriber each: no two messages in a row are alike.
+fn subjects(n_subjects: usize, payload_len: usize) -> Turn {
+    let mut world = World::new(1);
+    let subject = |n: usize| format!("sensor.{n}.temp");
+    for n in 0..n_subjects {
+        world.nats(0, &format!("SUB {} 1\r\n", subject(n)));
+    }
+    let publisher = world.nats(0, "");
+    let ops = (0..n_subjects).map(|n| pub_op(&subject(n), payload_len));
+    Turn { world, publisher, stream: Stream::new(ops) }
+}
+
+/// The same between MQTT clients.
+fn topics(n_topics: usize, payload_len: usize) -> Turn {
+    let mut world = World::new(1);
+    let topic = |n: usize| format!("sensor/{n}/temp");
+    for n in 0..n_topics {
+        world.mqtt(&format!("s{n}"), Version::V3_1_1, Some((&topic(n), Qos::AtMostOnce)));
+    }
+    let publisher = world.mqtt("p", Version::V3_1_1, None);
+    let packets = (0..n_topics).map(|n| publish_packet(&topic(n), 0, payload_len));
+    Turn { world, publisher, stream: Stream::new(packets) }
 }
 
 /// A subscriber on another core than the publisher.

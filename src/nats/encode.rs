@@ -36,6 +36,11 @@ pub fn delivery_before_sid(out: &mut Vec<u8>, subject: &[u8], has_header: bool) 
     out.push(b' ');
 }
 
+/// Bytes of [`delivery_before_sid`].
+pub fn before_sid_len(subject: &[u8], has_header: bool) -> usize {
+    subject.len() + if has_header { 6 } else { 5 }
+}
+
 /// What follows the sid up to the body: ` [reply] [header size] size CR LF`.
 pub fn delivery_after_sid(
     out: &mut Vec<u8>,

@@ -5,17 +5,19 @@ use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
+use super::routes::Route;
 use super::settings::Settings;
 use super::shapes::{MqttShape, Shapes};
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Message, Quality};
+use crate::message::{Message, Quality, Run};
 use crate::mqtt::inflight::Waiting;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use crate::{mqtt, nats};
 use bytes::Bytes;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
 #[derive(Debug, Default)]
@@ -66,20 +68,32 @@ struct Room<'s> {
 }
 
 impl Clients {
-    /// Begins a message's way to `n_targets` subscriptions here, as far as that is known.
     pub fn begin<'m>(
         &mut self,
         message: &'m Message<'m>,
         publisher: Option<Publisher>,
-        n_targets: usize,
+        route: &Rc<Route>,
     ) -> Fanout<'m> {
         let mut shapes = self.shapes.take().unwrap_or_default();
-        shapes.begin(message, n_targets);
+        shapes.begin(message, route);
         Fanout { message, publisher, shapes, is_taken: false, is_pressed: false }
     }
 
     pub fn end(&mut self, fanout: Fanout<'_>) {
         self.shapes = Some(fanout.shapes);
+    }
+
+    /// Whether this NATS subscription surely takes all of a run.
+    pub fn surely_takes(&self, target: &Target, run: &Run<'_>, settings: &Settings) -> bool {
+        let Some(connection) = self.slots.get(target.connection) else { return false };
+        let Some(subscription) = connection.subscriptions.get(target.subscription) else { return false };
+        let SubscriptionKind::Nats { sid, max: None, .. } = &subscription.kind else { return false };
+        // A topic's escape makes at most three bytes of one.
+        let n_bytes_max = run.n() * (3 * run.stride() + sid.len() + 32);
+        connection.is_open()
+            && !connection.is_write_dead
+            && !connection.is_overflowed
+            && connection.queue.len() + n_bytes_max <= settings.write_queue_bytes_max
     }
 
     /// Gives the message to one subscription; false where it is not eligible and another may be asked.
@@ -287,10 +301,12 @@ impl Fanout<'_> {
         let message = self.message;
         let takes_header = nats.headers() && !message.header.is_empty();
         let shape = self.shapes.nats(message, takes_header);
-        if shape.line_len() > room.settings.nats.parse.control_line_bytes_max {
+        if nats::encode::before_sid_len(message.subject, takes_header)
+            > room.settings.nats.parse.control_line_bytes_max
+        {
             return Outcome::none(End::SubjectTooLong);
         }
-        let n = room.n_fitting(queue, shape.frame_len(sid, &message.payload), n_wanted);
+        let n = room.n_fitting(queue, shape.address(message, sid), n_wanted);
         if n > 0 {
             shape.queue(message, n, sid, queue, pool);
         }

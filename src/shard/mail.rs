@@ -114,7 +114,7 @@ impl Batch {
             PostedPayload::Shared(bytes) => Payload::Shared(bytes),
         };
         let (digits, quality) = (posted.digits, posted.quality);
-        Message { subject, reply, header, digits, properties, payload, quality, run: None }
+        Message { subject, topic: b"", reply, header, digits, properties, payload, quality, run: None }
     }
 
     fn push(&mut self, item: Item, n_bytes: usize) {
@@ -275,6 +275,7 @@ mod tests {
     fn message<'a>(subject: &'a [u8], payload: Payload<'a>) -> Message<'a> {
         Message {
             subject,
+            topic: b"",
             reply: b"r",
             header: b"",
             digits: Digits::default(),

@@ -95,6 +95,8 @@ pub struct Shard {
     /// Buffers kept from turn to turn.
     answer: Vec<u8>,
     subject: Vec<u8>,
+    picks: Vec<(usize, CoreId)>,
+    shares: Vec<Vec<u8>>,
 }
 
 /// What an accepted connection speaks.
@@ -147,6 +149,8 @@ impl Shard {
             breaks_when_served: None,
             answer: Vec::new(),
             subject: Vec::new(),
+            picks: Vec::new(),
+            shares: Vec::new(),
             settings,
         }
     }

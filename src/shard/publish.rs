@@ -8,9 +8,10 @@ use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, Batch, GroupPick, Item, Posted};
 use super::routes::{GroupRoute, Route};
 use super::tickets::{Purpose, Ticket};
-use crate::message::Message;
+use crate::message::{Message, Run};
 use crate::mqtt::reason::Reason;
 use crate::nats;
+use crate::payload::Payload;
 use crate::shard::connection::{Protocol, SubscriptionKind};
 use std::rc::Rc;
 
@@ -24,10 +25,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a run of messages can go as one: everyone who is due the subject is here and gets each of
-    /// them. A connection that gets each several times must get all of one before the next.
+    /// Whether a run of messages can go as one: everyone who is due the subject is here. A connection that
+    /// gets each several times must get all of one before the next.
     pub fn takes_runs(&self) -> bool {
-        self.route.remote.is_empty() && self.route.groups.is_empty() && !self.route.has_overlaps
+        self.route.is_local && !self.route.has_overlaps
     }
 }
 
@@ -43,6 +44,9 @@ pub enum Ask {
     NoResponders,
 }
 
+/// Members of one group among whom a run is shared out at once; a larger group's messages go one by one.
+const SHARES_MAX: usize = 64;
+
 /// What one message sends to one other core.
 struct Post {
     core: CoreId,
@@ -54,7 +58,8 @@ impl Shard {
     /// Looks up who gets `subject`, or says whose outbox the publisher must wait for.
     pub(super) fn plan(&mut self, subject: &[u8]) -> Result<Plan, CoreId> {
         let route = self.routes.find(subject, &self.table, &self.interest);
-        let mut picks = Vec::new();
+        let mut picks = std::mem::take(&mut self.picks);
+        picks.clear();
         for (group_idx, group) in route.groups.iter().enumerate() {
             if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
                 picks.push((group_idx, core));
@@ -64,16 +69,26 @@ impl Shard {
         let full =
             route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
         match full {
-            Some(core) => Err(core),
+            Some(core) => {
+                self.picks = picks;
+                Err(core)
+            }
             None => Ok(Plan { route, picks }),
         }
     }
 
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
-    pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: &Plan, ask: Ask) {
+    pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
         self.clients.counters.published += message.n() as u64;
-        let mut fanout = self.clients.begin(message, Some(publisher), plan.route.local.len());
+        let mut fanout = self.clients.begin(message, Some(publisher), &plan.route);
         self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
+        if let (Some(run), false) = (&message.run, plan.route.groups.is_empty()) {
+            self.must_stall |= fanout.is_pressed;
+            self.clients.end(fanout);
+            self.share_out(publisher, message, run, &plan.route);
+            self.picks = plan.picks;
+            return self.after_fanout();
+        }
         let mut posts: Vec<Post> =
             plan.route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
         for &(group_idx, core) in &plan.picks {
@@ -95,16 +110,61 @@ impl Shard {
                 }
             }
         }
-        let (is_taken, is_pressed) = (fanout.is_taken, fanout.is_pressed);
+        self.must_stall |= fanout.is_pressed;
+        let is_taken = fanout.is_taken;
         self.clients.end(fanout);
-        if is_pressed {
-            self.must_stall = true;
-        }
+        self.picks = plan.picks;
         let ticket = self.post(publisher.id, message, posts, ask, is_taken);
         if ticket.is_none() {
             self.conclude(publisher.id, message, ask, is_taken);
         }
         self.after_fanout();
+    }
+
+    /// The run that `find` finds, if it can go as one: a queue group's messages are shared out at once, so
+    /// each of its members must surely take as many as there are.
+    pub(super) fn run_for<'a>(
+        &self,
+        publisher: ConnectionId,
+        plan: &Plan,
+        find: impl FnOnce() -> Option<Run<'a>>,
+    ) -> Option<Run<'a>> {
+        if !plan.takes_runs() {
+            return None;
+        }
+        let run = find()?;
+        let groups = &plan.route.groups;
+        let mut members = groups.iter().flat_map(|group| &group.local);
+        let goes_as_one = groups.iter().all(|group| group.local.len() <= SHARES_MAX)
+            && members.all(|member| {
+                member.connection != publisher && self.clients.surely_takes(member, &run, &self.settings)
+            });
+        goes_as_one.then_some(run)
+    }
+
+    /// Shares a run out among the groups' members here: each message goes to a random one of each.
+    fn share_out(&mut self, publisher: Publisher, message: &Message<'_>, run: &Run<'_>, route: &Rc<Route>) {
+        let mut shares = std::mem::take(&mut self.shares);
+        for group in &route.groups {
+            let members = &group.local;
+            if shares.len() < members.len() {
+                shares.resize_with(members.len(), Vec::new);
+            }
+            for message_idx in 0..run.n() {
+                let Some(member_idx) = self.chance.next().checked_rem(members.len() as u64) else { break };
+                shares[member_idx as usize].extend_from_slice(run.frames(message_idx..message_idx + 1));
+            }
+            for (member, share) in members.iter().zip(&mut shares).filter(|(_, share)| !share.is_empty()) {
+                let payload = Payload::Copied(&share[run.payload()]);
+                let some = Message { payload, run: Some(run.of_some(share)), ..*message };
+                let mut fanout = self.clients.begin(&some, Some(publisher), route);
+                self.clients.deliver_to_all(std::slice::from_ref(member), &mut fanout, &self.settings);
+                self.must_stall |= fanout.is_pressed;
+                self.clients.end(fanout);
+                share.clear();
+            }
+        }
+        self.shares = shares;
     }
 
     /// Posts a message, with a ticket where the publisher must hear what becomes of it.
@@ -164,7 +224,7 @@ impl Shard {
         let address = &posted.address;
         let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
         let route = self.routes.find(message.subject, &self.table, &self.interest);
-        let mut fanout = self.clients.begin(&message, publisher, route.local.len());
+        let mut fanout = self.clients.begin(&message, publisher, &route);
         if address.to_plain {
             self.clients.deliver_to_all(&route.local, &mut fanout, &self.settings);
         }

@@ -23,8 +23,10 @@ pub struct Route {
     /// Other cores with plain subscriptions.
     pub remote: Vec<CoreId>,
     pub groups: Vec<GroupRoute>,
-    /// Some connection has several of the plain subscriptions here.
+    /// Some connection has several of the subscriptions here.
     pub has_overlaps: bool,
+    /// No other core has anything to do with it, and every group has its members here.
+    pub is_local: bool,
 }
 
 /// A queue group: its name across all filters that match.
@@ -259,13 +261,19 @@ impl Routes {
                 }
             }
         });
-        route.has_overlaps = has_overlaps(&route.local);
+        route.has_overlaps = has_overlaps(&route);
+        route.is_local = route.remote.is_empty()
+            && route.groups.iter().all(|group| group.cores.iter().all(|(core, _)| *core == self.core));
         route
     }
 }
 
-fn has_overlaps(targets: &[Target]) -> bool {
-    let mut connections: Vec<_> = targets.iter().map(|target| target.connection).collect();
+fn has_overlaps(route: &Route) -> bool {
+    if route.local.len() < 2 && route.groups.is_empty() {
+        return false;
+    }
+    let targets = route.local.iter().chain(route.groups.iter().flat_map(|group| &group.local));
+    let mut connections: Vec<_> = targets.map(|target| target.connection).collect();
     connections.sort_unstable();
     connections.windows(2).any(|pair| pair[0] == pair[1])
 }

@@ -235,11 +235,15 @@ impl Shard {
             Err(full) => return self.wait_for_outbox(id, full),
         };
         let shared = share_if_large(publish.payload);
-        let comes_in_runs = !is_acknowledged && shared.is_none() && plan.takes_runs();
         let head_len = n_taken - publish.payload.len();
-        let run = if comes_in_runs { Run::at_front(input, n_taken, head_len, b"") } else { None };
+        let run = if shared.is_none() && !is_acknowledged {
+            self.run_for(id, &plan, || Run::at_front(input, n_taken, head_len, b""))
+        } else {
+            None
+        };
         let message = Message {
             subject,
+            topic: publish.topic,
             reply: b"",
             header: b"",
             digits: Digits::default(),
@@ -249,7 +253,7 @@ impl Shard {
             run,
         };
         let ask = if is_acknowledged { Ask::Receipt { packet_id: publish.packet_id } } else { Ask::Nothing };
-        self.carry_out(Publisher { id, hears_itself: true }, &message, &plan, ask);
+        self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask);
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 

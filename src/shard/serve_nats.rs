@@ -130,15 +130,16 @@ impl Shard {
             self.with_nats(id, |nats, out| nats.publish_taken(publish, &mut scratch, out));
         }
         let shared = share_if_large(publish.payload);
-        let comes_in_runs = shared.is_none()
-            && publish.reply.is_empty()
-            && publish.header.is_empty()
-            && !says_something
-            && plan.takes_runs();
-        let line_len = n_taken - publish.payload.len() - 2;
-        let run = if comes_in_runs { Run::at_front(input, n_taken, line_len, b"\r\n") } else { None };
+        let is_bare = publish.reply.is_empty() && publish.header.is_empty();
+        let line_len = n_taken - publish.header.len() - publish.payload.len() - 2;
+        let run = if shared.is_none() && is_bare && !says_something {
+            self.run_for(id, &plan, || Run::at_front(input, n_taken, line_len, b"\r\n"))
+        } else {
+            None
+        };
         let message = Message {
             subject: publish.subject,
+            topic: b"",
             reply: publish.reply,
             header: publish.header,
             digits: publish.digits,
@@ -148,7 +149,7 @@ impl Shard {
             run,
         };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
-        self.carry_out(publisher, &message, &plan, ask);
+        self.carry_out(publisher, &message, plan, ask);
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 

@@ -2,6 +2,7 @@
 //! built once per shape and patched where subscribers differ, in sid and packet identifier. Not the choice
 //! of who gets it, and no queue's limits: `fanout`.
 
+use super::routes::Route;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Digits, Message, Quality, Run};
 use crate::mqtt::encode::{PublishHead, publish_head};
@@ -11,6 +12,7 @@ use crate::nats;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Buffers for the heads, kept from one fan-out to the next.
 #[derive(Debug, Default)]
@@ -30,54 +32,45 @@ pub struct Shapes {
 /// What the heads that are built depend on.
 #[derive(Debug, Default)]
 struct BuiltFor {
-    subject: Vec<u8>,
-    reply: Vec<u8>,
+    /// The cached route stands for its subject. `None` where there is more in the shapes than that and the
+    /// payload's length.
+    route: Option<Rc<Route>>,
     payload_len: usize,
     digits: Digits,
-    /// Nothing but the payload's bytes is in the message besides, and none of them are in the shapes.
-    is_plain: bool,
 }
 
 impl BuiltFor {
-    fn fits(&self, message: &Message<'_>) -> bool {
-        self.is_plain
-            && message.header.is_empty()
-            && message.properties.is_empty()
+    #[inline]
+    fn fits(&self, message: &Message<'_>, route: &Rc<Route>) -> bool {
+        self.route.as_ref().is_some_and(|built| Rc::ptr_eq(built, route))
+            && is_plain(message)
             && self.payload_len == message.payload.len()
             && self.digits == message.digits
-            && *self.subject == *message.subject
-            // Comparing nothing with nothing costs 80 ns: an empty buffer's address is no page's, and the
-            // masked load of glibc's memcmp takes the slow way there.
-            && (self.reply.is_empty() == message.reply.is_empty())
-            && (self.reply.is_empty() || *self.reply == *message.reply)
-    }
-
-    fn set(&mut self, message: &Message<'_>, is_wide: bool) {
-        self.is_plain = !is_wide && message.header.is_empty() && message.properties.is_empty();
-        if self.is_plain {
-            self.payload_len = message.payload.len();
-            self.digits = message.digits;
-            self.subject.clear();
-            self.subject.extend_from_slice(message.subject);
-            self.reply.clear();
-            self.reply.extend_from_slice(message.reply);
-        }
     }
 }
 
+/// Whether nothing but a payload is in the message.
+fn is_plain(message: &Message<'_>) -> bool {
+    message.reply.is_empty() && message.header.is_empty() && message.properties.is_empty()
+}
+
 impl Shapes {
-    /// Makes ready for `message`, which goes to `n_targets` here. What was built for the last one is kept
-    /// where it serves again.
+    /// Makes ready for `message`, which goes along `route`. What was built for the last one is kept where it
+    /// serves again.
     #[inline]
-    pub fn begin(&mut self, message: &Message<'_>, n_targets: usize) {
-        let is_wide = n_targets > 1;
-        if is_wide || !self.built_for.fits(message) {
-            self.built_for.set(message, is_wide);
+    pub fn begin(&mut self, message: &Message<'_>, route: &Rc<Route>) {
+        let is_wide = route.local.len() > 1;
+        if is_wide || !self.built_for.fits(message, route) {
+            let route = (!is_wide && is_plain(message)).then(|| route.clone());
+            self.built_for = BuiltFor { route, payload_len: message.payload.len(), digits: message.digits };
             self.has_topic = None;
             self.nats.iter_mut().for_each(|shape| shape.is_built = false);
         }
         self.is_wide = is_wide;
-        self.nats.iter_mut().for_each(|shape| shape.frames.clear());
+        self.nats.iter_mut().for_each(|shape| {
+            shape.was_addressed = false;
+            shape.frames.clear();
+        });
         // Their frames have the payload in them.
         self.mqtt.iter_mut().flatten().for_each(|shape| shape.is_built = false);
     }
@@ -96,7 +89,11 @@ impl Shapes {
     pub fn has_topic(&mut self, message: &Message<'_>) -> bool {
         *self.has_topic.get_or_insert_with(|| {
             self.topic.clear();
-            mapping::subject_to_topic(message.subject, &mut self.topic)
+            if message.topic.is_empty() {
+                return mapping::subject_to_topic(message.subject, &mut self.topic);
+            }
+            self.topic.extend_from_slice(message.topic);
+            true
         })
     }
 
@@ -114,51 +111,57 @@ impl Shapes {
 #[derive(Debug, Default)]
 pub struct NatsShape {
     is_built: bool,
-    before_sid: Vec<u8>,
-    after_sid: Vec<u8>,
-    /// `after_sid` goes on to the message's end, unless that is shared.
-    is_whole: bool,
+    with_header: bool,
     /// The head for one sid, the last that was asked for.
     head: Vec<u8>,
     head_sid: Vec<u8>,
-    /// The run's frames for that sid: clients of one program often use the same.
+    /// Of a message to many: what precedes the sid, and what follows it up to the message's end, unless
+    /// that is shared.
+    before_sid: Vec<u8>,
+    after_sid: Vec<u8>,
+    is_whole: bool,
+    /// Some client was addressed by `head` in this fan-out.
+    was_addressed: bool,
+    /// The run's frames for `head_sid`: clients of one program often use the same.
     frames: Vec<u8>,
 }
 
 impl NatsShape {
     fn build(&mut self, message: &Message<'_>, with_header: bool, is_wide: bool) {
         self.is_built = true;
-        self.before_sid.clear();
-        self.after_sid.clear();
+        self.with_header = with_header;
         self.head.clear();
-        nats::encode::delivery_before_sid(&mut self.before_sid, message.subject, with_header);
-        let header: &[u8] = if with_header { message.header } else { b"" };
-        // Where the block was cut off the sizes are not the publisher's.
-        let digits = if header.len() == message.header.len() { message.digits } else { Digits::default() };
-        let after = &mut self.after_sid;
-        nats::encode::delivery_after_sid(after, message.reply, header.len(), message.payload.len(), digits);
-        after.extend_from_slice(header);
         self.is_whole = is_wide && message.run.is_none();
         if let (true, Payload::Copied(bytes)) = (self.is_whole, message.payload) {
-            after.extend_from_slice(bytes);
-            after.extend_from_slice(b"\r\n");
+            self.before_sid.clear();
+            self.after_sid.clear();
+            nats::encode::delivery_before_sid(&mut self.before_sid, message.subject, with_header);
+            after_sid(&mut self.after_sid, message, with_header);
+            self.after_sid.extend_from_slice(bytes);
+            self.after_sid.extend_from_slice(b"\r\n");
         }
     }
 
-    /// Bytes of what a client reads as one line, sid and sizes aside.
-    pub fn line_len(&self) -> usize {
-        self.before_sid.len()
-    }
-
-    /// Bytes of one message to `sid`.
+    /// Makes ready for `sid` and says how many bytes one message to it has.
     #[inline]
-    pub fn frame_len(&self, sid: &[u8], payload: &Payload<'_>) -> usize {
-        let is_payload_in = self.is_whole && matches!(payload, Payload::Copied(_));
-        let rest = if is_payload_in { 0 } else { payload.len() + 2 };
-        self.before_sid.len() + sid.len() + self.after_sid.len() + rest
+    pub fn address(&mut self, message: &Message<'_>, sid: &[u8]) -> usize {
+        if self.is_whole && matches!(message.payload, Payload::Copied(_)) {
+            return self.before_sid.len() + sid.len() + self.after_sid.len();
+        }
+        if self.head.is_empty() || *self.head_sid != *sid {
+            self.head_sid.clear();
+            self.head_sid.extend_from_slice(sid);
+            self.head.clear();
+            nats::encode::delivery_before_sid(&mut self.head, message.subject, self.with_header);
+            self.head.extend_from_slice(sid);
+            after_sid(&mut self.head, message, self.with_header);
+            self.was_addressed = false;
+            self.frames.clear();
+        }
+        self.head.len() + message.payload.len() + 2
     }
 
-    /// Queues the first `n` of what `message` stands for.
+    /// Queues the first `n` of what `message` stands for to the client that was addressed.
     #[inline]
     pub fn queue(
         &mut self,
@@ -169,7 +172,7 @@ impl NatsShape {
         pool: &mut BufferPool,
     ) {
         if let Some(run) = &message.run {
-            return self.queue_run(run, n, sid, queue, pool);
+            return self.queue_run(run, n, queue, pool);
         }
         match message.payload {
             Payload::Copied(_) if self.is_whole => queue.append(pool, |buffer| {
@@ -177,16 +180,12 @@ impl NatsShape {
                 buffer.extend_from_slice(sid);
                 buffer.extend_from_slice(&self.after_sid);
             }),
-            Payload::Copied(payload) => {
-                self.set_head(sid);
-                queue.append(pool, |buffer| {
-                    buffer.extend_from_slice(&self.head);
-                    buffer.extend_from_slice(payload);
-                    buffer.extend_from_slice(b"\r\n");
-                });
-            }
+            Payload::Copied(payload) => queue.append(pool, |buffer| {
+                buffer.extend_from_slice(&self.head);
+                buffer.extend_from_slice(payload);
+                buffer.extend_from_slice(b"\r\n");
+            }),
             Payload::Shared(bytes) => {
-                self.set_head(sid);
                 queue.append(pool, |buffer| buffer.extend_from_slice(&self.head));
                 queue.append_shared(bytes.clone());
                 queue.append(pool, |buffer| buffer.extend_from_slice(b"\r\n"));
@@ -194,42 +193,28 @@ impl NatsShape {
         }
     }
 
-    fn queue_run(
-        &mut self,
-        run: &Run<'_>,
-        n: usize,
-        sid: &[u8],
-        queue: &mut WriteQueue,
-        pool: &mut BufferPool,
-    ) {
-        let is_same_sid = self.set_head(sid);
-        if is_same_sid && n == run.n() {
-            if self.frames.is_empty() {
-                append_frames(&mut self.frames, &self.head, run, 0..n, b"\r\n");
-            }
-            for part in self.frames.chunks(PART_BYTES) {
-                queue.append(pool, |buffer| buffer.extend_from_slice(part));
-            }
-            return;
+    fn queue_run(&mut self, run: &Run<'_>, n: usize, queue: &mut WriteQueue, pool: &mut BufferPool) {
+        // The first client of a sid has them made in its queue, the second here, for all that follow.
+        let is_first = !std::mem::replace(&mut self.was_addressed, true);
+        if is_first || n < run.n() {
+            return queue_frames(&self.head, run, n, b"\r\n", queue, pool);
         }
-        self.frames.clear();
-        queue_frames(&self.head, run, n, b"\r\n", queue, pool);
+        if self.frames.is_empty() {
+            append_frames(&mut self.frames, &self.head, run, 0..n, b"\r\n");
+        }
+        for part in self.frames.chunks(PART_BYTES) {
+            queue.append(pool, |buffer| buffer.extend_from_slice(part));
+        }
     }
+}
 
-    /// Makes `head` the one for `sid`; whether it was already.
-    #[inline]
-    fn set_head(&mut self, sid: &[u8]) -> bool {
-        if !self.head.is_empty() && *self.head_sid == *sid {
-            return true;
-        }
-        self.head_sid.clear();
-        self.head_sid.extend_from_slice(sid);
-        self.head.clear();
-        self.head.extend_from_slice(&self.before_sid);
-        self.head.extend_from_slice(sid);
-        self.head.extend_from_slice(&self.after_sid);
-        false
-    }
+/// What follows the sid up to the payload.
+fn after_sid(out: &mut Vec<u8>, message: &Message<'_>, with_header: bool) {
+    let header: &[u8] = if with_header { message.header } else { b"" };
+    // Where the block was cut off the sizes are not the publisher's.
+    let digits = if header.len() == message.header.len() { message.digits } else { Digits::default() };
+    nats::encode::delivery_after_sid(out, message.reply, header.len(), message.payload.len(), digits);
+    out.extend_from_slice(header);
 }
 
 #[derive(Debug, Default)]
@@ -312,11 +297,22 @@ fn queue_frames(
     }
 }
 
+/// Up to this size, in bytes, making room for all frames at once is worth the zeros written first.
+const ZEROED_FRAME_MAX: usize = 256;
+
 /// Appends a frame for each of these messages: `head`, its payload, `tail`.
 fn append_frames(out: &mut Vec<u8>, head: &[u8], run: &Run<'_>, range: Range<usize>, tail: &[u8]) {
     let payload = run.payload();
     let payload_end = head.len() + payload.len();
     let frame_len = payload_end + tail.len();
+    if frame_len > ZEROED_FRAME_MAX {
+        for came in run.frames(range).chunks_exact(run.stride()) {
+            out.extend_from_slice(head);
+            out.extend_from_slice(&came[payload.clone()]);
+            out.extend_from_slice(tail);
+        }
+        return;
+    }
     let start = out.len();
     out.resize(start + range.len() * frame_len, 0);
     let came = run.frames(range).chunks_exact(run.stride());

@@ -8,7 +8,54 @@ use super::{SubjectFilter, tokens};
 const TOPIC_BYTES_MAX: usize = 65_535;
 
 /// Appends the one subject of `topic`.
+#[inline]
 pub fn topic_to_subject(topic: &[u8], out: &mut Vec<u8>) {
+    if is_plain(topic, b'/') {
+        out.extend(topic.iter().map(|&byte| if byte == b'/' { b'.' } else { byte }));
+    } else {
+        escape_topic(topic, out);
+    }
+}
+
+/// Whether a topic, its levels parted by `separator`, or a subject needs no escape in either direction:
+/// ASCII without blanks, controls, wildcards and the other world's separator, no empty level, no `$` first.
+#[inline]
+fn is_plain(text: &[u8], separator: u8) -> bool {
+    // One pass without branches: nearly every topic passes.
+    let (mut before, mut seen) = (SEPARATORS, 0);
+    let own = if separator == b'/' { SLASH } else { DOT };
+    let mut has_empty = 0;
+    for &byte in text {
+        let class = CLASS[usize::from(byte)];
+        has_empty |= class & before & own;
+        seen |= class;
+        before = class;
+    }
+    let is_special = seen & !own != 0 || has_empty != 0 || matches!(text, [b'$', ..]);
+    !is_special && before & own == 0
+}
+
+const SLASH: u8 = 1;
+const DOT: u8 = 2;
+const SEPARATORS: u8 = SLASH | DOT;
+const SPECIAL: u8 = 4;
+
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'/' => SLASH,
+            b'.' => DOT,
+            b'+' | b'#' | b'*' | b'>' | 0x00..=0x20 | 0x7f..=0xff => SPECIAL,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+fn escape_topic(topic: &[u8], out: &mut Vec<u8>) {
     out.reserve(topic.len());
     for (level_idx, level) in topic.split(|&byte| byte == b'/').enumerate() {
         if level_idx > 0 {
@@ -44,7 +91,17 @@ fn level_to_token(level: &[u8], is_first: bool, out: &mut Vec<u8>) {
 
 /// Appends the topic whose subject is `subject` and says true, or leaves `out` as it was and says false:
 /// a subject has a topic if and only if encoding that topic gives the subject again.
+#[inline]
 pub fn subject_to_topic(subject: &[u8], out: &mut Vec<u8>) -> bool {
+    if subject.len() <= TOPIC_BYTES_MAX && is_plain(subject, b'.') {
+        out.extend(subject.iter().map(|&byte| if byte == b'.' { b'/' } else { byte }));
+        true
+    } else {
+        unescape_subject(subject, out)
+    }
+}
+
+fn unescape_subject(subject: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let mut is_ascii = true;
     for (token_idx, token) in tokens(subject).enumerate() {
@@ -57,7 +114,10 @@ pub fn subject_to_topic(subject: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     let topic = &out[start..];
-    let legal = topic.len() <= TOPIC_BYTES_MAX && (is_ascii || std::str::from_utf8(topic).is_ok());
+    // [MQTT-4.7.3-1]: the empty topic, which `/` alone would be, is none.
+    let legal = !topic.is_empty()
+        && topic.len() <= TOPIC_BYTES_MAX
+        && (is_ascii || std::str::from_utf8(topic).is_ok());
     if !legal {
         out.truncate(start);
     }

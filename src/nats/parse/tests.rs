@@ -99,6 +99,17 @@ fn an_unsub_limit_that_nothing_can_reach_means_now() {
 
 proptest! {
     #[test]
+    fn the_usual_publish_is_read_as_any_other(
+        line in "PUB ?[a-z.*/\u{1}é]{0,8}[ \t]{0,2}[a-z0-9]{0,3} ?[0-9]{0,11}(\r\n|\n|\r|)",
+        payload in "[a-z]{0,12}(\r\n|\n|)",
+        control_line_bytes_max in 1usize..20,
+    ) {
+        let limits = Limits { control_line_bytes_max, payload_bytes_max: 1_000 };
+        let input = [line.as_bytes(), payload.as_bytes()].concat();
+        prop_assert_eq!(parse(&input, true, &limits), parse_any(&input, true, &limits));
+    }
+
+    #[test]
     fn any_bytes_are_taken_within_their_length_or_asked_for_more(
         input in proptest::collection::vec(prop_oneof![
             any::<u8>(), Just(b' '), Just(b'\n'), Just(b'\r'), Just(b'1'), Just(b'P'), Just(b'U'), Just(b'B'), Just(b'S')

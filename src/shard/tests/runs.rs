@@ -36,6 +36,12 @@ struct World {
     is_crowded: bool,
 }
 
+impl World {
+    fn is_roomy(self) -> bool {
+        self.queue_max >= 1 << 20
+    }
+}
+
 /// What the publisher sends; with `apart`, something that says nothing between any two messages.
 fn input(bursts: &[Burst], speaks: Speaks, apart: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -98,6 +104,9 @@ fn mqtt_client(alone: &mut Alone, name: u8, level: u8, subscribe: &[u8], options
     id
 }
 
+/// Which clients are the members of a queue group.
+const GROUP: std::ops::Range<usize> = 6..8;
+
 /// What every subscriber is sent, and the counters.
 fn outcome(
     bursts: &[Burst],
@@ -113,8 +122,9 @@ fn outcome(
         if world.is_crowded { "SUB > other\r\n" } else { "SUB z other\r\n" },
         "SUB a.b 1\r\nUNSUB 1 5\r\n",
         "SUB o.> 1\r\nSUB o.o 2\r\n",
-        "SUB q.* g 7\r\n",
-        "SUB q.1 g 8\r\n",
+        // Which of them a short queue ends would be left to chance as well.
+        if world.is_roomy() { "SUB q.* g 7\r\n" } else { "" },
+        if world.is_roomy() { "SUB q.1 g 8\r\n" } else { "" },
     ]
     .into_iter()
     .map(|subscribe| alone.nats(subscribe))
@@ -129,8 +139,7 @@ fn outcome(
     let publisher = match speaks {
         Speaks::Nats => {
             // With a short queue it would not be read while it does not read itself.
-            let hears_itself = world.queue_max >= 1 << 20;
-            let id = alone.nats(if hears_itself { "SUB a.c 9\r\n" } else { "" });
+            let id = alone.nats(if world.is_roomy() { "SUB a.c 9\r\n" } else { "" });
             ids.push(id);
             id
         }
@@ -159,7 +168,10 @@ proptest! {
         let whole = outcome(&bursts, speaks, false, world);
         let apart = outcome(&bursts, speaks, true, World { read_bytes: 50_000, ..world });
         prop_assert_eq!(whole.1, apart.1);
-        for (whole, apart) in whole.0.iter().zip(&apart.0) {
+        // Who of a group gets which is left to chance, but none is lost and none doubled.
+        let len = |all: &[Vec<u8>]| GROUP.map(|client_idx| all[client_idx].len()).sum::<usize>();
+        prop_assert_eq!(len(&whole.0), len(&apart.0));
+        for (_, (whole, apart)) in whole.0.iter().zip(&apart.0).enumerate().filter(|(idx, _)| !GROUP.contains(idx)) {
             prop_assert_eq!(String::from_utf8_lossy(whole), String::from_utf8_lossy(apart));
         }
     }

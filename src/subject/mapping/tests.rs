@@ -1,6 +1,7 @@
 //! The mapping against its law: a bijection, checked over every short topic of a nasty alphabet.
 
 use super::*;
+use proptest::prelude::*;
 use std::collections::HashMap;
 
 fn subject(topic: &[u8]) -> Vec<u8> {
@@ -76,6 +77,7 @@ fn subjects_without_a_topic_are_told_apart() {
         "*",
         "a.>",
         "a.\u{1}",
+        "/",
     ];
     for text in without {
         assert_eq!(topic(text.as_bytes()), None, "{text:?}");
@@ -83,6 +85,21 @@ fn subjects_without_a_topic_are_told_apart() {
     assert_eq!(topic(b"a.\xff"), None);
     assert_eq!(topic(&[b'a'; 65_536]), None);
     assert!(topic(&[b'a'; 65_535]).is_some());
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_and_the_long_way_agree(text in "([a-z]|/|\\.|\\$|\\+|#|\\*|>| |é|\u{1}|\u{7f}){0,12}") {
+        let text = text.as_bytes();
+        let mut long = Vec::new();
+        if !text.iter().any(|byte| matches!(byte, b'+' | b'#')) {
+            escape_topic(text, &mut long);
+            prop_assert_eq!(subject(text), long);
+        }
+        let mut long = Vec::new();
+        let has_topic = unescape_subject(text, &mut long);
+        prop_assert_eq!(topic(text), has_topic.then_some(long));
+    }
 }
 
 #[test]
