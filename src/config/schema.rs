@@ -142,7 +142,8 @@ schema! {
         /// Bytes that wait to be written on all connections of a shard. Beyond it the connection with the
         /// largest queue is closed.
         core_queue_bytes_max: usize = Kind::integer(GIB, MIB..=1024 * GIB, "bytes"),
-        /// Batches of mail that one shard may have on the way to another.
+        /// Batches of mail that one shard may have on the way to another. Of this, of their size and of what
+        /// waits for them, only so much is used that all mail to a shard fits a quarter of a write queue.
         mail_credits: usize = Kind::integer(64, 1..=65_536, "batches"),
         /// The size at which a batch of mail is full.
         mail_batch_bytes_max: usize = Kind::integer(256 * KIB, 4 * KIB..=64 * MIB, "bytes"),
@@ -150,7 +151,7 @@ schema! {
         outbox_bytes_max: usize = Kind::integer(4 * MIB, 64 * KIB..=16 * GIB, "bytes"),
         /// Memory of a shard's cache of matched subjects.
         route_cache_bytes_max: usize = Kind::integer(8 * MIB, 64 * KIB..=16 * GIB, "bytes"),
-        /// How long a connection may accept none of the bytes that wait for it.
+        /// How long a NATS client may accept none of the bytes that wait for it. An MQTT client has its keep-alive.
         write_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
     }
 }

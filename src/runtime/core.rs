@@ -180,11 +180,24 @@ pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
 
 /// Does what the last turn asks for, until nothing more follows from it.
 fn finish_turn(core: &mut Core) {
+    see_to(core);
+    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true)
+    {
+        let _ = core.events.send(Event::Stopped);
+    }
+    let wake_at = core.shard.wake_at();
+    if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
+        core.armed_until = at;
+        core.to_start.timer = Some(at);
+    }
+}
+
+/// Does what the shard asks for and posts its mail, until it asks for nothing and nothing more can leave:
+/// mail that leaves makes room, and whoever waited for that asks for more.
+pub fn see_to(core: &mut Core) {
     loop {
         let effects = std::mem::take(core.shard.effects());
-        if effects.is_empty() {
-            break;
-        }
+        let asks_nothing = effects.is_empty();
         for id in effects.flush {
             core.flush(id);
         }
@@ -199,17 +212,9 @@ fn finish_turn(core: &mut Core) {
         for (id, to) in effects.depart {
             depart(core, id, to);
         }
-        post(core);
-    }
-    post(core);
-    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true)
-    {
-        let _ = core.events.send(Event::Stopped);
-    }
-    let wake_at = core.shard.wake_at();
-    if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
-        core.armed_until = at;
-        core.to_start.timer = Some(at);
+        if !post(core) && asks_nothing {
+            return;
+        }
     }
 }
 
@@ -232,19 +237,21 @@ fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
     }
 }
 
-/// Sends what is in the outboxes, as far as credits go.
-fn post(core: &mut Core) {
+/// Sends what is in the outboxes, as far as credits go; whether that was anything.
+fn post(core: &mut Core) -> bool {
+    let mut has_sent = false;
     let mesh = core.mesh.clone();
     let now = core.clock.now();
     for to in (0..core.departing.len() as u16).map(CoreId).filter(|to| *to != core.id) {
         if core.departing[to.idx()].is_empty() && !core.shard.has_mail_for(to) {
             continue;
         }
-        mesh.send_all(core.id, to, || {
+        has_sent |= mesh.send_all(core.id, to, || {
             let departing = core.departing[to.idx()].pop_front();
             departing.or_else(|| core.shard.take_batch(to, now).map(Content::Mail))
         });
     }
+    has_sent
 }
 
 /// Takes in a connection that a listener accepted.

@@ -89,8 +89,8 @@ impl Mesh {
         self.inboxes.len()
     }
 
-    /// Sends what `next` gives until it has no more or the credits are used up.
-    pub fn send_all(&self, from: CoreId, to: CoreId, mut next: impl FnMut() -> Option<Content>) {
+    /// Sends what `next` gives until it has no more or the credits are used up; whether that was anything.
+    pub fn send_all(&self, from: CoreId, to: CoreId, mut next: impl FnMut() -> Option<Content>) -> bool {
         let inbox = &self.inboxes[to.idx()];
         let lane = &inbox.lanes[from.idx()];
         let mut has_sent = false;
@@ -106,6 +106,7 @@ impl Mesh {
         if has_sent {
             self.wake(to);
         }
+        has_sent
     }
 
     fn has_credit(&self, lane: &Lane) -> bool {

@@ -84,7 +84,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
     let server_id = format!("STRAIT{:016X}{:016X}", seed[4], seed[5]);
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
-    let mesh = Arc::new(Mesh::new(n_cores, config.limits.mail_credits));
+    let mesh = Arc::new(Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits));
     let (events, event) = channel();
     start_cores(&settings, &mesh, seed, &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;

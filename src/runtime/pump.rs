@@ -1,7 +1,7 @@
 //! The task that takes in what other threads send to a core: mail, moved connections, accepted ones, and
 //! the word to stop. It never ends.
 
-use super::core::{Core, SharedCore, accept, arrive, turn};
+use super::core::{Core, SharedCore, accept, arrive, see_to, turn};
 use super::mesh::Content;
 use futures_lite::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -30,6 +30,9 @@ fn poll(core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
             Content::Moved(socket, moved) => arrive(core, socket, moved),
         }
         mesh.return_credit(parcel.from, core.id);
+        // Each by itself: a subscriber is written to, and its publishers hear that it falls behind, before
+        // the next batch comes on top.
+        see_to(core);
     }
     take_accepted(core);
     if mesh.n_parcels(core.id) > 0 || mesh.n_accepted(core.id) > 0 {

@@ -1,6 +1,6 @@
 //! The configuration as shards take it.
 
-use crate::config::schema::Config;
+use crate::config::schema::{Config, Limits};
 use crate::mqtt;
 use crate::nats;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
@@ -11,6 +11,29 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// properties.
 const MQTT_HEAD_BYTES_MAX: usize = 65 << 10;
 
+/// What may be under way between two cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    pub n_credits: usize,
+    pub batch_bytes_max: usize,
+    pub outbox_bytes_max: usize,
+}
+
+impl Lanes {
+    /// As configured, but all that other cores have under way to one fits the last quarter of a write
+    /// queue: when publishers hear at three quarters that their subscriber falls behind, there is room for
+    /// what has left already.
+    pub fn new(limits: &Limits, n_cores: usize) -> Self {
+        let lane_bytes = limits.write_queue_bytes_max / 4 / n_cores.saturating_sub(1).max(1);
+        let batch_bytes_max = limits.mail_batch_bytes_max.min(lane_bytes / 4).max(1);
+        Self {
+            n_credits: limits.mail_credits.min(lane_bytes / 2 / batch_bytes_max).max(1),
+            batch_bytes_max,
+            outbox_bytes_max: limits.outbox_bytes_max.min(lane_bytes / 4).max(1),
+        }
+    }
+}
+
 pub fn shard_settings(
     config: &Config,
     n_cores: usize,
@@ -18,6 +41,7 @@ pub fn shard_settings(
     nats: Option<SocketAddr>,
 ) -> Settings {
     let limits = &config.limits;
+    let lanes = Lanes::new(limits, n_cores);
     let packet_bytes_max =
         u32::try_from(config.mqtt.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
     Settings {
@@ -56,9 +80,26 @@ pub fn shard_settings(
         },
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
-        outbox_bytes_max: limits.outbox_bytes_max,
-        batch_bytes_max: limits.mail_batch_bytes_max,
+        outbox_bytes_max: lanes.outbox_bytes_max,
+        batch_bytes_max: lanes.batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
         write_timeout: Span::from_secs(limits.write_timeout_secs.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_fits_the_last_quarter_of_a_write_queue() {
+        for n_cores in [2, 3, 4, 16, 64, 256] {
+            for write_queue_bytes_max in [64 << 10, 1 << 20, 64 << 20, 1 << 30] {
+                let limits = Limits { write_queue_bytes_max, ..Config::default().limits };
+                let lanes = Lanes::new(&limits, n_cores);
+                let a_lane = lanes.n_credits * lanes.batch_bytes_max + lanes.outbox_bytes_max;
+                assert!(a_lane * (n_cores - 1) <= write_queue_bytes_max / 4, "{n_cores} {lanes:?}");
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! subscriptions, and what it waits for. Not a socket: `runtime` has that under the same id.
 
 use super::id::CoreId;
+use super::settings::Settings;
 use super::write_queue::WriteQueue;
 use crate::message::Quality;
 use crate::subject::SubjectFilter;
@@ -43,8 +44,8 @@ pub struct Connection {
     pub is_write_dead: bool,
     /// In the effects' list of those to be flushed.
     pub is_dirty: bool,
-    /// Its queue was at three quarters and has not been below since.
-    pub is_pressed: bool,
+    /// Since when what waits for it has been at three quarters of its limit.
+    pub pressed_since: Option<Time>,
     /// Its queue overflowed; it ends when the fan-out does.
     pub is_overflowed: bool,
     /// Already on the core where its session lives.
@@ -88,7 +89,7 @@ impl Connection {
             is_at_end: false,
             is_write_dead: false,
             is_dirty: false,
-            is_pressed: false,
+            pressed_since: None,
             is_overflowed: false,
             is_home: false,
             subscriptions: Subscriptions::default(),
@@ -120,6 +121,19 @@ impl Connection {
     pub fn chokes(&mut self, queue_bytes_max: usize) -> bool {
         self.is_choked = self.queue.len() + self.held.len() > queue_bytes_max;
         self.is_choked
+    }
+
+    /// Whether what waits for this client is short of three quarters of its limits.
+    pub fn is_relieved(&self, settings: &Settings) -> bool {
+        self.queue.len() < settings.write_queue_bytes_max / 4 * 3 && !self.is_session_pressed(settings)
+    }
+
+    /// Whether the queue of its session is at three quarters: the one that drops what was acknowledged.
+    pub fn is_session_pressed(&self, settings: &Settings) -> bool {
+        let Protocol::Mqtt(mqtt) = &self.protocol else { return false };
+        let limits = &settings.mqtt;
+        mqtt.inflight.n_waiting() >= limits.session_queue_messages_max.div_ceil(4) * 3
+            || mqtt.inflight.n_waiting_bytes() >= limits.session_queue_bytes_max / 4 * 3
     }
 
     /// Bytes that wait for this client in all.

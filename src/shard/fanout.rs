@@ -14,6 +14,7 @@ use crate::message::{Message, Quality, Run};
 use crate::mqtt::inflight::Waiting;
 use crate::payload::Payload;
 use crate::subject::mapping;
+use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -51,6 +52,9 @@ pub struct Fanout<'m> {
     pub is_taken: bool,
     /// Whether a client that took it falls behind.
     pub is_pressed: bool,
+    /// Whether the next of QoS 1 may find a session's queue full.
+    pub is_session_pressed: bool,
+    now: Time,
 }
 
 /// Who published, if it is a client of this core.
@@ -73,10 +77,19 @@ impl Clients {
         message: &'m Message<'m>,
         publisher: Option<Publisher>,
         route: &Rc<Route>,
+        now: Time,
     ) -> Fanout<'m> {
         let mut shapes = self.shapes.take().unwrap_or_default();
         shapes.begin(message, route);
-        Fanout { message, publisher, shapes, is_taken: false, is_pressed: false }
+        Fanout {
+            message,
+            publisher,
+            shapes,
+            is_taken: false,
+            is_pressed: false,
+            is_session_pressed: false,
+            now,
+        }
     }
 
     pub fn end(&mut self, fanout: Fanout<'_>) {
@@ -128,10 +141,14 @@ impl Clients {
         if n_bytes > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
             self.effects.flush.push(target.connection);
         }
-        // Short of its limit, a queue slows those who fill it.
-        if n_bytes >= settings.write_queue_bytes_max / 4 * 3 {
-            connection.is_pressed = true;
-            fanout.is_pressed = true;
+        // Short of its limit, a queue slows those who fill it: until it is clear that the client does not
+        // read, since others would wait for it for ever.
+        if !connection.is_relieved(settings) {
+            let since = *connection.pressed_since.get_or_insert(fanout.now);
+            if fanout.now.since(since) < PATIENCE {
+                fanout.is_pressed = true;
+                fanout.is_session_pressed |= connection.is_session_pressed(settings);
+            }
         }
         self.note(target, outcome, fanout)
     }
@@ -226,6 +243,9 @@ impl Clients {
         self.slots.get(id).map(|connection| connection.peer)
     }
 }
+
+/// How long a subscriber that stays at three quarters of its limits slows its publishers.
+const PATIENCE: Span = Span::from_secs(5);
 
 /// Messages of QoS 1 wait in their session rather than fill more than half of the write queue, where
 /// QoS 0 and answers need room as well.

@@ -147,12 +147,13 @@ impl Shard {
     fn take(&mut self, id: ConnectionId, input: &[u8], now: Time) -> usize {
         let mut n_taken = 0;
         self.must_stall = false;
+        self.must_stop = false;
         let is_mqtt = match self.clients.slots.get(id) {
             Some(connection) if connection.is_open() => matches!(connection.protocol, Protocol::Mqtt(_)),
             _ => return input.len(),
         };
         let need = loop {
-            if n_taken == input.len() {
+            if n_taken == input.len() || self.must_stop {
                 break 0;
             }
             let rest = &input[n_taken..];

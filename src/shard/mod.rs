@@ -82,6 +82,8 @@ pub struct Shard {
     to_stall: Vec<ConnectionId>,
     /// The publisher of this turn fills a queue that is nearly full.
     must_stall: bool,
+    /// What the publisher of this turn sends next would be acknowledged and might be lost.
+    must_stop: bool,
     deadlines: Deadlines,
     due: Vec<(ConnectionId, Time)>,
     now: Time,
@@ -139,6 +141,7 @@ impl Shard {
             slowed: Vec::new(),
             to_stall: Vec::new(),
             must_stall: false,
+            must_stop: false,
             deadlines: Deadlines::default(),
             due: Vec::new(),
             now: Time::START,

@@ -80,7 +80,7 @@ impl Shard {
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
     pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
         self.clients.counters.published += message.n() as u64;
-        let mut fanout = self.clients.begin(message, Some(publisher), &plan.route);
+        let mut fanout = self.clients.begin(message, Some(publisher), &plan.route, self.now);
         self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
         if let (Some(run), false) = (&message.run, plan.route.groups.is_empty()) {
             self.must_stall |= fanout.is_pressed;
@@ -111,6 +111,7 @@ impl Shard {
             }
         }
         self.must_stall |= fanout.is_pressed;
+        self.must_stop |= fanout.is_session_pressed;
         let is_taken = fanout.is_taken;
         self.clients.end(fanout);
         self.picks = plan.picks;
@@ -157,7 +158,7 @@ impl Shard {
             for (member, share) in members.iter().zip(&mut shares).filter(|(_, share)| !share.is_empty()) {
                 let payload = Payload::Copied(&share[run.payload()]);
                 let some = Message { payload, run: Some(run.of_some(share)), ..*message };
-                let mut fanout = self.clients.begin(&some, Some(publisher), route);
+                let mut fanout = self.clients.begin(&some, Some(publisher), route, self.now);
                 self.clients.deliver_to_all(std::slice::from_ref(member), &mut fanout, &self.settings);
                 self.must_stall |= fanout.is_pressed;
                 self.clients.end(fanout);
@@ -224,7 +225,7 @@ impl Shard {
         let address = &posted.address;
         let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
         let route = self.routes.find(message.subject, &self.table, &self.interest);
-        let mut fanout = self.clients.begin(&message, publisher, &route);
+        let mut fanout = self.clients.begin(&message, publisher, &route, self.now);
         if address.to_plain {
             self.clients.deliver_to_all(&route.local, &mut fanout, &self.settings);
         }

@@ -73,6 +73,7 @@ impl Shard {
                     mqtt.inflight.acknowledge(ack.packet_id);
                 });
                 self.clients.send_waiting(id, &self.settings);
+                self.end_stalls_of_pressed(id, now);
             }
             Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken, now),
             Packet::Unsubscribe(unsubscribe) => self.mqtt_unsubscribe(id, &unsubscribe),

@@ -261,15 +261,14 @@ impl Shard {
     }
 
     /// Whatever lowers a queue lets go on whom it had slowed, its own client among them.
-    fn end_stalls_of_pressed(&mut self, id: ConnectionId, now: Time) {
+    pub(super) fn end_stalls_of_pressed(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         if connection.is_choked && connection.queue.len() <= self.settings.write_queue_bytes_max / 2 {
             connection.is_choked = false;
             self.runnable.push(id);
         }
-        let is_relieved =
-            connection.queue.len() < self.settings.write_queue_bytes_max / 4 * 3 || !connection.is_open();
-        if is_relieved && std::mem::replace(&mut connection.is_pressed, false) {
+        let is_relieved = connection.is_relieved(&self.settings) || !connection.is_open();
+        if is_relieved && connection.pressed_since.take().is_some() {
             self.end_stalls(true, now);
         }
     }
