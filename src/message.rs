@@ -2,6 +2,7 @@
 //! for one turn; what crosses cores or waits is copied by whoever keeps it.
 
 use crate::payload::Payload;
+use crate::time::Time;
 use std::ops::Range;
 
 /// One publication under way.
@@ -96,6 +97,35 @@ impl<'a> Run<'a> {
     /// Where in a frame the payload is.
     pub fn payload(&self) -> Range<usize> {
         self.head_len..self.stride - self.tail_len
+    }
+}
+
+/// Where a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What its publisher speaks.
+    pub protocol: ProtocolKind,
+    /// When the last of it was read from the publisher's socket.
+    pub read_at: Time,
+}
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolKind {
+    Mqtt,
+    Nats,
+}
+
+impl ProtocolKind {
+    pub const COUNT: usize = 2;
+    /// In the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Mqtt, Self::Nats];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Nats => "nats",
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Time as an argument: microseconds since the process began. Only `runtime/` reads a clock.
+//! Time as an argument: nanoseconds since the process began. Only `runtime/` reads a clock.
 
 use std::ops::{Add, Sub};
 
@@ -6,18 +6,29 @@ use std::ops::{Add, Sub};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
-/// A span, in microseconds.
+/// A span, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(u64);
 
 impl Time {
     pub const START: Self = Self(0);
 
+    /// Later than any other.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     pub fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        Self(micros * 1_000)
     }
 
     pub fn as_micros(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    pub fn as_nanos(self) -> u64 {
         self.0
     }
 
@@ -29,14 +40,18 @@ impl Time {
 
 impl Span {
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1_000)
+        Self(millis * 1_000_000)
     }
 
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1_000_000)
+        Self(secs * 1_000_000_000)
     }
 
     pub fn as_micros(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    pub fn as_nanos(self) -> u64 {
         self.0
     }
 }

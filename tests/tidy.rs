@@ -14,13 +14,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["config"]),
     ("config", &[]),
     ("host", &["config"]),
-    ("runtime", &["config", "host", "shard", "mqtt", "nats", "time"]),
+    ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "time"]),
+    // Counters and recorded latencies, and nothing else of a shard.
+    ("admin", &["shard", "message", "time"]),
     ("sim", &["shard", "mqtt", "nats", "subject", "message", "payload", "time"]),
     ("shard", &["mqtt", "nats", "subject", "message", "payload", "time"]),
     ("mqtt", &["subject", "message", "payload"]),
     ("nats", &["subject", "message", "payload"]),
     ("subject", &[]),
-    ("message", &["payload"]),
+    ("message", &["payload", "time"]),
     ("payload", &[]),
     ("time", &[]),
 ];
@@ -31,6 +33,10 @@ const OWNED_WORDS: &[(&str, &str)] = &[
     ("socket2::", "runtime"),
     ("signal_hook::", "runtime"),
     ("std::thread", "runtime"),
+    ("axum::", "admin"),
+    ("tokio::", "admin"),
+    ("hyper::", "admin"),
+    ("prometheus_client::", "admin"),
 ];
 
 /// Lines of a file without its tests.

@@ -141,7 +141,7 @@ impl World {
 
     /// Deliveries so far.
     pub fn n_delivered(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.counters().delivered).sum()
+        self.shards.iter().flat_map(|shard| shard.counters().delivered).sum()
     }
 
     fn finish_turn(&mut self, core: CoreId) {

@@ -2,6 +2,7 @@
 //! Receive Maximum opens, and the bounded queue of those that wait for it. Not persistent: nothing is sent
 //! again, so what is under way keeps only its identifier.
 
+use crate::message::Origin;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -25,6 +26,7 @@ pub struct Waiting {
     /// Where in `head` the identifier goes.
     pub packet_id_at: usize,
     pub payload: Bytes,
+    pub origin: Origin,
 }
 
 impl Waiting {
@@ -123,6 +125,7 @@ fn distance(from: u16, to: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ProtocolKind;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -158,6 +161,7 @@ mod tests {
                 head: vec![n; 10].into(),
                 packet_id_at: 0,
                 payload: Bytes::from_static(b"xx"),
+                origin: Origin { protocol: ProtocolKind::Nats, read_at: Default::default() },
             });
         }
         assert_eq!(inflight.n_waiting_bytes(), 36);

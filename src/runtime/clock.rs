@@ -16,6 +16,6 @@ impl Clock {
     }
 
     pub fn now(self) -> Time {
-        Time::from_micros(self.start.elapsed().as_micros() as u64)
+        Time::from_nanos(self.start.elapsed().as_nanos() as u64)
     }
 }

@@ -51,7 +51,6 @@ fn poll(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Step> {
 
 /// Goes on writing where the socket had no room.
 fn poll_write(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<()> {
-    let now = core.clock.now();
     let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
         return Poll::Ready(());
     };
@@ -60,7 +59,9 @@ fn poll_write(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<(
         socket.is_blocked = false;
         return Poll::Ready(());
     }
-    match Pin::new(&mut socket.stream).poll_write(cx, front) {
+    let written = Pin::new(&mut socket.stream).poll_write(cx, front);
+    let now = core.clock.now();
+    match written {
         Poll::Pending => return Poll::Pending,
         Poll::Ready(Ok(n_written)) => {
             socket.is_blocked = false;
@@ -85,7 +86,7 @@ fn poll_read(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<St
         let read = stream.poll_read(cx, &mut frame[filled..]);
         return match read {
             Poll::Ready(Ok(n_read)) if n_read > 0 => {
-                core.shard.receive_large(id, filled + n_read, core.clock.now());
+                core.shard.receive_large(id, filled, n_read, core.clock.now());
                 Poll::Ready(Step::Again)
             }
             other => {

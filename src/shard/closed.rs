@@ -1,7 +1,7 @@
 //! Why a connection ended: logged, counted, and told to the peer under one name.
 
 use crate::mqtt::malformed::Malformed as MqttMalformed;
-use crate::mqtt::reason::Reason;
+use crate::mqtt::reason::Reason as MqttReason;
 use crate::nats::connection::ConnectRefused;
 use crate::nats::parse::Malformed as NatsMalformed;
 use std::fmt;
@@ -17,9 +17,9 @@ pub enum Closed {
     NatsConnect(ConnectRefused),
     Mqtt(MqttMalformed),
     /// MQTT: refused in CONNACK.
-    MqttConnect(Reason),
+    MqttConnect(MqttReason),
     /// MQTT: a packet that this gateway does not take, with the reason it gives.
-    MqttRefused(Reason),
+    MqttRefused(MqttReason),
     /// MQTT: the first packet was another one than CONNECT.
     NotConnect,
     /// Nothing useful came in the time for it.
@@ -33,7 +33,74 @@ pub enum Closed {
     Panicked,
 }
 
+/// The kinds of them that are counted apart: a bounded set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    ByPeer,
+    Lost,
+    BadInput,
+    ConnectRefused,
+    PacketRefused,
+    ConnectTimeout,
+    KeepAlive,
+    SlowConsumer,
+    TakenOver,
+    ShuttingDown,
+    Panicked,
+}
+
+impl Reason {
+    pub const COUNT: usize = 11;
+    /// In the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::ByPeer,
+        Self::Lost,
+        Self::BadInput,
+        Self::ConnectRefused,
+        Self::PacketRefused,
+        Self::ConnectTimeout,
+        Self::KeepAlive,
+        Self::SlowConsumer,
+        Self::TakenOver,
+        Self::ShuttingDown,
+        Self::Panicked,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ByPeer => "by_peer",
+            Self::Lost => "lost",
+            Self::BadInput => "bad_input",
+            Self::ConnectRefused => "connect_refused",
+            Self::PacketRefused => "packet_refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::KeepAlive => "keep_alive",
+            Self::SlowConsumer => "slow_consumer",
+            Self::TakenOver => "taken_over",
+            Self::ShuttingDown => "shutting_down",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
 impl Closed {
+    /// What it is counted as.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::ByPeer => Reason::ByPeer,
+            Self::Lost => Reason::Lost,
+            Self::Nats(_) | Self::Mqtt(_) | Self::NotConnect => Reason::BadInput,
+            Self::NatsConnect(_) | Self::MqttConnect(_) => Reason::ConnectRefused,
+            Self::MqttRefused(_) => Reason::PacketRefused,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::KeepAlive => Reason::KeepAlive,
+            Self::SlowConsumer => Reason::SlowConsumer,
+            Self::TakenOver => Reason::TakenOver,
+            Self::ShuttingDown => Reason::ShuttingDown,
+            Self::Panicked => Reason::Panicked,
+        }
+    }
+
     /// Whether the peer sent what it must not: worth a line in the log, at a limited rate.
     pub fn is_peers_fault(self) -> bool {
         match self {
@@ -66,13 +133,13 @@ impl Closed {
     }
 
     /// The reason in the DISCONNECT that an MQTT 5 client gets, if any.
-    pub fn mqtt_reason(self) -> Option<Reason> {
+    pub fn mqtt_reason(self) -> Option<MqttReason> {
         match self {
             Self::Mqtt(malformed) => Some(malformed.reason()),
             Self::MqttRefused(reason) => Some(reason),
-            Self::KeepAlive => Some(Reason::KeepAliveTimeout),
-            Self::TakenOver => Some(Reason::SessionTakenOver),
-            Self::ShuttingDown => Some(Reason::ServerShuttingDown),
+            Self::KeepAlive => Some(MqttReason::KeepAliveTimeout),
+            Self::TakenOver => Some(MqttReason::SessionTakenOver),
+            Self::ShuttingDown => Some(MqttReason::ServerShuttingDown),
             // What a slow consumer or a broken one was sent may end in the middle of a packet.
             _ => None,
         }

@@ -2,9 +2,10 @@
 //! subscriptions, and what it waits for. Not a socket: `runtime` has that under the same id.
 
 use super::id::CoreId;
+use super::latency::Marks;
 use super::settings::Settings;
 use super::write_queue::WriteQueue;
-use crate::message::Quality;
+use crate::message::{Origin, ProtocolKind, Quality};
 use crate::subject::SubjectFilter;
 use crate::time::Time;
 use crate::{mqtt, nats};
@@ -23,6 +24,8 @@ pub struct Connection {
     pub protocol: Protocol,
     pub peer: SocketAddr,
     pub queue: WriteQueue,
+    /// The deliveries in the queue, for as long as they wait there.
+    pub marks: Marks,
     /// Bytes read and not taken: an unfinished frame, or what waits with the connection. Empty when idle.
     pub kept: Vec<u8>,
     /// How many bytes `kept` must have before another look is worth it.
@@ -55,6 +58,8 @@ pub struct Connection {
     pub given_up: Vec<u32>,
     pub accepted_at: Time,
     pub heard_at: Time,
+    /// When its socket last brought something; what is kept was there by then.
+    pub read_at: Time,
     /// Since when its socket takes nothing of what waits; `None` while it takes all.
     pub stuck_since: Option<Time>,
     /// When a NATS client is asked next whether it is there.
@@ -78,6 +83,7 @@ impl Connection {
             protocol,
             peer,
             queue: WriteQueue::default(),
+            marks: Marks::default(),
             kept: Vec::new(),
             need: 0,
             life: Life::Open,
@@ -96,10 +102,33 @@ impl Connection {
             given_up: Vec::new(),
             accepted_at: now,
             heard_at: now,
+            read_at: now,
             stuck_since: None,
             ping_at: None,
-            check_at: Time::from_micros(u64::MAX),
+            check_at: Time::NEVER,
         }
+    }
+
+    #[inline]
+    pub fn protocol_kind(&self) -> ProtocolKind {
+        match &self.protocol {
+            Protocol::Mqtt(_) => ProtocolKind::Mqtt,
+            Protocol::Nats(_) => ProtocolKind::Nats,
+        }
+    }
+
+    /// Where what it publishes came in.
+    #[inline]
+    pub fn origin(&self) -> Origin {
+        Origin { protocol: self.protocol_kind(), read_at: self.read_at }
+    }
+
+    /// Notes that its socket brought something, and says what it speaks.
+    #[inline]
+    pub fn note_read(&mut self, now: Time) -> ProtocolKind {
+        self.heard_at = now;
+        self.read_at = now;
+        self.protocol_kind()
     }
 
     pub fn is_open(&self) -> bool {

@@ -1,25 +1,199 @@
-//! What a shard counts. Plain numbers of one writer; whoever wants to see them asks the shard.
+//! What a shard counts. Plain numbers of one writer; whoever wants to see them asks the shard, or reads the
+//! copy that the driver publishes now and then. Spans are in `latency`.
 
-/// Since the shard began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub published: u64,
-    pub delivered: u64,
+use super::closed::Reason;
+use super::latency::Direction;
+use crate::message::ProtocolKind;
+
+/// Writes the struct and its flat form from one list, so that what is counted is also published.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty,)+) => {
+        /// Since the shard began; those that say so are of now.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        /// How many words all counters are.
+        pub const N_WORDS: usize = 0 $(+ <$type as Words>::COUNT)+;
+
+        impl Counters {
+            /// The counters one after another.
+            pub fn to_words(&self) -> [u64; N_WORDS] {
+                let mut words = [0; N_WORDS];
+                let mut rest = &mut words[..];
+                $(
+                    let (own, after) = rest.split_at_mut(<$type as Words>::COUNT);
+                    self.$name.write(own);
+                    rest = after;
+                )+
+                debug_assert!(rest.is_empty());
+                words
+            }
+
+            /// The counters of such words.
+            pub fn from_words(words: &[u64; N_WORDS]) -> Self {
+                let mut counters = Self::default();
+                let mut rest = &words[..];
+                $(
+                    let (own, after) = rest.split_at(<$type as Words>::COUNT);
+                    counters.$name.read(own);
+                    rest = after;
+                )+
+                debug_assert!(rest.is_empty());
+                counters
+            }
+
+            /// Adds what another shard counted.
+            pub fn add(&mut self, other: &Self) {
+                let (mut words, others) = (self.to_words(), other.to_words());
+                words.iter_mut().zip(others).for_each(|(own, other)| *own = own.wrapping_add(other));
+                *self = Self::from_words(&words);
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages taken from publishers, by what they speak.
+    published: ByProtocol,
+    /// Their payloads, in bytes.
+    published_bytes: ByProtocol,
+    /// Deliveries taken into a client's queue.
+    delivered: ByDirection,
+    /// Their payloads, in bytes.
+    delivered_bytes: ByDirection,
+    /// Deliveries that were queued for a client whose connection ended before they were written.
+    discarded: u64,
     /// Deliveries of QoS 0 that a full write queue had no room for.
-    pub dropped_queue_full: u64,
+    dropped_queue_full: u64,
     /// Deliveries of QoS 1 that a full session queue had no room for: the declared exception to "kept".
-    pub dropped_session_full: u64,
+    dropped_session_full: u64,
     /// Deliveries larger than the client's maximum packet size.
-    pub dropped_packet_too_large: u64,
+    dropped_packet_too_large: u64,
     /// Queue group messages for which no core had a member left.
-    pub dropped_no_member: u64,
+    dropped_no_member: u64,
     /// Deliveries to MQTT of subjects that no topic can spell.
-    pub unmappable: u64,
+    unmappable: u64,
     /// Deliveries to NATS of subjects longer than a client can read.
-    pub subject_too_long: u64,
+    subject_too_long: u64,
     /// Publishes to names that belong to the gateway.
-    pub denied: u64,
-    pub slow_consumers: u64,
-    pub taken_over: u64,
-    pub panics: u64,
+    denied: u64,
+    /// Bytes read from sockets.
+    read_bytes: ByProtocol,
+    /// The reads that brought them.
+    n_reads: ByProtocol,
+    /// Bytes written to sockets.
+    written_bytes: ByProtocol,
+    /// The writes that took them.
+    n_writes: ByProtocol,
+    /// Times that a client's socket began to take less than waited for it.
+    n_blocked: u64,
+    /// Times that a publisher was not read for a moment, for a subscriber that falls behind.
+    n_stalls: u64,
+    /// Connections accepted here.
+    n_accepted: ByProtocol,
+    /// Connections of now.
+    n_connections: ByProtocol,
+    /// Connections that left for the core where their session lives.
+    n_departed: u64,
+    /// Connections that ended, by why they did.
+    n_closed: ByReason,
+    /// Of those, by their own slowness.
+    slow_consumers: u64,
+    /// Of those, by a new connection of the same client id.
+    taken_over: u64,
+    /// Defects of ours that cost a connection.
+    panics: u64,
+    /// Subscriptions of now.
+    n_subscriptions: ByProtocol,
+    /// Batches of mail that left for other cores.
+    mail_sent: u64,
+    /// Their bytes.
+    mail_sent_bytes: u64,
+    /// Publications posted to other cores.
+    mail_publications: u64,
+    /// Batches of mail that came from other cores.
+    mail_taken: u64,
+    /// Looks for the subscribers of a subject that the cache answered.
+    route_hits: u64,
+    /// Looks that it did not.
+    route_misses: u64,
+    /// Bytes of the cache of now.
+    route_cache_bytes: u64,
+    /// Bytes that wait for clients now.
+    queued_bytes: u64,
+    /// Bytes of mail that wait for other cores now.
+    outbox_bytes: u64,
+    /// Publications of now whose publisher waits to hear who took them.
+    n_tickets: u64,
+}
+
+impl Counters {
+    #[inline]
+    pub fn count_read(&mut self, protocol: ProtocolKind, n_bytes: usize) {
+        self.n_reads[protocol as usize] += 1;
+        self.read_bytes[protocol as usize] += n_bytes as u64;
+    }
+
+    #[inline]
+    pub fn count_write(&mut self, protocol: ProtocolKind, n_bytes: usize) {
+        self.n_writes[protocol as usize] += u64::from(n_bytes > 0);
+        self.written_bytes[protocol as usize] += n_bytes as u64;
+    }
+}
+
+/// By `ProtocolKind`.
+pub type ByProtocol = [u64; ProtocolKind::COUNT];
+/// By `Direction`.
+pub type ByDirection = [u64; Direction::COUNT];
+/// By `Reason`.
+pub type ByReason = [u64; Reason::COUNT];
+
+/// A counter, or several of one kind.
+trait Words {
+    const COUNT: usize;
+
+    fn write(&self, words: &mut [u64]);
+    fn read(&mut self, words: &[u64]);
+}
+
+impl Words for u64 {
+    const COUNT: usize = 1;
+
+    fn write(&self, words: &mut [u64]) {
+        words[0] = *self;
+    }
+
+    fn read(&mut self, words: &[u64]) {
+        *self = words[0];
+    }
+}
+
+impl<const N: usize> Words for [u64; N] {
+    const COUNT: usize = N;
+
+    fn write(&self, words: &mut [u64]) {
+        words.copy_from_slice(self);
+    }
+
+    fn read(&mut self, words: &[u64]) {
+        self.copy_from_slice(words);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_come_back_from_their_words_and_add_up() {
+        let words = std::array::from_fn(|idx| idx as u64 + 1);
+        let counters = Counters::from_words(&words);
+        assert_eq!(counters.to_words(), words);
+        assert_eq!((counters.published, counters.n_tickets), ([1, 2], N_WORDS as u64));
+        let mut sum = counters;
+        sum.add(&counters);
+        assert_eq!(sum.to_words(), words.map(|word| word * 2));
+    }
 }

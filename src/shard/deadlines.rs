@@ -34,7 +34,7 @@ impl Deadlines {
 
     /// Moves what is due by `now` into `due`.
     pub fn advance(&mut self, now: Time, due: &mut Vec<(ConnectionId, Time)>) {
-        let until = now.as_micros() / SLOT.as_micros();
+        let until = now.as_nanos() / SLOT.as_nanos();
         let mut again = Vec::new();
         while self.next_slot < until && self.n_entries > 0 {
             let slot = &mut self.slots[self.next_slot as usize % N_SLOTS];
@@ -55,13 +55,13 @@ impl Deadlines {
         }
         let n_ahead =
             (0..N_SLOTS as u64).find(|n| !self.slots[(self.next_slot + n) as usize % N_SLOTS].is_empty())?;
-        Some(Time::from_micros((self.next_slot + n_ahead + 1) * SLOT.as_micros()))
+        Some(Time::from_nanos((self.next_slot + n_ahead + 1) * SLOT.as_nanos()))
     }
 }
 
 /// The slot whose end is the first at or after `due`.
 fn slot_of(due: Time) -> u64 {
-    due.as_micros().div_ceil(SLOT.as_micros()).saturating_sub(1)
+    due.as_nanos().div_ceil(SLOT.as_nanos()).saturating_sub(1)
 }
 
 #[cfg(test)]

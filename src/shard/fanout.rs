@@ -5,12 +5,13 @@ use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
+use super::latency::{Direction, Latencies};
 use super::routes::Route;
 use super::settings::Settings;
 use super::shapes::{MqttShape, Shapes};
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Message, Quality, Run};
+use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
 use crate::mqtt::inflight::Waiting;
 use crate::payload::Payload;
 use crate::subject::mapping;
@@ -21,12 +22,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
     pub slots: Slots<Connection>,
     pub pool: BufferPool,
     pub effects: Effects,
     pub counters: Counters,
+    pub latencies: Box<Latencies>,
+    /// Where the messages under way came in.
+    pub origin: Origin,
     /// Bytes that wait for all of this core's clients.
     pub n_queued_bytes: usize,
     /// NATS subscriptions that have had their last message.
@@ -69,6 +73,27 @@ pub struct Publisher {
 #[derive(Clone, Copy)]
 struct Room<'s> {
     settings: &'s Settings,
+    origin: Origin,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            slots: Slots::default(),
+            pool: BufferPool::default(),
+            effects: Effects::default(),
+            counters: Counters::default(),
+            latencies: Box::default(),
+            origin: Origin { protocol: ProtocolKind::Mqtt, read_at: Time::START },
+            n_queued_bytes: 0,
+            finished: Vec::new(),
+            overflowed: Vec::new(),
+            broken: Vec::new(),
+            #[cfg(test)]
+            breaks: None,
+            shapes: None,
+        }
+    }
 }
 
 impl Clients {
@@ -117,11 +142,12 @@ impl Clients {
         }
         #[cfg(test)]
         assert!(self.breaks != Some(target.connection), "a delivery panics on purpose");
-        let Connection { protocol, queue, subscriptions, .. } = connection;
+        let kind = connection.protocol_kind();
+        let Connection { protocol, queue, marks, subscriptions, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
         let n_bytes_before = queue.len();
-        let room = Room { settings };
+        let room = Room { settings, origin: self.origin };
         let outcome = match protocol {
             Protocol::Nats(nats) => {
                 if is_own && fanout.publisher.is_some_and(|publisher| !publisher.hears_itself) {
@@ -138,6 +164,15 @@ impl Clients {
         };
         let n_bytes = queue.len();
         self.n_queued_bytes += n_bytes - n_bytes_before;
+        if outcome.n_queued > 0 {
+            let direction = Direction::new(self.origin.protocol, kind).idx();
+            self.counters.delivered[direction] += outcome.n_queued;
+            self.counters.delivered_bytes[direction] +=
+                outcome.n_queued * fanout.message.payload.len() as u64;
+            if n_bytes > n_bytes_before {
+                marks.note(self.origin, outcome.n_queued, n_bytes_before, n_bytes);
+            }
+        }
         if n_bytes > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
             self.effects.flush.push(target.connection);
         }
@@ -157,7 +192,6 @@ impl Clients {
         let Outcome { n_queued, end } = outcome;
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
-        counters.delivered += n_queued;
         let is_taken = match end {
             End::Delivered => true,
             End::DeliveredLast => {
@@ -217,13 +251,14 @@ impl Clients {
         if connection.is_write_dead || !connection.is_open() {
             return;
         }
-        let Connection { protocol: Protocol::Mqtt(mqtt), queue, .. } = connection else { return };
+        let Connection { protocol: Protocol::Mqtt(mqtt), queue, marks, .. } = connection else { return };
         let n_bytes_before = queue.len();
         while mqtt.inflight.is_open()
             && queue.len() < session_share(settings)
             && let Some(waiting) = mqtt.inflight.next_waiting()
         {
             self.n_queued_bytes -= waiting.n_bytes();
+            let len_before = queue.len();
             let packet_id = mqtt.inflight.begin();
             queue.append(&mut self.pool, |buffer| {
                 let at = buffer.len() + waiting.packet_id_at;
@@ -231,6 +266,7 @@ impl Clients {
                 buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
             });
             append_payload(queue, &mut self.pool, &waiting.payload);
+            marks.note(waiting.origin, 1, len_before, queue.len());
         }
         self.n_queued_bytes += queue.len() - n_bytes_before;
         if queue.len() > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
@@ -416,6 +452,7 @@ fn deliver_for_receipt(
     }
     let head = shape.frame[..shape.head_len].into();
     let payload = large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
-    mqtt.inflight.wait(Waiting { head, packet_id_at: shape.packet_id_at, payload });
+    let (packet_id_at, origin) = (shape.packet_id_at, room.origin);
+    mqtt.inflight.wait(Waiting { head, packet_id_at, payload, origin });
     Outcome { n_queued: 1, end: End::Delivered }
 }

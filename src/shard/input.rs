@@ -61,12 +61,13 @@ impl Shard {
         Some((&mut connection.kept, filled))
     }
 
-    /// Notes that the large frame's buffer holds `filled` bytes now, of which the last were just read.
-    pub fn receive_large(&mut self, id: ConnectionId, filled: usize, now: Time) {
+    /// Notes that `n_read` bytes were just read into the large frame's buffer, behind the `filled` before.
+    pub fn receive_large(&mut self, id: ConnectionId, filled: usize, n_read: usize, now: Time) {
         self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let filled = filled + n_read;
         connection.kept.truncate(filled);
-        connection.heard_at = now;
+        self.clients.counters.count_read(connection.note_read(now), n_read);
         if filled >= connection.need {
             self.take_kept(id, now);
         }
@@ -84,8 +85,9 @@ impl Shard {
     pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) {
         self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.heard_at = now;
+        let n_read = input.len() - connection.kept.len();
         connection.kept = Vec::new();
+        self.clients.counters.count_read(connection.note_read(now), n_read);
         let n_taken = self.take(id, input, now);
         if let Some(connection) = self.clients.slots.get_mut(id)
             && matches!(connection.life, Life::Open | Life::Leaving(_))
@@ -149,7 +151,10 @@ impl Shard {
         self.must_stall = false;
         self.must_stop = false;
         let is_mqtt = match self.clients.slots.get(id) {
-            Some(connection) if connection.is_open() => matches!(connection.protocol, Protocol::Mqtt(_)),
+            Some(connection) if connection.is_open() => {
+                self.clients.origin = connection.origin();
+                matches!(connection.protocol, Protocol::Mqtt(_))
+            }
             _ => return input.len(),
         };
         let need = loop {
@@ -206,6 +211,7 @@ impl Shard {
             && !std::mem::replace(&mut connection.is_stalled, true)
         {
             self.stalled.push_back((now + STALL, id));
+            self.clients.counters.n_stalls += 1;
         }
     }
 

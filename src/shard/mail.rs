@@ -5,8 +5,9 @@
 use super::core_set::CoreSet;
 use super::id::{ConnectionId, CoreId};
 use super::interest::Change;
-use crate::message::{Digits, Message, Quality};
+use crate::message::{Digits, Message, Origin, Quality};
 use crate::payload::Payload;
+use crate::time::Time;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -16,6 +17,10 @@ pub struct Batch {
     /// The texts of all publications, one after another.
     text: Vec<u8>,
     pub items: Vec<Item>,
+    /// Where the publications came in: the first item of each run that came from one read, in order.
+    pub origins: Vec<(usize, Origin)>,
+    /// When it left.
+    pub posted_at: Time,
     n_bytes: usize,
 }
 
@@ -122,7 +127,10 @@ impl Batch {
         self.n_bytes += n_bytes + size_of::<Item>();
     }
 
-    fn push_publication(&mut self, message: &Message<'_>, address: Address) {
+    fn push_publication(&mut self, message: &Message<'_>, address: Address, origin: Origin) {
+        if self.origins.last().is_none_or(|(_, last)| *last != origin) {
+            self.origins.push((self.items.len(), origin));
+        }
         let at = self.text.len();
         for part in [message.subject, message.reply, message.header, message.properties] {
             self.text.extend_from_slice(part);
@@ -194,9 +202,9 @@ impl Outbox {
         self.grown_from(n_bytes_before);
     }
 
-    pub fn push_publication(&mut self, message: &Message<'_>, address: Address) {
+    pub fn push_publication(&mut self, message: &Message<'_>, address: Address, origin: Origin) {
         let n_bytes_before = self.open.n_bytes;
-        self.open.push_publication(message, address);
+        self.open.push_publication(message, address, origin);
         self.grown_from(n_bytes_before);
     }
 
@@ -212,14 +220,15 @@ impl Outbox {
         }
     }
 
-    /// The next batch in order.
-    pub fn take(&mut self) -> Option<Batch> {
-        let batch = match self.closed.pop_front() {
+    /// The next batch in order, on its way at `now`.
+    pub fn take(&mut self, now: Time) -> Option<Batch> {
+        let mut batch = match self.closed.pop_front() {
             Some(batch) => batch,
             None if self.open.items.is_empty() => return None,
             None => std::mem::take(&mut self.open),
         };
         self.n_bytes -= batch.n_bytes;
+        batch.posted_at = now;
         Some(batch)
     }
 
@@ -271,6 +280,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ProtocolKind;
 
     fn message<'a>(subject: &'a [u8], payload: Payload<'a>) -> Message<'a> {
         Message {
@@ -296,13 +306,29 @@ mod tests {
         }
     }
 
+    fn origin(micros: u64) -> Origin {
+        Origin { protocol: ProtocolKind::Mqtt, read_at: Time::from_micros(micros) }
+    }
+
+    #[test]
+    fn a_batch_says_once_for_each_read_where_its_messages_came_in() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        for micros in [1, 1, 2, 2] {
+            outbox.push(Item::Fence);
+            outbox.push_publication(&message(b"a", Payload::Copied(b"x")), address(), origin(micros));
+        }
+        let batch = outbox.take(Time::from_micros(3)).unwrap();
+        assert_eq!(batch.origins, [(1, origin(1)), (5, origin(2))]);
+        assert_eq!(batch.posted_at, Time::from_micros(3));
+    }
+
     #[test]
     fn a_message_arrives_as_it_was_posted() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         let large = Bytes::from(vec![7; 3_000]);
-        outbox.push_publication(&message(b"a.b", Payload::Copied(b"small")), address());
-        outbox.push_publication(&message(b"c", Payload::Shared(&large)), address());
-        let batch = outbox.take().unwrap();
+        outbox.push_publication(&message(b"a.b", Payload::Copied(b"small")), address(), origin(1));
+        outbox.push_publication(&message(b"c", Payload::Shared(&large)), address(), origin(2));
+        let batch = outbox.take(Time::START).unwrap();
         let read: Vec<_> = batch
             .items
             .iter()
@@ -321,11 +347,11 @@ mod tests {
     fn batches_are_capped_and_leave_in_order() {
         let mut outbox = Outbox::new(600, 2_000);
         for subject in [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h", b"i"] {
-            outbox.push_publication(&message(subject, Payload::Copied(&[0; 100])), address());
+            outbox.push_publication(&message(subject, Payload::Copied(&[0; 100])), address(), origin(1));
         }
         assert!(outbox.is_full());
         let mut subjects = Vec::new();
-        while let Some(batch) = outbox.take() {
+        while let Some(batch) = outbox.take(Time::START) {
             assert!(batch.n_bytes() < 600 + 500);
             for item in &batch.items {
                 let Item::Publication(posted) = item else { panic!() };
@@ -347,7 +373,7 @@ mod tests {
         };
         outbox.acknowledge(one(1, 10));
         outbox.acknowledge(one(2, 11));
-        let batch = outbox.take().unwrap();
+        let batch = outbox.take(Time::START).unwrap();
         let [Item::Acknowledged(all)] = batch.items.as_slice() else { panic!() };
         assert_eq!(
             *all,

@@ -9,6 +9,7 @@ pub mod core_set;
 pub mod keys;
 pub mod settings;
 pub mod closed;
+pub mod latency;
 pub mod counters;
 pub mod connection;
 pub mod write_queue;
@@ -32,12 +33,14 @@ mod guard;
 use crate::time::Time;
 use crate::{mqtt, nats};
 use connection::{Connection, Life, Protocol};
+use counters::Counters;
 use deadlines::Deadlines;
 use effects::Effects;
 use fanout::Clients;
 use id::{ConnectionId, CoreId};
 use interest::{FilterKey, Interest};
 use keys::Keys;
+use latency::Latencies;
 use mail::{Acknowledgement, Batch, Item, Peer};
 use routes::Routes;
 use settings::Settings;
@@ -114,6 +117,7 @@ pub struct Moved {
     peer: SocketAddr,
     kept: Vec<u8>,
     accepted_at: Time,
+    read_at: Time,
 }
 
 impl Shard {
@@ -160,6 +164,14 @@ impl Shard {
 
     /// Takes in a new connection; the driver keeps its socket under the id.
     pub fn accept(&mut self, listener: Listener, peer: SocketAddr, now: Time) -> ConnectionId {
+        let id = self.enter(listener, peer, now);
+        if let Some(connection) = self.clients.slots.get(id) {
+            self.clients.counters.n_accepted[connection.protocol_kind() as usize] += 1;
+        }
+        id
+    }
+
+    fn enter(&mut self, listener: Listener, peer: SocketAddr, now: Time) -> ConnectionId {
         self.now = now;
         let protocol = match listener {
             Listener::Mqtt => Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.hasher()))),
@@ -170,7 +182,9 @@ impl Shard {
                 Protocol::Nats(Box::new(nats::connection::Connection::new(client_id, self.keys.hasher())))
             }
         };
-        let id = self.clients.slots.insert(Connection::new(protocol, peer, now));
+        let connection = Connection::new(protocol, peer, now);
+        self.clients.counters.n_connections[connection.protocol_kind() as usize] += 1;
+        let id = self.clients.slots.insert(connection);
         let mut greeting = Vec::new();
         if let Some(connection) = self.clients.slots.get(id)
             && let Protocol::Nats(nats) = &connection.protocol
@@ -189,18 +203,22 @@ impl Shard {
             return None;
         }
         let connection = self.clients.slots.remove(id)?;
+        self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
+        self.clients.counters.n_departed += 1;
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        Some(Moved { peer: connection.peer, kept: connection.kept, accepted_at: connection.accepted_at })
+        let Connection { peer, kept, accepted_at, read_at, .. } = connection;
+        Some(Moved { peer, kept, accepted_at, read_at })
     }
 
     /// Takes in a connection whose session lives here.
     pub fn arrive(&mut self, moved: Moved, now: Time) -> ConnectionId {
         self.now = now;
-        let id = self.accept(Listener::Mqtt, moved.peer, now);
+        let id = self.enter(Listener::Mqtt, moved.peer, now);
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.is_home = true;
             connection.accepted_at = moved.accepted_at;
+            connection.read_at = moved.read_at;
             connection.kept = moved.kept;
         }
         self.runnable.push(id);
@@ -211,7 +229,13 @@ impl Shard {
     /// Handles another core's batch: publications, interest, acknowledgements.
     pub fn mail(&mut self, from: CoreId, batch: &Batch, now: Time) {
         self.now = now;
-        for item in &batch.items {
+        self.clients.counters.mail_taken += 1;
+        self.clients.latencies.mail.record(now.since(batch.posted_at), 1);
+        let mut origins = batch.origins.iter().peekable();
+        for (item_idx, item) in batch.items.iter().enumerate() {
+            if let Some((_, origin)) = origins.next_if(|(first_idx, _)| *first_idx == item_idx) {
+                self.clients.origin = *origin;
+            }
             match item {
                 Item::Publication(posted) => self.deliver_posted(from, batch, posted),
                 Item::Interest(change) => {
@@ -264,7 +288,9 @@ impl Shard {
     pub fn take_batch(&mut self, to: CoreId, now: Time) -> Option<Batch> {
         self.now = now;
         let peer = &mut self.peers[to.idx()];
-        let batch = peer.outbox.take()?;
+        let batch = peer.outbox.take(now)?;
+        self.clients.counters.mail_sent += 1;
+        self.clients.counters.mail_sent_bytes += batch.n_bytes() as u64;
         self.is_fence_fresh = false;
         if peer.outbox.has_room() && !peer.waiting.is_empty() {
             self.outbox_has_room(to, now);
@@ -296,8 +322,32 @@ impl Shard {
         self.clients.slots.get(id).is_none_or(|connection| matches!(connection.life, Life::Closing(_)))
     }
 
-    pub fn counters(&self) -> &counters::Counters {
-        &self.clients.counters
+    /// What was counted so far, and what there is now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            route_cache_bytes: self.routes.n_bytes() as u64,
+            route_hits: self.routes.n_hits,
+            route_misses: self.routes.n_misses,
+            queued_bytes: self.clients.n_queued_bytes as u64,
+            outbox_bytes: self.peers.iter().map(|peer| peer.outbox.n_bytes() as u64).sum(),
+            n_tickets: self.tickets.len() as u64,
+            ..self.clients.counters
+        }
+    }
+
+    /// Hands over what was recorded, for an empty one to record in from now on: an exchange of two pointers,
+    /// however much it is.
+    pub fn swap_latencies(&mut self, empty: &mut Box<Latencies>) {
+        std::mem::swap(&mut self.clients.latencies, empty);
+    }
+
+    pub fn latencies(&self) -> &Latencies {
+        &self.clients.latencies
+    }
+
+    /// The time of the last call.
+    pub fn now(&self) -> Time {
+        self.now
     }
 
     pub fn n_connections(&self) -> usize {

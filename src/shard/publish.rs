@@ -79,7 +79,10 @@ impl Shard {
 
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
     pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
-        self.clients.counters.published += message.n() as u64;
+        let kind = self.clients.origin.protocol as usize;
+        let n = message.n() as u64;
+        self.clients.counters.published[kind] += n;
+        self.clients.counters.published_bytes[kind] += n * message.payload.len() as u64;
         let mut fanout = self.clients.begin(message, Some(publisher), &plan.route, self.now);
         self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
         if let (Some(run), false) = (&message.run, plan.route.groups.is_empty()) {
@@ -196,7 +199,8 @@ impl Shard {
         for Post { core, to_plain, groups } in posts {
             let address = Address { origin_core: self.core, publisher, ticket, to_plain, groups };
             let peer = &mut self.peers[core.idx()];
-            peer.outbox.push_publication(message, address);
+            peer.outbox.push_publication(message, address, self.clients.origin);
+            self.clients.counters.mail_publications += 1;
             peer.tickets.extend(ticket);
         }
         ticket
@@ -241,7 +245,8 @@ impl Shard {
                 let groups = vec![GroupPick { name: pick.name.clone(), tried }];
                 let address = Address { to_plain: false, groups, ..address.clone() };
                 let peer = &mut self.peers[core.idx()];
-                peer.outbox.push_publication(&message, address);
+                peer.outbox.push_publication(&message, address, self.clients.origin);
+                self.clients.counters.mail_publications += 1;
                 // From its origin a mail is answered with the lane, wherever it has been before.
                 if let (Some(ticket), true) = (posted.address.ticket, posted.address.origin_core == self.core)
                 {

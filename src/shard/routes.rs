@@ -69,6 +69,8 @@ pub struct Routes {
     /// push nothing out.
     seen: Box<[u64]>,
     cache_bytes_max: usize,
+    pub n_hits: u64,
+    pub n_misses: u64,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,8 @@ impl Routes {
             old: Cache::new(keys),
             seen: vec![0; N_SEEN].into(),
             cache_bytes_max,
+            n_hits: 0,
+            n_misses: 0,
         }
     }
 
@@ -125,8 +129,10 @@ impl Routes {
     pub fn find(&mut self, subject: &[u8], table: &Table, interest: &Interest) -> Rc<Route> {
         let hash = self.keys.subject_hash(subject);
         if let Some(route) = self.cached(subject, hash) {
+            self.n_hits += 1;
             return route;
         }
+        self.n_misses += 1;
         let route = Rc::new(self.build(subject, hash, table, interest));
         let seen = &mut self.seen[hash as usize % N_SEEN];
         if *seen == hash {
@@ -135,6 +141,11 @@ impl Routes {
             *seen = hash;
         }
         route
+    }
+
+    /// About what the cache holds, in bytes.
+    pub fn n_bytes(&self) -> usize {
+        self.young.n_bytes + self.old.n_bytes
     }
 
     /// Notes that the subscriptions to `key` changed, here or on another core.

@@ -17,7 +17,9 @@ impl Shard {
     pub(super) fn begin_subscription(&mut self, id: ConnectionId, subscription: Subscription) -> Option<u32> {
         let filters: Vec<_> = subscription.filters().cloned().collect();
         let group = subscription.group().cloned();
-        let key = self.clients.slots.get_mut(id)?.subscriptions.insert(subscription);
+        let connection = self.clients.slots.get_mut(id)?;
+        let key = connection.subscriptions.insert(subscription);
+        self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] += 1;
         let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
         for filter in &filters {
@@ -79,6 +81,7 @@ impl Shard {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.given_up.retain(|&other| other != key);
         let Some(subscription) = connection.subscriptions.remove(key) else { return };
+        self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] -= 1;
         let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
         for filter in subscription.filters() {

@@ -7,6 +7,7 @@ use crate::nats;
 use crate::time::Span;
 use settings::{MqttSettings, NatsSettings};
 
+mod latency;
 mod runs;
 
 fn settings() -> Settings {

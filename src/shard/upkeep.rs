@@ -3,7 +3,9 @@
 use super::Shard;
 use super::closed::Closed;
 use super::connection::{Life, Protocol};
+use super::fanout::Clients;
 use super::id::ConnectionId;
+use super::latency::Direction;
 use crate::nats::encode;
 use crate::time::{Span, Time};
 
@@ -24,6 +26,7 @@ impl Shard {
             return;
         }
         let peer = connection.peer;
+        self.clients.counters.n_closed[closed.reason() as usize] += 1;
         // A farewell behind half a frame, or in the place of a CONNACK, could not be read.
         let can_read_more = closed != Closed::SlowConsumer || connection.queue.is_empty();
         let mut farewell = Vec::new();
@@ -61,6 +64,7 @@ impl Shard {
         connection.is_stalled = false;
         connection.is_choked = false;
         if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
+            self.clients.counters.discarded += mqtt.inflight.n_waiting() as u64;
             self.clients.n_queued_bytes -= mqtt.inflight.forget_waiting();
             if self.directory.get(mqtt.client_id()) == Some(&id) {
                 self.directory.remove(mqtt.client_id());
@@ -106,6 +110,7 @@ impl Shard {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         self.clients.n_queued_bytes -= connection.queue.len();
         connection.queue.clear(&mut self.clients.pool);
+        self.clients.counters.discarded += connection.marks.discard();
     }
 
     /// Enters a deadline, unless an earlier one is entered already.
@@ -143,7 +148,7 @@ impl Shard {
     /// Looks at everything that a connection can be late with, and enters the next time to look.
     pub(super) fn check_deadlines(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.check_at = Time::from_micros(u64::MAX);
+        connection.check_at = Time::NEVER;
         if let Life::Closing(until) = connection.life {
             if until <= now {
                 self.clients.effects.cut.push(id);
@@ -238,17 +243,25 @@ impl Shard {
         }
     }
 
-    /// Notes that the driver wrote some of a connection's queue, or found that nothing can be written yet.
+    /// Notes that the driver had written some of a connection's queue by `now`, or found that nothing can be
+    /// written yet.
     pub fn flushed(&mut self, id: ConnectionId, n_written: usize, now: Time) {
         self.now = now;
-        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let Clients { slots, pool, counters, latencies, n_queued_bytes, .. } = &mut self.clients;
+        let Some(connection) = slots.get_mut(id) else { return };
+        let kind = connection.protocol_kind();
         connection.is_dirty = false;
-        connection.queue.advance(n_written, &mut self.clients.pool);
-        self.clients.n_queued_bytes -= n_written;
+        connection.queue.advance(n_written, pool);
+        *n_queued_bytes -= n_written;
+        counters.count_write(kind, n_written);
+        connection.marks.written(n_written, |from, read_at, n| {
+            latencies.record(Direction::new(from, kind), now.since(read_at), n);
+        });
         // Counted from the first write that left something: a queue that was empty for long is not late.
         if connection.queue.is_empty() {
             connection.stuck_since = None;
         } else if n_written > 0 || connection.stuck_since.is_none() {
+            counters.n_blocked += u64::from(connection.stuck_since.is_none());
             connection.stuck_since = Some(now);
         }
         let is_nats = matches!(connection.protocol, Protocol::Nats(_));
@@ -290,6 +303,7 @@ impl Shard {
         self.close(id, Closed::Lost, now);
         self.discard_queue(id);
         if let Some(connection) = self.clients.slots.remove(id) {
+            self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
             self.clients.n_queued_bytes -= connection.n_queued_bytes();
         }
         self.settle(now);

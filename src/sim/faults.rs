@@ -28,6 +28,8 @@ pub enum Kind {
     Interest,
     /// Something waits though nothing is under way.
     Stuck,
+    /// Counters that contradict what came.
+    Counted,
     /// The shard panicked.
     Panic,
 }

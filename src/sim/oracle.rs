@@ -399,6 +399,11 @@ impl Oracle {
         self.listeners[subscription.ear.0].is_alive
     }
 
+    /// Deliveries that came, of all that was ever published.
+    pub fn n_heard(&self) -> u64 {
+        self.publications.iter().map(|publication| publication.heard.len() as u64).sum()
+    }
+
     /// Subscriptions that stand when all is quiet: filter, group and connection.
     pub fn standing(&self) -> impl Iterator<Item = (&SubjectFilter, Option<&'static str>, usize)> {
         self.subscriptions

@@ -2,9 +2,10 @@
 
 use super::client::Client;
 use super::faults::{Check, Kind, Violation, broken};
-use super::link::Place;
+use super::link::{Link, Place};
 use super::scenario::GROUPS;
 use super::world::World;
+use crate::shard::counters::Counters;
 use crate::shard::id::CoreId;
 use crate::shard::interest::FilterKey;
 use crate::shard::mail::Item;
@@ -87,6 +88,7 @@ impl World {
         self.oracle.check_all(&GROUPS)?;
         self.check_lost()?;
         self.check_ends()?;
+        self.check_latencies()?;
         self.check_interest()
     }
 
@@ -153,8 +155,8 @@ impl World {
 
     /// What never came is what the shards say they dropped.
     fn check_lost(&self) -> Check {
-        let sum = |count: fn(&crate::shard::counters::Counters) -> u64| -> u64 {
-            self.shards.iter().map(|shard| count(shard.counters())).sum()
+        let sum = |count: fn(&Counters) -> u64| -> u64 {
+            self.shards.iter().map(|shard| count(&shard.counters())).sum()
         };
         let n_dropped = sum(|counters| counters.dropped_queue_full);
         let n_dropped_by_session = sum(|counters| counters.dropped_session_full);
@@ -169,6 +171,45 @@ impl World {
         }
         if self.scenario.is_roomy && n_dropped + n_dropped_by_session > 0 {
             return broken(Kind::Missing, "drops though there was room");
+        }
+        Ok(())
+    }
+
+    /// Every delivery was recorded when it was written: none is forgotten, none counts twice, and none that
+    /// a client has heard is missing.
+    fn check_latencies(&self) -> Check {
+        let (mut n_recorded_in_all, mut n_discarded_in_all) = (0, 0);
+        for shard in &self.shards {
+            let counters = shard.counters();
+            let n_delivered: u64 = counters.delivered.iter().sum();
+            let n_recorded: u64 = shard.latencies().deliveries.iter().map(|it| it.histogram().len()).sum();
+            if n_delivered != n_recorded + counters.discarded {
+                let what = format!(
+                    "{:?} delivered {n_delivered}, recorded {n_recorded}, discarded {}",
+                    shard.core(),
+                    counters.discarded
+                );
+                return broken(Kind::Counted, what);
+            }
+            n_recorded_in_all += n_recorded;
+            n_discarded_in_all += counters.discarded;
+        }
+        let n_heard = self.oracle.n_heard();
+        let all_heard_all = self.links.iter().all(Link::is_open);
+        // Of what one read brought and a connection's end cut in two, the share is only about right.
+        if n_heard > n_recorded_in_all + n_discarded_in_all || (all_heard_all && n_heard != n_recorded_in_all)
+        {
+            let what = format!("{n_heard} deliveries were heard, {n_recorded_in_all} recorded");
+            return broken(Kind::Counted, what);
+        }
+        let sum = |count: fn(&Counters) -> u64| -> u64 {
+            self.shards.iter().map(|shard| count(&shard.counters())).sum()
+        };
+        let (n_sent, n_taken) = (sum(|it| it.mail_sent), sum(|it| it.mail_taken));
+        let n_mail: u64 = self.shards.iter().map(|shard| shard.latencies().mail.histogram().len()).sum();
+        if n_sent != n_taken || n_taken != n_mail {
+            let what = format!("{n_sent} batches were sent, {n_taken} taken, {n_mail} recorded");
+            return broken(Kind::Counted, what);
         }
         Ok(())
     }

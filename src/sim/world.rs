@@ -262,7 +262,7 @@ impl World {
                 .iter_mut()
                 .zip(link.to_shard.drain(..n))
                 .for_each(|(to, from)| *to = from);
-            shard.receive_large(id, filled + n, now);
+            shard.receive_large(id, filled, n, now);
             self.note(|| format!("{core:?} reads {n} of a large frame from {link_idx}"));
         } else {
             let n_kept = shard.begin_read(id, &mut self.buffer);
