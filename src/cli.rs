@@ -9,7 +9,8 @@ use crate::config::load::Flag;
 
 const EXAMPLES: &str = "\
 Examples:
-  strait                                      MQTT on 127.0.0.1:1883, NATS on 127.0.0.1:20243
+  strait                                      MQTT on 127.0.0.1:1883, NATS on 127.0.0.1:20243,
+                                              metrics on http://127.0.0.1:18083/metrics
   strait --mqtt 1884 --nats off               MQTT alone, on another port of loopback
   strait --nats 0.0.0.0:4222 --allow-anonymous
                                               for other hosts, without credentials
@@ -35,6 +36,9 @@ pub struct Cli {
     /// Where NATS clients connect: ip:port, localhost:port, a port on loopback, or off.
     #[arg(long, global = true, value_name = "ADDR")]
     pub nats: Option<String>,
+    /// Where metrics and health are read over HTTP: ip:port, localhost:port, a port on loopback, or off.
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<String>,
     /// Shards to run; 0 is one for each core this process may use.
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
     pub cores: Option<String>,
@@ -75,13 +79,14 @@ impl Cli {
         let given = [
             ("--mqtt", "mqtt.listen", &self.mqtt),
             ("--nats", "nats.listen", &self.nats),
+            ("--admin", "admin.listen", &self.admin),
             ("--cores", "cores", &self.cores),
             ("--log", "log", &self.log),
         ];
         let values = given
             .into_iter()
             .filter_map(|(name, key, value)| value.clone().map(|value| Flag { name, key, value }));
-        let anonymous = ["mqtt.allow_anonymous", "nats.allow_anonymous"]
+        let anonymous = ["mqtt.allow_anonymous", "nats.allow_anonymous", "admin.allow_anonymous"]
             .into_iter()
             .filter(|_| self.allow_anonymous)
             .map(|key| Flag { name: "--allow-anonymous", key, value: "true".into() });
@@ -103,12 +108,14 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_key_before_or_after_the_subcommand() {
-        let words = "strait --mqtt 1884 check --nats 0.0.0.0:1 --cores 3 --log debug --allow-anonymous";
+        let words = "strait --mqtt 1884 check --nats 0.0.0.0:1 --admin off --cores 3 --log debug \
+                     --allow-anonymous";
         let cli = Cli::try_parse_from(words.split(' ')).unwrap();
         assert_eq!(cli.command, Some(Command::Check));
         let config = load(None, [], &cli.flags()).unwrap();
         assert_eq!(config.mqtt.listen, "127.0.0.1:1884".parse().ok());
         assert_eq!(config.nats.listen, "0.0.0.0:1".parse().ok());
+        assert_eq!(config.admin.listen, None);
         assert_eq!((config.cores, config.log.as_str()), (3, "debug"));
         assert!(config.mqtt.allow_anonymous && config.nats.allow_anonymous);
     }

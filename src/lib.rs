@@ -5,6 +5,8 @@
 //! [`mqtt`] and [`nats`], turn bytes into values and know neither; the shard is the one place where they meet,
 //! on a canonical [`subject`] and a neutral [`message`].
 //!
+//! [`admin`] shows operators what is counted; it meets the cores at a desk each.
+//!
 //! **Invariant:** only `runtime` knows the executor, sockets, clocks and signals. Everything that decides takes
 //! bytes, time and chance as arguments.
 
@@ -12,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod host;
 pub mod runtime;
+pub mod admin;
 
 pub mod time;
 pub mod payload;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Listeners on ports that are free for certain, so that only what a test is about can be wrong.
-const FREE: &str = "[mqtt]\nlisten = 0\n[nats]\nlisten = 0\n";
+const FREE: &str = "[mqtt]\nlisten = 0\n[nats]\nlisten = 0\n[admin]\nlisten = 0\n";
 
 #[test]
 fn an_unknown_key_ends_with_78_its_position_and_the_key_that_was_meant() {

@@ -8,7 +8,10 @@ use crate::config::load::{Origin, Resolved};
 pub(crate) fn check(resolved: &Resolved, found: &mut Vec<Diagnostic>) {
     found.extend(open_to_everybody(resolved, "mqtt"));
     found.extend(open_to_everybody(resolved, "nats"));
-    found.extend(one_address_twice(resolved));
+    found.extend(open_to_everybody(resolved, "admin"));
+    for (one, other) in [("mqtt", "nats"), ("mqtt", "admin"), ("nats", "admin")] {
+        found.extend(one_address_twice(resolved, one, other));
+    }
     found.extend(nothing_to_listen_on(resolved));
     found.extend(payload_beyond_the_queue(resolved, "mqtt"));
     found.extend(payload_beyond_the_queue(resolved, "nats"));
@@ -17,10 +20,10 @@ pub(crate) fn check(resolved: &Resolved, found: &mut Vec<Diagnostic>) {
 /// Anybody could publish and subscribe: whoever wants that says so.
 fn open_to_everybody(resolved: &Resolved, section: &str) -> Option<Diagnostic> {
     let config = &resolved.config;
-    let (listen, allowed) = if section == "mqtt" {
-        (config.mqtt.listen, config.mqtt.allow_anonymous)
-    } else {
-        (config.nats.listen, config.nats.allow_anonymous)
+    let (listen, allowed) = match section {
+        "mqtt" => (config.mqtt.listen, config.mqtt.allow_anonymous),
+        "nats" => (config.nats.listen, config.nats.allow_anonymous),
+        _ => (config.admin.listen, config.admin.allow_anonymous),
     };
     let listen = listen.filter(|&listen| !allowed && !address::is_loopback(listen))?;
     let origin = origin(resolved, &format!("{section}.listen"))?;
@@ -43,19 +46,26 @@ fn open_to_everybody(resolved: &Resolved, section: &str) -> Option<Diagnostic> {
     Some(wrong)
 }
 
-fn one_address_twice(resolved: &Resolved) -> Option<Diagnostic> {
-    let (mqtt, nats) = (resolved.config.mqtt.listen?, resolved.config.nats.listen?);
-    let (from_mqtt, from_nats) = (origin(resolved, "mqtt.listen")?, origin(resolved, "nats.listen")?);
-    if !address::collide(mqtt, nats) {
+fn one_address_twice(resolved: &Resolved, first: &str, second: &str) -> Option<Diagnostic> {
+    let config = &resolved.config;
+    let listen = |section: &str| match section {
+        "mqtt" => config.mqtt.listen,
+        "nats" => config.nats.listen,
+        _ => config.admin.listen,
+    };
+    let (one, two) = (listen(first)?, listen(second)?);
+    let (from_one, from_two) =
+        (origin(resolved, &format!("{first}.listen"))?, origin(resolved, &format!("{second}.listen"))?);
+    if !address::collide(one, two) {
         return None;
     }
     // The default cannot be wrong: the value to point at is the one that somebody gave.
     let (at, other) =
-        if from_nats == Origin::Default { (&from_mqtt, &from_nats) } else { (&from_nats, &from_mqtt) };
-    let title = if mqtt == nats {
-        format!("`mqtt.listen` and `nats.listen` are both {mqtt}")
+        if from_two == Origin::Default { (&from_one, &from_two) } else { (&from_two, &from_one) };
+    let title = if one == two {
+        format!("`{first}.listen` and `{second}.listen` are both {one}")
     } else {
-        format!("`mqtt.listen` ({mqtt}) and `nats.listen` ({nats}) overlap")
+        format!("`{first}.listen` ({one}) and `{second}.listen` ({two}) overlap")
     };
     let mut wrong = Diagnostic::new(at.place(), title, "each listener needs an address of its own");
     wrong.help = Some("give one of them another port, or \"off\"".into());

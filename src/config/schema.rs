@@ -132,6 +132,14 @@ schema! {
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
     }
 
+    /// The admin listener: metrics, health and latency histograms over HTTP.
+    admin: Admin {
+        /// Where it listens. "off": nowhere.
+        listen: Option<SocketAddr> = Kind::Address { default: "127.0.0.1:18083" },
+        /// Lets anybody read them from other hosts. Needed to listen anywhere but on loopback.
+        allow_anonymous: bool = Kind::Boolean { default: false },
+    }
+
     /// What all connections together, and the shards between themselves, may use.
     limits: Limits {
         /// Connections of both protocols. Each needs an open file.
@@ -188,6 +196,11 @@ mod tests {
         let config = Config::default();
         assert_eq!(config.mqtt.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:1883"));
         assert_eq!(config.nats.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:20243"));
+        assert_eq!(
+            config.admin.listen.map(|address| address.to_string()).as_deref(),
+            Some("127.0.0.1:18083")
+        );
         assert!(!config.mqtt.allow_anonymous && !config.nats.allow_anonymous);
+        assert!(!config.admin.allow_anonymous);
     }
 }

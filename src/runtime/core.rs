@@ -4,6 +4,7 @@
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
 use super::{Event, connection, timer};
+use crate::admin::CoreDesk;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::Time;
@@ -46,6 +47,8 @@ pub struct Core {
     /// When the earliest timer fires.
     pub armed_until: Time,
     pub is_stopping: bool,
+    /// Where the admin thread asks for what was counted.
+    pub desk: CoreDesk,
     events: Sender<Event>,
     has_stopped: bool,
     to_start: ToStart,
@@ -80,7 +83,7 @@ impl OpenSocket {
 }
 
 impl Core {
-    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, events: Sender<Event>) -> Self {
+    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, desk: CoreDesk, events: Sender<Event>) -> Self {
         Self {
             id: shard.core(),
             shard,
@@ -88,8 +91,9 @@ impl Core {
             sockets: Vec::new(),
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
             departing: (0..mesh.n_cores()).map(|_| VecDeque::new()).collect(),
-            armed_until: Time::from_micros(u64::MAX),
+            armed_until: Time::NEVER,
             is_stopping: false,
+            desk,
             mesh,
             events,
             has_stopped: false,
@@ -117,6 +121,19 @@ impl Core {
         Some(socket)
     }
 
+    /// Publishes what was counted, now and then; and where the admin thread asks, hands over what was
+    /// recorded.
+    fn report(&mut self) {
+        let now = self.shard.now();
+        if let Some(mut latencies) = self.desk.asked() {
+            self.shard.swap_latencies(&mut latencies);
+            self.desk.publish(&self.shard.counters(), now);
+            self.desk.answer(latencies);
+        } else if self.desk.is_due(now) {
+            self.desk.publish(&self.shard.counters(), now);
+        }
+    }
+
     /// Ends a connection whose socket has nothing more to say.
     pub fn release(&mut self, id: ConnectionId) {
         if let Some(socket) = self.forget(id) {
@@ -130,20 +147,22 @@ impl Core {
     /// Writes what is queued for a connection, as far as the socket takes it.
     pub fn flush(&mut self, id: ConnectionId) {
         loop {
-            let now = self.clock.now();
             let Some(queue) = self.shard.queue(id) else { return };
             let is_empty = queue.is_empty();
             let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
                 return;
             };
             if is_empty || socket.is_blocked || socket.id != id {
-                self.shard.flushed(id, 0, now);
+                self.shard.flushed(id, 0, self.shard.now());
                 return;
             }
             let mut slices = [IoSlice::new(&[]); N_SLICES];
             let n_slices = queue.gather(&mut slices);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            match SockRef::from(&socket.stream).send_vectored_with_flags(&slices[..n_slices], flags) {
+            let sent = SockRef::from(&socket.stream).send_vectored_with_flags(&slices[..n_slices], flags);
+            // The time of the write, for the latency of what it took.
+            let now = self.clock.now();
+            match sent {
                 Ok(n_written) => self.shard.flushed(id, n_written, now),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -167,6 +186,7 @@ pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
         let core = &mut *shared.borrow_mut();
         let made = make(core);
         finish_turn(core);
+        core.report();
         (made, std::mem::take(&mut core.to_start))
     };
     for id in to_start.connections {

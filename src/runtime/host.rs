@@ -35,7 +35,8 @@ pub fn gather(config: &Config) -> Facts {
     let memlock_bytes = getrlimit(Resource::Memlock).current;
     // On a kernel without some operations glommio ends the process instead of returning an error.
     let can_try = kernel_suffices(&kernel) && memlock_suffices(memlock_bytes);
-    let listeners = [("mqtt", config.mqtt.listen), ("nats", config.nats.listen)];
+    let listeners =
+        [("mqtt", config.mqtt.listen), ("nats", config.nats.listen), ("admin", config.admin.listen)];
     Facts {
         ring: if can_try { try_ring() } else { Ring::NotTried },
         io_uring_disabled: read_number("/proc/sys/kernel/io_uring_disabled"),

@@ -4,6 +4,7 @@
 
 use super::core::name;
 use super::mesh::{Accepted, Mesh};
+use crate::admin::desk::Shared;
 use crate::nats::encode;
 use crate::nats::handshake::{self, ServerInfo};
 use crate::shard::Listener;
@@ -42,6 +43,7 @@ pub struct Acceptor {
     pub turn: Arc<AtomicUsize>,
     pub connections_max: usize,
     pub server: ServerInfo,
+    pub shared: Arc<Shared>,
 }
 
 impl Acceptor {
@@ -63,7 +65,9 @@ impl Acceptor {
                         tracing::warn!("{} connections are turned away: {error}", name(self.listener));
                     }
                     drop(reserve.take());
-                    drop(self.socket.accept_without_waiting());
+                    if self.socket.accept_without_waiting().is_some() {
+                        self.shared.n_turned_away[1].fetch_add(1, Ordering::Relaxed);
+                    }
                     reserve = File::open("/dev/null").ok();
                     std::thread::sleep(PAUSE);
                 }
@@ -85,6 +89,7 @@ impl Acceptor {
         let _ = socket.set_nodelay(true);
         if self.mesh.n_connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
             self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+            self.shared.n_turned_away[0].fetch_add(1, Ordering::Relaxed);
             self.turn_away(&socket, peer);
             return;
         }

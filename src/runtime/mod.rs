@@ -11,6 +11,7 @@ mod connection;
 mod pump;
 mod timer;
 
+use crate::admin::{self, CoreDesk, Desks, Stage};
 use crate::config::schema::Config;
 use crate::shard::id::CoreId;
 use crate::shard::keys::Keys;
@@ -39,7 +40,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum StartError {
     Listen {
-        listener: Listener,
+        listener: &'static str,
         address: SocketAddr,
         error: io::Error,
     },
@@ -55,7 +56,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen { listener, address, error } => {
-                write!(f, "cannot listen for {} on {address}: {error}", name(*listener))
+                write!(f, "cannot listen for {listener} on {address}: {error}")
             }
             Self::System { what, error } => write!(f, "{what}: {error}"),
             Self::CoreEnded => f.write_str("a core has ended; see the lines above"),
@@ -79,6 +80,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves until TERM or INT.
 pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let listeners = bind_all(config)?;
+    let admin = config.admin.listen.map(|address| bind("admin requests", address)).transpose()?;
     let address =
         |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
@@ -86,7 +88,13 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
     let mesh = Arc::new(Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits));
     let (events, event) = channel();
-    start_cores(&settings, &mesh, seed, &events)?;
+    let (desks, core_desks) = admin::desk::desks(n_cores);
+    let shared = desks.shared();
+    let admin_address = admin.as_ref().map(|(_, address)| *address);
+    if let Some((socket, _)) = admin {
+        start_admin(socket, desks, &mesh)?;
+    }
+    start_cores(&settings, &mesh, seed, core_desks, &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
     let turn = Arc::new(AtomicUsize::new(0));
@@ -99,11 +107,14 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
             turn: turn.clone(),
             connections_max: config.limits.connections_max,
             server: settings.nats.server.clone(),
+            shared: shared.clone(),
         };
         spawn_thread(format!("accept-{}", name(*listener)), move || acceptor.run())?;
     }
-    greet(&listeners, n_cores);
+    shared.set_stage(Stage::Serving);
+    greet(&listeners, admin_address, n_cores);
     wait_for(&event, 1, |event| matches!(event, Event::Signal))?;
+    shared.set_stage(Stage::Draining);
     stop(&listeners, &mesh, &event, n_cores)
 }
 
@@ -112,26 +123,39 @@ fn bind_all(config: &Config) -> Result<Vec<(Listener, Arc<Socket>, SocketAddr)>,
     let mut listeners = Vec::new();
     for (listener, address) in wanted {
         let Some(address) = address else { continue };
-        let failed = |error| StartError::Listen { listener, address, error };
-        let socket = listener::bind(address).map_err(failed)?;
-        // Port 0 is any free port; which one is only known now.
-        let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+        let (socket, bound) = bind(name(listener), address)?;
         listeners.push((listener, Arc::new(socket), bound));
     }
     Ok(listeners)
+}
+
+fn bind(listener: &'static str, address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { listener, address, error };
+    let socket = listener::bind(address).map_err(failed)?;
+    // Port 0 is any free port; which one is only known now.
+    let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+    Ok((socket, bound))
+}
+
+fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>) -> Result<(), StartError> {
+    let server = admin::Server::new(socket.into(), desks);
+    let server = server.map_err(|error| system("starting the admin listener", &error))?;
+    let mesh = mesh.clone();
+    spawn_thread("admin".into(), move || server.run(move |core| mesh.wake(CoreId(core as u16))))
 }
 
 fn start_cores(
     settings: &Arc<Settings>,
     mesh: &Arc<Mesh>,
     seed: [u64; 6],
+    desks: Vec<CoreDesk>,
     events: &Sender<Event>,
 ) -> Result<(), StartError> {
     let [a, b, c, d, chance, _] = seed;
     let keys = Keys::from_seed([a, b, c, d]);
     let clock = Clock::start();
     let processors = host::processors();
-    for core in 0..settings.n_cores {
+    for (core, desk) in desks.into_iter().enumerate() {
         let placement = processors
             .get(core % processors.len().max(1))
             .copied()
@@ -147,7 +171,7 @@ fn start_cores(
         let handle = builder.spawn(move || async move {
             let shard =
                 Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
-            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, events.clone())));
+            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, desk, events.clone())));
             pump::spawn(&core);
             let _ = events.send(Event::Ready);
             // It stays when all is done: taking the executor apart gains nothing, as the process ends.
@@ -215,11 +239,14 @@ fn stop(
     Ok(())
 }
 
-fn greet(listeners: &[(Listener, Arc<Socket>, SocketAddr)], n_cores: usize) {
+fn greet(listeners: &[(Listener, Arc<Socket>, SocketAddr)], admin: Option<SocketAddr>, n_cores: usize) {
     let shards = if n_cores == 1 { "one shard".into() } else { format!("{n_cores} shards") };
     println!("strait {} serves on {shards}", env!("CARGO_PKG_VERSION"));
     for (listener, _, address) in listeners {
         println!("  {} on {address}", name(*listener));
+    }
+    if let Some(address) = admin {
+        println!("  metrics on http://{address}/metrics");
     }
     let port = |wanted| {
         listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| address.port())

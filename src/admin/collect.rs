@@ -1,0 +1,156 @@
+//! Gathers what the cores have: asks every one, waits a moment for their answers, and keeps the sums. Not
+//! what is shown of it.
+
+use super::desk::{AdminDesk, Desks, Shared};
+use crate::shard::counters::Counters;
+use crate::shard::latency::Latencies;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a core may take to answer. A turn takes microseconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Everything the cores have said so far.
+pub struct Collection {
+    pub shared: Arc<Shared>,
+    state: Mutex<State>,
+    wake: Box<dyn Fn(usize) + Send + Sync>,
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    cores: Vec<Core>,
+    latencies: Latencies,
+}
+
+#[derive(Debug)]
+struct Core {
+    desk: AdminDesk,
+    /// The set that is not in the core's hands; none while it is asked.
+    spare: Option<Box<Latencies>>,
+}
+
+/// What there was at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub cores: Vec<CoreSnapshot>,
+    pub latencies: Latencies,
+    /// Connections turned away: for their number, and for want of descriptors.
+    pub n_turned_away: [u64; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct CoreSnapshot {
+    pub counters: Counters,
+    /// It answered in time: its counters are of now.
+    pub has_answered: bool,
+}
+
+impl Snapshot {
+    /// All cores together.
+    pub fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        self.cores.iter().for_each(|core| total.add(&core.counters));
+        total
+    }
+}
+
+impl Collection {
+    pub fn new(desks: Desks, wake: Box<dyn Fn(usize) + Send + Sync>) -> Self {
+        let Desks { cores, shared } = desks;
+        let cores = cores.into_iter().map(|desk| Core { desk, spare: Some(Box::default()) }).collect();
+        Self { shared, state: Mutex::new(State { cores, latencies: Latencies::default() }), wake }
+    }
+
+    /// Asks all cores. What one has done before this was called is in the answer.
+    pub async fn snapshot(&self) -> Snapshot {
+        let mut state = self.state.lock().await;
+        let State { cores, latencies } = &mut *state;
+        // A core that has not answered the last time may have done so since; it is asked again.
+        for (core_idx, core) in cores.iter_mut().enumerate() {
+            while let Ok(recorded) = core.desk.answers.try_recv() {
+                core.take_over(recorded, latencies);
+            }
+            if let Some(spare) = core.spare.take() {
+                // There is room for the one set that goes back and forth.
+                let _ = core.desk.asks.try_send(spare);
+                (self.wake)(core_idx);
+            }
+        }
+        let until = Instant::now() + ANSWER_WITHIN;
+        let mut snapshots = Vec::new();
+        for core in cores.iter_mut() {
+            let answer = timeout_at(until, core.desk.answers.recv()).await;
+            let recorded = answer.ok().flatten();
+            let has_answered = recorded.is_some();
+            recorded.into_iter().for_each(|recorded| core.take_over(recorded, latencies));
+            snapshots.push(CoreSnapshot { counters: core.desk.board.read(), has_answered });
+        }
+        let n_turned_away =
+            [0, 1].map(|idx| self.shared.n_turned_away[idx].load(std::sync::atomic::Ordering::Relaxed));
+        Snapshot { cores: snapshots, latencies: latencies.clone(), n_turned_away }
+    }
+}
+
+impl Core {
+    fn take_over(&mut self, mut recorded: Box<Latencies>, all: &mut Latencies) {
+        all.add(&recorded);
+        recorded.clear();
+        self.spare = Some(recorded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::desk::{CoreDesk, desks};
+    use super::*;
+    use crate::shard::latency::Direction;
+    use crate::time::{Span, Time};
+
+    /// Answers as a core does, each time with one more delivery.
+    fn answer(core: &mut CoreDesk, n_published: u64) {
+        let Some(mut empty) = core.asked() else { panic!("the core was not asked") };
+        assert!(empty.of(Direction::NatsToNats).histogram().is_empty());
+        empty.record(Direction::NatsToNats, Span::from_millis(1), 1);
+        core.publish(&Counters { published: [0, n_published], ..Counters::default() }, Time::START);
+        core.answer(empty);
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(work)
+    }
+
+    #[test]
+    fn what_cores_hand_over_is_summed_and_nothing_is_lost_by_a_late_one() {
+        let (desks, mut cores) = desks(2);
+        let collection = Collection::new(desks, Box::new(|_| {}));
+        let len = |snapshot: &Snapshot| snapshot.latencies.of(Direction::NatsToNats).histogram().len();
+        run(async {
+            let (snapshot, ()) = tokio::join!(collection.snapshot(), async { answer(&mut cores[0], 1) });
+            assert_eq!(
+                snapshot.cores.iter().map(|core| core.has_answered).collect::<Vec<_>>(),
+                [true, false]
+            );
+            assert_eq!((len(&snapshot), snapshot.total().published), (1, [0, 1]));
+            // The late answer counts, and then the core is asked again.
+            answer(&mut cores[1], 5);
+            let (snapshot, ()) = tokio::join!(collection.snapshot(), async {
+                answer(&mut cores[0], 2);
+                answer(&mut cores[1], 6);
+            });
+            assert!(snapshot.cores.iter().all(|core| core.has_answered));
+            assert_eq!((len(&snapshot), snapshot.total().published), (4, [0, 8]));
+        });
+    }
+}
