@@ -94,7 +94,7 @@ impl Shown {
         out.counters(
             "strait_payload_received",
             "Payload bytes of messages taken from publishers.",
-            Some(Unit::Bytes),
+            Some(&Unit::Bytes),
             by_protocol(total.published_bytes),
         )?;
         out.counters(
@@ -106,7 +106,7 @@ impl Shown {
         out.counters(
             "strait_payload_delivered",
             "Payload bytes of deliveries.",
-            Some(Unit::Bytes),
+            Some(&Unit::Bytes),
             by_direction(total.delivered_bytes),
         )?;
         let dropped = [
@@ -161,9 +161,9 @@ impl Shown {
 
     fn sockets(&self, out: &mut Out<'_>) -> fmt::Result {
         let total = &self.total;
-        let bytes = Some(Unit::Bytes);
+        let bytes = Some(&Unit::Bytes);
         out.counters("strait_reads", "Reads of sockets.", None, by_protocol(total.n_reads))?;
-        out.counters("strait_read", "Bytes read.", bytes.clone(), by_protocol(total.read_bytes))?;
+        out.counters("strait_read", "Bytes read.", bytes, by_protocol(total.read_bytes))?;
         out.counters("strait_flushes", "Writes to sockets.", None, by_protocol(total.n_writes))?;
         out.counters("strait_written", "Bytes written.", bytes, by_protocol(total.written_bytes))?;
         out.counter(
@@ -186,7 +186,7 @@ impl Shown {
         out.counters(
             "strait_mail_sent",
             "Bytes of mail sent.",
-            Some(Unit::Bytes),
+            Some(&Unit::Bytes),
             [((), total.mail_sent_bytes)],
         )?;
         let lookups = [(("cache", "hit"), total.route_hits), (("cache", "miss"), total.route_misses)];
@@ -194,14 +194,14 @@ impl Shown {
     }
 
     fn memory(&self, out: &mut Out<'_>) -> fmt::Result {
-        let bytes = Some(Unit::Bytes);
+        let bytes = Some(&Unit::Bytes);
         let queued = |core: &CoreSnapshot| core.counters.queued_bytes;
-        out.per_core("strait_queued", "Bytes that wait for clients.", bytes.clone(), self, queued)?;
+        out.per_core("strait_queued", "Bytes that wait for clients.", bytes, self, queued)?;
         let posted = |core: &CoreSnapshot| core.counters.outbox_bytes;
         out.per_core(
             "strait_outbox",
             "Bytes of mail that wait for other cores.",
-            bytes.clone(),
+            bytes,
             self,
             posted,
         )?;
@@ -276,7 +276,7 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let samples = samples.into_iter().map(|(label, value)| (label, ConstCounter::new(value)));
@@ -287,7 +287,7 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let samples = samples.into_iter().map(|(label, value)| (label, ConstGauge::new(value)));
@@ -298,7 +298,7 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         shown: &Shown,
         value: impl Fn(&CoreSnapshot) -> u64,
     ) -> fmt::Result {
@@ -313,18 +313,18 @@ impl Out<'_> {
         samples: impl IntoIterator<Item = (L, &'l Latency)>,
     ) -> fmt::Result {
         let samples = samples.into_iter().map(|(label, latency)| (label, Buckets(latency)));
-        self.family(name, help, Some(Unit::Seconds), MetricType::Histogram, samples)
+        self.family(name, help, Some(&Unit::Seconds), MetricType::Histogram, samples)
     }
 
     fn family<L: Label, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         kind: MetricType,
         samples: impl IntoIterator<Item = (L, M)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
         for (label, metric) in samples {
             match label.pair() {
                 Some(pair) => metric.encode(family.encode_family(&[pair])?)?,

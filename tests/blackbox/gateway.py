@@ -3,6 +3,8 @@
 Not a client of it: wire_mqtt, wire_nats and clients speak the protocols.
 """
 
+import contextlib
+import http.client
 import os
 import pathlib
 import resource
@@ -25,7 +27,7 @@ running = []
 
 
 class Strait:
-    """One process. `mqtt` and `nats` are its two addresses, (host, port)."""
+    """One process. `mqtt`, `nats` and `admin` are its addresses, (host, port)."""
 
     def __init__(self, cores=1, env=None, mqtt_port=None, nats_port=None):
         self.cores = cores
@@ -33,6 +35,7 @@ class Strait:
         for _ in range(5):
             self.mqtt = ("127.0.0.1", mqtt_port or free_port())
             self.nats = ("127.0.0.1", nats_port or free_port())
+            self.admin = ("127.0.0.1", free_port())
             self.log_file = tempfile.TemporaryFile()
             self.process = self.spawn()
             running.append(self)
@@ -45,7 +48,8 @@ class Strait:
         raise AssertionError(f"the gateway ended with {self.process.returncode}:\n{self.log_tail()}")
 
     def command(self):
-        return [BINARY, "--mqtt", address(self.mqtt), "--nats", address(self.nats), "--cores", str(self.cores)]
+        listeners = ["--mqtt", address(self.mqtt), "--nats", address(self.nats), "--admin", address(self.admin)]
+        return [BINARY, *listeners, "--cores", str(self.cores)]
 
     def spawn(self):
         return subprocess.Popen(
@@ -58,7 +62,7 @@ class Strait:
 
     def wait_until_it_accepts(self):
         deadline = time.monotonic() + START_S
-        while not (self.listens_at(self.mqtt) and self.listens_at(self.nats)):
+        while not (self.listens_at(self.mqtt) and self.listens_at(self.nats) and self.is_ready()):
             if self.process.poll() is not None:
                 return False
             assert time.monotonic() < deadline, f"it accepts at no port within {START_S} s:\n{self.log_tail()}"
@@ -66,6 +70,14 @@ class Strait:
         for at in (self.mqtt, self.nats):
             socket.create_connection(at, timeout=START_S).close()
         return True
+
+    def is_ready(self):
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection(*self.admin, timeout=START_S)
+            with contextlib.closing(connection):
+                connection.request("GET", "/readyz")
+                return connection.getresponse().status == 200
+        return False
 
     def listens_at(self, at):
         """Whether this very process does: something else may answer at the same port."""

@@ -19,7 +19,8 @@ def test_a_port_in_use_is_named_and_ends_the_start(taken, n_cores):
     with socket.create_server(("127.0.0.1", 0)) as other:
         at = gateway.address(other.getsockname())
         ports = {"mqtt": "127.0.0.1:0", "nats": "127.0.0.1:0", taken: at}
-        command = [gateway.BINARY, "--mqtt", ports["mqtt"], "--nats", ports["nats"], "--cores", str(n_cores)]
+        command = [gateway.BINARY, "--mqtt", ports["mqtt"], "--nats", ports["nats"], "--admin", "off"]
+        command += ["--cores", str(n_cores)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.returncode == gateway.PORT_IN_USE, done.stderr
     assert at in done.stderr
@@ -27,7 +28,7 @@ def test_a_port_in_use_is_named_and_ends_the_start(taken, n_cores):
 
 def test_two_gateways_do_not_share_a_port(start_strait):
     first = start_strait(2)
-    command = [gateway.BINARY, "--mqtt", gateway.address(first.mqtt), "--nats", "127.0.0.1:0", "--cores", "2"]
+    command = [gateway.BINARY, "--mqtt", gateway.address(first.mqtt), "--nats", "127.0.0.1:0", "--admin", "off"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.returncode == gateway.PORT_IN_USE, done.stderr
     assert gateway.address(first.mqtt) in done.stderr
