@@ -86,7 +86,8 @@ fn the_printed_default_is_a_configuration() {
     let printed = dir.strait(&["config", "default"]);
     assert_eq!(printed.code, 0);
     dir.write("default.toml", &printed.out);
-    let output = dir.strait(&["--config", "default.toml", "check", "--mqtt", "0", "--nats", "0", "--admin", "0"]);
+    let output =
+        dir.strait(&["--config", "default.toml", "check", "--mqtt", "0", "--nats", "0", "--admin", "0"]);
     assert_eq!(output.code, 0, "{output:?}");
     output.says("default.toml");
 }

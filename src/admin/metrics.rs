@@ -198,13 +198,7 @@ impl Shown {
         let queued = |core: &CoreSnapshot| core.counters.queued_bytes;
         out.per_core("strait_queued", "Bytes that wait for clients.", bytes, self, queued)?;
         let posted = |core: &CoreSnapshot| core.counters.outbox_bytes;
-        out.per_core(
-            "strait_outbox",
-            "Bytes of mail that wait for other cores.",
-            bytes,
-            self,
-            posted,
-        )?;
+        out.per_core("strait_outbox", "Bytes of mail that wait for other cores.", bytes, self, posted)?;
         let cached = |core: &CoreSnapshot| core.counters.route_cache_bytes;
         out.per_core("strait_route_cache", "Bytes of the cache of routes.", bytes, self, cached)?;
         out.gauges(
