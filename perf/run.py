@@ -85,7 +85,7 @@ def parse(arguments):
     options.seconds = options.seconds or preset["seconds"]
     # Servers run in folders of their own.
     options.strait, options.loadgen = options.strait.resolve(), options.loadgen.resolve()
-    options.command = shlex.join(["scripts/compare", *arguments])
+    options.command = servers.shown(shlex.join(["scripts/compare", *arguments]))
     return options
 
 
