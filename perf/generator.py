@@ -126,13 +126,13 @@ def figures(result):
         "p50_us": latency.get("p50"),
         "p99_us": latency.get("p99"),
         "round_trips": (result.get("round_trips") or {}).get("per_s"),
-        "connection_bytes": result.get("memory_bytes_per_connection"),
+        "connection_bytes": server.get("memory_bytes_per_connection"),
         "server_busy": server["cpu_s"] / duration_s if server.get("cpu_s") and duration_s else None,
         "cpu_user_s": server.get("cpu_user_s"),
         "cpu_system_s": server.get("cpu_system_s"),
         "rss_peak_bytes": server.get("rss_peak_bytes"),
         "generator_busy": (result.get("generator") or {}).get("busy"),
-        "received": result.get("received"),
+        "received": (result.get("measured") or {}).get("received"),
     }
     return {name: value for name, value in found.items() if value is not None}
 

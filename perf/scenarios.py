@@ -149,7 +149,7 @@ def wildcards():
             id=f"wildcards-{protocol}",
             title=f"{protocol.upper()}, 16 B, each of 100,000 filters hit in turn",
             group="100,000 wildcard filters",
-            arguments=(*between(protocol, protocol, 1, 1, 1, "all", 16), "--lag", "16384", "--wildcards", "100000"),
+            arguments=(*between(protocol, protocol, 1, 1, None, "all", 16), "--lag", "16384", "--wildcards", "100000"),
             protocols=frozenset({protocol}),
             goals={"rate": 2.5},
             extra_s=30,
@@ -179,7 +179,7 @@ def round_trips():
             id="round-trips-nats",
             title="NATS, 16 connections",
             group="Round trips",
-            arguments=("request", "--protocol", "nats", "--requesters", "16", "--size", "16"),
+            arguments=("request", "--from", "nats", "--to", "nats", "--connections", "16", "--size", "16"),
             protocols=frozenset({"nats"}),
             goals={"round_trips": 250},
         )
@@ -192,7 +192,7 @@ def idle():
             id=f"idle-{protocol}",
             title=f"{protocol.upper()}, one subscription each",
             group="Idle connections",
-            arguments=("conn", "--protocol", protocol, "--connections", "5000"),
+            arguments=("conn", "--to", protocol, "--connections", "5000"),
             protocols=frozenset({protocol}),
             goals={"connection_bytes": 1.5},
             headline=True,
@@ -204,8 +204,8 @@ def idle():
 
 def between(source, target, n_publishers, n_subscribers, n_subjects, shape, size):
     arguments = ["pubsub", "--from", source, "--to", target, "--shape", shape, "--size", str(size)]
-    arguments += ["--publishers", str(n_publishers), "--subscribers", str(n_subscribers), "--subjects", str(n_subjects)]
-    return arguments
+    arguments += ["--publishers", str(n_publishers), "--subscribers", str(n_subscribers)]
+    return arguments if n_subjects is None else [*arguments, "--subjects", str(n_subjects)]
 
 
 def size_text(size):
