@@ -46,6 +46,8 @@ def main(arguments):
         signal.signal(number, interrupt)
     try:
         present, absent = bring(options, kinds)
+    except subprocess.CalledProcessError as error:
+        return refuse(UNAVAILABLE, f"{shlex.join(map(str, error.cmd))} ended with {error.returncode}")
     except KeyboardInterrupt:
         return refuse(INTERRUPTED, "interrupted")
     if not options.loadgen.exists():
