@@ -99,7 +99,7 @@ impl World {
     fn accept(&mut self, core: u16, listener: Listener) -> Client {
         let core = CoreId(core);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
-        let id = self.shards[core.idx()].accept(listener, peer, self.now);
+        let id = self.shards[core.idx()].accept(listener, peer, 0, self.now);
         self.finish_turn(core);
         Client { core, id }
     }

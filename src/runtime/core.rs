@@ -276,8 +276,8 @@ fn post(core: &mut Core) -> bool {
 
 /// Takes in a connection that a listener accepted.
 pub fn accept(core: &mut Core, accepted: Accepted) {
-    let Accepted { socket, listener, peer } = accepted;
-    let id = core.shard.accept(listener, peer, core.clock.now());
+    let Accepted { socket, listener, peer, nth } = accepted;
+    let id = core.shard.accept(listener, peer, nth, core.clock.now());
     core.enter(id, socket);
     core.to_start.connections.push(id);
 }

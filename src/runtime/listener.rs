@@ -93,8 +93,9 @@ impl Acceptor {
             self.turn_away(&socket, peer);
             return;
         }
-        let core = self.turn.fetch_add(1, Ordering::Relaxed) % self.n_cores;
-        self.mesh.hand_over(CoreId(core as u16), Accepted { socket, listener: self.listener, peer });
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (listener, nth) = (self.listener, turn as u64);
+        self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), Accepted { socket, listener, peer, nth });
     }
 
     fn turn_away(&self, socket: &Socket, peer: SocketAddr) {

@@ -34,6 +34,8 @@ pub struct Accepted {
     pub socket: Socket,
     pub listener: Listener,
     pub peer: SocketAddr,
+    /// Its place in the order in which all were accepted.
+    pub nth: u64,
 }
 
 /// How many accepted connections may wait for one core; beyond, the listeners wait.

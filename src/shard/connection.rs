@@ -56,6 +56,9 @@ pub struct Connection {
     pub subscriptions: Subscriptions,
     /// Subscriptions that end with the fence.
     pub given_up: Vec<u32>,
+    /// Its place in the order in which the process accepted connections: of two with one client id the one
+    /// accepted later stays.
+    pub nth: u64,
     pub accepted_at: Time,
     pub heard_at: Time,
     /// When its socket last brought something; what is kept was there by then.
@@ -78,7 +81,7 @@ pub enum Life {
 }
 
 impl Connection {
-    pub fn new(protocol: Protocol, peer: SocketAddr, now: Time) -> Self {
+    pub fn new(protocol: Protocol, peer: SocketAddr, nth: u64, now: Time) -> Self {
         Self {
             protocol,
             peer,
@@ -100,6 +103,7 @@ impl Connection {
             is_home: false,
             subscriptions: Subscriptions::default(),
             given_up: Vec::new(),
+            nth,
             accepted_at: now,
             heard_at: now,
             read_at: now,

@@ -116,6 +116,7 @@ pub enum Listener {
 pub struct Moved {
     peer: SocketAddr,
     kept: Vec<u8>,
+    nth: u64,
     accepted_at: Time,
     read_at: Time,
 }
@@ -162,16 +163,17 @@ impl Shard {
         }
     }
 
-    /// Takes in a new connection; the driver keeps its socket under the id.
-    pub fn accept(&mut self, listener: Listener, peer: SocketAddr, now: Time) -> ConnectionId {
-        let id = self.enter(listener, peer, now);
+    /// Takes in a new connection; the driver keeps its socket under the id. `nth` is its place in the order
+    /// in which the process accepted all of them.
+    pub fn accept(&mut self, listener: Listener, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
+        let id = self.enter(listener, peer, nth, now);
         if let Some(connection) = self.clients.slots.get(id) {
             self.clients.counters.n_accepted[connection.protocol_kind() as usize] += 1;
         }
         id
     }
 
-    fn enter(&mut self, listener: Listener, peer: SocketAddr, now: Time) -> ConnectionId {
+    fn enter(&mut self, listener: Listener, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
         self.now = now;
         let protocol = match listener {
             Listener::Mqtt => Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.hasher()))),
@@ -182,7 +184,7 @@ impl Shard {
                 Protocol::Nats(Box::new(nats::connection::Connection::new(client_id, self.keys.hasher())))
             }
         };
-        let connection = Connection::new(protocol, peer, now);
+        let connection = Connection::new(protocol, peer, nth, now);
         self.clients.counters.n_connections[connection.protocol_kind() as usize] += 1;
         let id = self.clients.slots.insert(connection);
         let mut greeting = Vec::new();
@@ -207,14 +209,14 @@ impl Shard {
         self.clients.counters.n_departed += 1;
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        let Connection { peer, kept, accepted_at, read_at, .. } = connection;
-        Some(Moved { peer, kept, accepted_at, read_at })
+        let Connection { peer, kept, nth, accepted_at, read_at, .. } = connection;
+        Some(Moved { peer, kept, nth, accepted_at, read_at })
     }
 
     /// Takes in a connection whose session lives here.
     pub fn arrive(&mut self, moved: Moved, now: Time) -> ConnectionId {
         self.now = now;
-        let id = self.enter(Listener::Mqtt, moved.peer, now);
+        let id = self.enter(Listener::Mqtt, moved.peer, moved.nth, now);
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.is_home = true;
             connection.accepted_at = moved.accepted_at;

@@ -149,16 +149,29 @@ impl Shard {
         }
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let offer = self.settings.mqtt.offer;
+        if self.is_outdated(id, client_id) {
+            // As if it had come in time: it is let in, and its successor takes over.
+            self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
+            self.clients.counters.taken_over += 1;
+            return self.end(id, Closed::TakenOver, now);
+        }
         if let Some(other) = self.directory.insert(client_id.into(), id)
             && other != id
         {
             self.clients.counters.taken_over += 1;
             self.close(other, Closed::TakenOver, now);
         }
-        let offer = self.settings.mqtt.offer;
         self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
         self.check_deadlines(id, now);
         Served::Taken(n_taken)
+    }
+
+    /// Whether a connection that was accepted later has this client id already. The CONNECTs of two that were
+    /// accepted on different cores may come home in either order, and the client waits on its last one.
+    fn is_outdated(&self, id: ConnectionId, client_id: &[u8]) -> bool {
+        let nth = |id| self.clients.slots.get(id).map(|connection| connection.nth);
+        self.directory.get(client_id).is_some_and(|holder| nth(*holder) > nth(id))
     }
 
     fn mqtt_publish(

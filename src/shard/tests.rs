@@ -61,7 +61,7 @@ impl Alone {
     }
 
     fn connect(&mut self, listener: Listener) -> ConnectionId {
-        let id = self.shard.accept(listener, "127.0.0.1:9".parse().unwrap(), self.now);
+        let id = self.shard.accept(listener, "127.0.0.1:9".parse().unwrap(), 0, self.now);
         self.sent(id);
         id
     }
@@ -220,4 +220,20 @@ fn a_client_that_was_idle_is_not_late_with_what_is_queued_now() {
     alone.now = alone.now + Span::from_secs(2);
     alone.shard.tick(alone.now);
     assert!(alone.shard.is_closing(id));
+}
+
+#[test]
+fn of_two_with_one_client_id_the_one_accepted_later_stays_whoever_comes_first() {
+    let mut alone = Alone::new(settings());
+    let [older, newer] = [3, 4]
+        .map(|nth| alone.shard.accept(Listener::Mqtt, "127.0.0.1:9".parse().unwrap(), nth, Time::START));
+    let connect = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a";
+    alone.receive(newer, connect);
+    alone.sent(newer);
+    alone.receive(older, connect);
+    assert!(alone.shard.is_closing(older) && !alone.shard.is_closing(newer));
+    let told = alone.sent_bytes(older);
+    assert_eq!((told[0], &told[told.len() - 2..]), (0x20, &b"\x01\x8e"[..]), "CONNACK, then DISCONNECT");
+    alone.receive(newer, b"\xc0\x00");
+    assert_eq!(alone.sent_bytes(newer), b"\xd0\x00");
 }

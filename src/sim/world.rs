@@ -157,15 +157,14 @@ impl World {
             (Listener::Nats, Client::Nats(NatsClient::default()))
         };
         let peer = SocketAddr::from(([127, 0, 0, 1], 1_024 + self.links.len() as u16));
-        let id = self.shards[core.idx()].accept(listener, peer, self.now);
         let new = self.links.len();
+        let id = self.shards[core.idx()].accept(listener, peer, new as u64, self.now);
         self.by_id.insert((core, id), new);
-        let mut link = Link::new(client, core, id);
-        // Whichever of two with one name comes home last takes over.
+        let link = Link::new(client, core, id);
+        // Of two with one name the one accepted later stays, whichever comes home first.
         for other in self.links.iter_mut().filter(|other| other.place != Place::Gone) {
             if link.client_id().is_some() && other.client_id() == link.client_id() {
                 other.may_end = true;
-                link.may_end = true;
             }
         }
         self.note(|| format!("open {new} at {core:?}: {:?}", link.client));
