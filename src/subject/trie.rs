@@ -33,6 +33,69 @@ impl<V> Node<V> {
     fn is_empty(&self) -> bool {
         self.literals.is_none() && self.star.is_none() && self.here.is_none() && self.rest.is_none()
     }
+
+    /// The node where `filter` ends, and whether it ends with `>`.
+    fn descend(&mut self, filter: &SubjectFilter) -> Option<(&mut Self, bool)> {
+        let mut node = self;
+        for token in tokens(filter.as_bytes()) {
+            if token == b">" {
+                return Some((node, true));
+            }
+            node = node.child_mut(token)?;
+        }
+        Some((node, false))
+    }
+
+    fn child(&self, token: &[u8]) -> Option<&Self> {
+        match token {
+            b">" => None,
+            b"*" => self.star.as_deref(),
+            literal => self.literals.as_ref()?.get(literal),
+        }
+    }
+
+    fn child_mut(&mut self, token: &[u8]) -> Option<&mut Self> {
+        match token {
+            b">" => None,
+            b"*" => self.star.as_deref_mut(),
+            literal => self.literals.as_mut()?.get_mut(literal),
+        }
+    }
+
+    /// Whether anything but what is below `token` needs this node.
+    fn is_needed_without(&self, token: &[u8]) -> bool {
+        let n_literals = self.literals.as_ref().map_or(0, |literals| literals.len());
+        let n_children = n_literals + usize::from(self.star.is_some());
+        self.here.is_some() || self.rest.is_some() || n_children > usize::from(self.child(token).is_some())
+    }
+
+    /// Drops all that is below `token`.
+    fn cut(&mut self, token: &[u8]) {
+        if token == b"*" {
+            self.star = None;
+        } else if let Some(literals) = &mut self.literals {
+            literals.remove(token);
+            if literals.is_empty() {
+                self.literals = None;
+            }
+        }
+    }
+
+    fn take_children(&mut self, into: &mut Vec<Self>) {
+        into.extend(self.star.take().map(|star| *star));
+        into.extend(self.literals.take().into_iter().flat_map(|literals| literals.into_values()));
+    }
+}
+
+/// One after another: what the compiler would do takes call frames for each level.
+impl<V> Drop for Node<V> {
+    fn drop(&mut self) {
+        let mut waiting = Vec::new();
+        self.take_children(&mut waiting);
+        while let Some(mut node) = waiting.pop() {
+            node.take_children(&mut waiting);
+        }
+    }
 }
 
 impl<V> SubjectTrie<V> {
@@ -76,22 +139,48 @@ impl<V> SubjectTrie<V> {
 
     /// The value of `filter`.
     pub fn get_mut(&mut self, filter: &SubjectFilter) -> Option<&mut V> {
-        let mut node = &mut self.root;
-        for token in tokens(filter.as_bytes()) {
-            match token {
-                b">" => return node.rest.as_mut(),
-                b"*" => node = node.star.as_mut()?,
-                literal => node = node.literals.as_mut()?.get_mut(literal)?,
-            }
-        }
-        node.here.as_mut()
+        let (node, is_rest) = self.root.descend(filter)?;
+        if is_rest { node.rest.as_mut() } else { node.here.as_mut() }
     }
 
     /// Takes the value of `filter` out, and the nodes that only it needed.
     pub fn remove(&mut self, filter: &SubjectFilter) -> Option<V> {
-        let removed = remove_below(&mut self.root, tokens(filter.as_bytes()));
-        self.n_filters -= usize::from(removed.is_some());
-        removed
+        let removed = self.take(filter)?;
+        self.n_filters -= 1;
+        self.prune(filter);
+        Some(removed)
+    }
+
+    fn take(&mut self, filter: &SubjectFilter) -> Option<V> {
+        let (node, is_rest) = self.root.descend(filter)?;
+        if is_rest { node.rest.take() } else { node.here.take() }
+    }
+
+    /// Cuts the branch off that led to `filter` alone: below the deepest node that others need. Found on the
+    /// way down, so that depth costs no call frames.
+    fn prune(&mut self, filter: &SubjectFilter) {
+        let mut cut_at = 0;
+        let mut node = &self.root;
+        for (depth, token) in tokens(filter.as_bytes()).enumerate() {
+            if node.is_needed_without(token) {
+                cut_at = depth;
+            }
+            match node.child(token) {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        if !node.is_empty() {
+            return;
+        }
+        let mut node = &mut self.root;
+        for (depth, token) in tokens(filter.as_bytes()).enumerate() {
+            if depth == cut_at {
+                return node.cut(token);
+            }
+            let Some(child) = node.child_mut(token) else { return };
+            node = child;
+        }
     }
 
     /// Calls `visit` with the value of every filter that matches. A subject with an empty token matches
@@ -156,34 +245,6 @@ impl<V> EntryRef<V> for Literals<V> {
             self.insert(key.into(), Node::EMPTY);
         }
         self.get_mut(key).expect("the key was there or has just been put in")
-    }
-}
-
-/// As deep as the filter has tokens: its length is limited where it enters.
-fn remove_below<'a, V>(node: &mut Node<V>, mut rest: impl Iterator<Item = &'a [u8]>) -> Option<V> {
-    let Some(token) = rest.next() else { return node.here.take() };
-    match token {
-        b">" => node.rest.take(),
-        b"*" => {
-            let star = node.star.as_mut()?;
-            let removed = remove_below(star, rest);
-            if star.is_empty() {
-                node.star = None;
-            }
-            removed
-        }
-        literal => {
-            let literals = node.literals.as_mut()?;
-            let child = literals.get_mut(literal)?;
-            let removed = remove_below(child, rest);
-            if child.is_empty() {
-                literals.remove(literal);
-                if literals.is_empty() {
-                    node.literals = None;
-                }
-            }
-            removed
-        }
     }
 }
 
@@ -260,5 +321,23 @@ mod tests {
         let mut n_found = 0;
         trie.for_each_match(deep.as_bytes(), |_| n_found += 1);
         assert_eq!(n_found, 1);
+    }
+    #[test]
+    fn filters_of_thirty_thousand_tokens_come_and_go_without_recursion() {
+        let mut trie = SubjectTrie::new(RandomState::with_seeds(1, 2, 3, 4));
+        let deep = |token: &str, last: &str| {
+            let text = [vec![token; 30_000].join("."), last.into()].join(".");
+            SubjectFilter::parse(text.as_bytes()).unwrap()
+        };
+        let filters = [deep("a", ">"), deep("a", "b"), deep("*", "b"), deep("*", ">")];
+        for filter in &filters {
+            trie.entry(filter, || 1);
+        }
+        for filter in &filters {
+            assert_eq!(trie.remove(filter), Some(1));
+        }
+        assert!(trie.root.is_empty() && trie.is_empty());
+        trie.entry(&filters[0], || 1);
+        drop(trie);
     }
 }
