@@ -84,7 +84,8 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let address =
         |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
-    let server_id = format!("STRAIT{:016X}{:016X}", seed[4], seed[5]);
+    // Told to every NATS client: words that nothing else is made of.
+    let server_id = format!("STRAIT{:016X}{:016X}", seed[7], seed[8]);
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
     let mesh = Arc::new(Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits));
     let (events, event) = channel();
@@ -147,12 +148,12 @@ fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>) -> Result<(), Sta
 fn start_cores(
     settings: &Arc<Settings>,
     mesh: &Arc<Mesh>,
-    seed: [u64; 6],
+    seed: [u64; 9],
     desks: Vec<CoreDesk>,
     events: &Sender<Event>,
 ) -> Result<(), StartError> {
-    let [a, b, c, d, chance, _] = seed;
-    let keys = Keys::from_seed([a, b, c, d]);
+    let [a, b, c, d, e, f, chance, ..] = seed;
+    let keys = Keys::from_seed([a, b, c, d, e, f]);
     let clock = Clock::start();
     let processors = host::processors();
     for (core, desk) in desks.into_iter().enumerate() {
@@ -271,10 +272,10 @@ fn system(what: &'static str, error: &dyn fmt::Display) -> StartError {
 }
 
 /// Secret seeds: hash keys, chance, and the server's name.
-fn random() -> io::Result<[u64; 6]> {
-    let mut bytes = [0; 48];
+fn random() -> io::Result<[u64; 9]> {
+    let mut bytes = [0; 72];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let mut words =
         bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
-    Ok(std::array::from_fn(|_| words.next().expect("six words")))
+    Ok(std::array::from_fn(|_| words.next().expect("nine words")))
 }

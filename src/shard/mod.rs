@@ -60,6 +60,8 @@ pub struct Shard {
     chance: Chance,
     clients: Clients,
     n_accepted: u64,
+    /// Client ids given away.
+    n_names: u64,
     /// MQTT clients whose home this core is, by client id.
     directory: HashMap<Box<[u8]>, ConnectionId, ahash::RandomState>,
     table: Table,
@@ -131,6 +133,7 @@ impl Shard {
             chance: Chance(seed),
             clients: Clients::default(),
             n_accepted: 0,
+            n_names: 0,
             directory: HashMap::with_hasher(keys.hasher()),
             table: Table::new(keys),
             interest: Interest::new(keys),
@@ -395,7 +398,8 @@ impl Shard {
     /// A name that nobody has and nobody can guess, at home on this core.
     fn new_client_id(&mut self) -> Box<[u8]> {
         loop {
-            let name = format!("strait-{:016x}{:016x}", self.chance.next(), self.chance.next());
+            let name = format!("strait-{:032x}", self.keys.name(self.core, self.n_names));
+            self.n_names += 1;
             let is_free = !self.directory.contains_key(name.as_bytes());
             if is_free && self.home(name.as_bytes()) == self.core {
                 return name.into_bytes().into();
@@ -414,8 +418,8 @@ impl Shard {
     }
 }
 
-/// The shard's own chance, from its seed: a small generator is enough to spread load, and the seed is
-/// secret outside a simulation.
+/// The shard's own chance, from its seed: a small generator is enough to spread load. What it gave tells
+/// what it will give, so no secret is made of it.
 #[derive(Debug)]
 struct Chance(u64);
 

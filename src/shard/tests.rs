@@ -56,7 +56,7 @@ struct Alone {
 
 impl Alone {
     fn new(settings: Settings) -> Self {
-        let keys = Keys::from_seed([1, 2, 3, 4]);
+        let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
         Self { shard: Shard::new(CoreId(0), Arc::new(settings), &keys, 7), now: Time::START }
     }
 

@@ -58,7 +58,7 @@ impl World {
     pub fn new(seed: u64, lie: Lie, is_traced: bool) -> Self {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(&mut chance);
-        let keys = Keys::from_seed([chance.next(), chance.next(), chance.next(), chance.next()]);
+        let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
         let settings = Arc::new(scenario.settings.clone());
         let n = settings.n_cores;
         let shards = (0..n)

@@ -46,7 +46,7 @@ fn group_name(group: u8) -> Rc<[u8]> {
 proptest! {
     #[test]
     fn a_cached_route_is_the_one_that_would_be_built(steps in proptest::collection::vec(step(), 1..60)) {
-        let keys = Keys::from_seed([1, 2, 3, 4]);
+        let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
         let (mut table, mut interest) = (Table::new(&keys), Interest::new(&keys));
         let mut routes = Routes::new(CoreId(0), &keys, 8_000);
         let mut subscriptions = Vec::new();
@@ -122,7 +122,7 @@ fn a_groups_core_is_picked_by_weight_and_never_twice() {
 
 #[test]
 fn a_subject_is_kept_at_second_sight() {
-    let keys = Keys::from_seed([1, 2, 3, 4]);
+    let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
     let (table, interest) = (Table::new(&keys), Interest::new(&keys));
     let mut routes = Routes::new(CoreId(0), &keys, 8_000);
     routes.find(b"a", &table, &interest);

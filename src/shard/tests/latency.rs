@@ -91,7 +91,7 @@ fn what_a_client_is_never_sent_is_counted_as_discarded_and_not_recorded() {
 
 #[test]
 fn mail_carries_the_time_of_the_read_and_of_its_posting() {
-    let keys = Keys::from_seed([1, 2, 3, 4]);
+    let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
     let settings = Arc::new(Settings { n_cores: 2, ..settings() });
     let [mut origin, mut target] =
         [0, 1].map(|core| Alone { shard: Shard::new(CoreId(core), settings.clone(), &keys, 7), now: at(1) });
