@@ -10,7 +10,7 @@ use crate::subject::SubjectFilter;
 use crate::subject::trie::SubjectTrie;
 use ahash::RandomState;
 use hashbrown::HashTable;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A filter between cores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,12 +34,8 @@ impl Change {
     }
 }
 
-/// A queue group's members per core, none of them 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupCores {
-    pub name: Box<[u8]>,
-    pub members: Vec<(CoreId, u32)>,
-}
+/// Queue groups by name, each with its members per core, none of them 0.
+type Groups = BTreeMap<Box<[u8]>, Vec<(CoreId, u32)>>;
 
 #[derive(Debug)]
 struct ExactInterest {
@@ -50,14 +46,14 @@ struct ExactInterest {
 #[derive(Debug, Default)]
 struct WildcardInterest {
     cores: CoreSet,
-    groups: Vec<GroupCores>,
+    groups: Groups,
 }
 
 /// The replica.
 #[derive(Debug)]
 pub struct Interest {
     exact: HashTable<ExactInterest>,
-    exact_groups: HashMap<u64, Vec<GroupCores>, RandomState>,
+    exact_groups: HashMap<u64, Groups, RandomState>,
     wildcards: SubjectTrie<WildcardInterest>,
 }
 
@@ -111,9 +107,17 @@ impl Interest {
     }
 
     /// Calls `visit` with the queue groups of every filter that matches.
-    pub fn for_each_group<'i>(&'i self, subject: &[u8], hash: u64, mut visit: impl FnMut(&'i GroupCores)) {
-        self.exact_groups.get(&hash).into_iter().flatten().for_each(&mut visit);
-        self.wildcards.for_each_match(subject, |interest| interest.groups.iter().for_each(&mut visit));
+    pub fn for_each_group<'i>(
+        &'i self,
+        subject: &[u8],
+        hash: u64,
+        mut visit: impl FnMut(&'i [u8], &'i [(CoreId, u32)]),
+    ) {
+        let mut visit_all = |groups: &'i Groups| {
+            groups.iter().for_each(|(name, members)| visit(name, members));
+        };
+        self.exact_groups.get(&hash).into_iter().for_each(&mut visit_all);
+        self.wildcards.for_each_match(subject, |interest| visit_all(&interest.groups));
     }
 
     /// Everything in the replica, for comparison: key, group, core, and members of a group (1 for plain).
@@ -122,9 +126,9 @@ impl Interest {
             entry.cores.iter().for_each(|core| visit(FilterKey::Exact(entry.hash), None, core, 1));
         }
         for (hash, groups) in &self.exact_groups {
-            for group in groups {
-                for &(core, n_members) in &group.members {
-                    visit(FilterKey::Exact(*hash), Some(&group.name), core, n_members);
+            for (name, members) in groups {
+                for &(core, n_members) in members {
+                    visit(FilterKey::Exact(*hash), Some(name), core, n_members);
                 }
             }
         }
@@ -132,9 +136,9 @@ impl Interest {
             let key =
                 || FilterKey::Wildcard(SubjectFilter::parse(text).expect("it was parsed when it came in"));
             interest.cores.iter().for_each(|core| visit(key(), None, core, 1));
-            for group in &interest.groups {
-                for &(core, n_members) in &group.members {
-                    visit(key(), Some(&group.name), core, n_members);
+            for (name, members) in &interest.groups {
+                for &(core, n_members) in members {
+                    visit(key(), Some(name), core, n_members);
                 }
             }
         });
@@ -165,18 +169,14 @@ impl Interest {
     }
 }
 
-fn set_members(groups: &mut Vec<GroupCores>, name: &[u8], core: CoreId, n_members: u32) {
-    let group_idx = groups.iter().position(|group| *group.name == *name).unwrap_or_else(|| {
-        groups.push(GroupCores { name: name.into(), members: Vec::new() });
-        groups.len() - 1
-    });
-    let members = &mut groups[group_idx].members;
+fn set_members(groups: &mut Groups, name: &[u8], core: CoreId, n_members: u32) {
+    let members = groups.entry(name.into()).or_default();
     members.retain(|(other, _)| *other != core);
     if n_members > 0 {
         members.push((core, n_members));
         members.sort_unstable();
     } else if members.is_empty() {
-        groups.remove(group_idx);
+        groups.remove(name);
     }
 }
 

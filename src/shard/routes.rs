@@ -13,6 +13,7 @@ use super::table::{Table, Target};
 use crate::subject::{SubjectFilter, tokens};
 use ahash::RandomState;
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Everyone who gets a subject.
@@ -244,14 +245,15 @@ impl Routes {
         let mut cores = interest.cores(subject, hash);
         cores.remove(self.core);
         route.remote = cores.iter().collect();
-        interest.for_each_group(subject, hash, |group| {
-            let found = route.groups.iter_mut().find(|other| *other.name == *group.name);
-            let Some(known) = found else {
-                let name = Rc::from(&*group.name);
-                route.groups.push(GroupRoute { name, cores: group.members.clone(), local: Vec::new() });
+        let mut by_name: BTreeMap<&[u8], usize> = BTreeMap::new();
+        interest.for_each_group(subject, hash, |name, members| {
+            let group_idx = *by_name.entry(name).or_insert(route.groups.len());
+            let Some(known) = route.groups.get_mut(group_idx) else {
+                let (name, cores) = (Rc::from(name), members.to_vec());
+                route.groups.push(GroupRoute { name, cores, local: Vec::new() });
                 return;
             };
-            for &(core, n_members) in &group.members {
+            for &(core, n_members) in members {
                 match known.cores.iter_mut().find(|(other, _)| *other == core) {
                     Some((_, n_known)) => *n_known += n_members,
                     None => known.cores.push((core, n_members)),
@@ -259,15 +261,16 @@ impl Routes {
             }
         });
         table.for_each_match(subject, hash, |members| {
-            route.local.extend_from_slice(&members.plain.list);
+            route.local.extend(&members.plain.list);
             for (name, members) in &members.groups {
-                match route.groups.iter_mut().find(|group| group.name == *name) {
-                    Some(group) => group.local.extend_from_slice(&members.list),
+                let group_idx = *by_name.entry(name).or_insert(route.groups.len());
+                match route.groups.get_mut(group_idx) {
+                    Some(group) => group.local.extend(&members.list),
                     // Given up by all, but still taking mail until the other cores know.
                     None => route.groups.push(GroupRoute {
                         name: name.clone(),
                         cores: Vec::new(),
-                        local: members.list.clone(),
+                        local: members.list.iter().copied().collect(),
                     }),
                 }
             }

@@ -8,6 +8,7 @@ use super::keys::Keys;
 use crate::subject::SubjectFilter;
 use crate::subject::trie::SubjectTrie;
 use hashbrown::HashTable;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// One subscription's place: its connection and that connection's key for it.
@@ -22,32 +23,47 @@ pub struct Target {
 #[derive(Debug, Default)]
 pub struct Members {
     pub plain: MemberList,
-    pub groups: Vec<(Rc<[u8]>, MemberList)>,
+    /// By name: a client may join one filter under as many names as it likes.
+    pub groups: BTreeMap<Rc<[u8]>, MemberList>,
 }
 
 /// Subscriptions that count as one for the other cores: the plain ones, or one queue group's.
 #[derive(Debug, Default)]
 pub struct MemberList {
-    pub list: Vec<Target>,
+    /// In the order in which they came. A client that ends takes its own out from one end or the other.
+    pub list: VecDeque<Target>,
     n_announced: u32,
 }
 
 impl Members {
     fn list_mut(&mut self, group: Option<&Rc<[u8]>>) -> &mut MemberList {
         let Some(group) = group else { return &mut self.plain };
-        let group_idx = self.groups.iter().position(|(name, _)| name == group).unwrap_or_else(|| {
-            self.groups.push((group.clone(), MemberList::default()));
-            self.groups.len() - 1
-        });
-        &mut self.groups[group_idx].1
+        self.groups.entry(group.clone()).or_default()
     }
 
-    fn drop_empty_groups(&mut self) {
-        self.groups.retain(|(_, members)| !members.list.is_empty());
+    fn take_out(&mut self, group: Option<&Rc<[u8]>>, target: Target) {
+        let members = self.list_mut(group);
+        members.take_out(target);
+        if let Some(group) = group
+            && members.list.is_empty()
+        {
+            self.groups.remove(group);
+        }
     }
 
     fn is_empty(&self) -> bool {
         self.plain.list.is_empty() && self.groups.is_empty()
+    }
+}
+
+impl MemberList {
+    /// Looks from both ends at once: subscriptions mostly end in the order they began, or in the reverse.
+    fn take_out(&mut self, target: Target) {
+        let len = self.list.len();
+        let from_ends = (0..len.div_ceil(2)).flat_map(|idx| [idx, len - 1 - idx]);
+        if let Some(target_idx) = from_ends.into_iter().find(|&idx| self.list[idx] == target) {
+            self.list.remove(target_idx);
+        }
     }
 }
 
@@ -78,7 +94,7 @@ impl Table {
         group: Option<&Rc<[u8]>>,
         target: Target,
     ) -> Option<Change> {
-        self.members_or_new(filter).list_mut(group).list.push(target);
+        self.members_or_new(filter).list_mut(group).list.push_back(target);
         self.announce(filter, group, 1)
     }
 
@@ -95,11 +111,7 @@ impl Table {
     /// Takes a given-up subscription out of the list.
     pub fn remove(&mut self, filter: &SubjectFilter, group: Option<&Rc<[u8]>>, target: Target) {
         let take_out = |members: &mut Members| {
-            let list = &mut members.list_mut(group).list;
-            if let Some(target_idx) = list.iter().position(|&other| other == target) {
-                list.remove(target_idx);
-            }
-            members.drop_empty_groups();
+            members.take_out(group, target);
             members.is_empty()
         };
         if filter.has_wildcard() {
@@ -200,9 +212,8 @@ impl Table {
         self.exact
             .iter_hash(*hash)
             .filter(|entry| entry.hash == *hash)
-            .flat_map(|entry| &entry.members.groups)
-            .filter(|(name, _)| name == group)
-            .map(|(_, members)| members.n_announced)
+            .filter_map(|entry| entry.members.groups.get(group))
+            .map(|members| members.n_announced)
             .sum()
     }
 }

@@ -81,6 +81,11 @@ impl Alone {
         self.shard.receive(id, &input[..n_kept + bytes.len()], self.now);
     }
 
+    /// As `receive`, of whole ops.
+    fn receive_whole(&mut self, id: ConnectionId, ops: &[u8]) {
+        self.shard.receive(id, ops, self.now);
+    }
+
     /// What a client has been sent since the last look.
     fn sent(&mut self, id: ConnectionId) -> String {
         String::from_utf8_lossy(&self.sent_bytes(id)).into_owned()
@@ -220,6 +225,25 @@ fn a_client_that_was_idle_is_not_late_with_what_is_queued_now() {
     alone.now = alone.now + Span::from_secs(2);
     alone.shard.tick(alone.now);
     assert!(alone.shard.is_closing(id));
+}
+
+#[test]
+fn forty_thousand_groups_on_one_filter_and_as_many_members_of_one_come_and_go() {
+    let mut alone = Alone::new(settings());
+    for group in ["g", ""] {
+        let client = alone.nats("");
+        for nth in 0..40_000 {
+            let name = if group.is_empty() { String::new() } else { format!(" {group}{nth}") };
+            alone.receive_whole(client, format!("SUB a{name} {nth}\r\n").as_bytes());
+        }
+        for nth in 0..20_000 {
+            alone.receive_whole(client, format!("UNSUB {nth}\r\n").as_bytes());
+        }
+        alone.shard.end_of_input(client, false, alone.now);
+        let mut n_left = 0;
+        alone.shard.announced(|_, _, n| n_left += n);
+        assert_eq!(n_left, 0);
+    }
 }
 
 #[test]
