@@ -232,6 +232,10 @@ impl Subscriptions {
             self.list[key as usize] = Some(subscription);
             return key;
         }
+        // Most clients have one or two, and a vector's first guess is four.
+        if self.list.len() < 4 {
+            self.list.reserve_exact(1);
+        }
         self.list.push(Some(subscription));
         (self.list.len() - 1) as u32
     }

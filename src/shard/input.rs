@@ -29,6 +29,9 @@ const STALL: Span = Span::from_millis(10);
 /// What is kept of others fits the front of the core's read buffer.
 const LARGE_FRAME: usize = 32 << 10;
 
+/// The most that is read of a large frame at once, in bytes.
+const LARGE_READ_MAX: usize = 256 << 10;
+
 impl Shard {
     /// Whether the driver should read from this connection now.
     pub fn wants_input(&self, id: ConnectionId) -> bool {
@@ -56,7 +59,9 @@ impl Shard {
         if connection.need <= LARGE_FRAME || filled < LARGE_FRAME || !connection.is_open() {
             return None;
         }
-        let room = (connection.need - filled).min(filled);
+        // `need` is the least that is worth a look: of a long control line it is one byte more than is here.
+        // What a read clears is bounded, and so is its work, whatever the frame's size.
+        let room = (connection.need - filled).clamp(LARGE_FRAME, LARGE_READ_MAX).min(filled);
         connection.kept.resize(filled + room, 0);
         Some((&mut connection.kept, filled))
     }

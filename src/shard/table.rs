@@ -94,7 +94,12 @@ impl Table {
         group: Option<&Rc<[u8]>>,
         target: Target,
     ) -> Option<Change> {
-        self.members_or_new(filter).list_mut(group).list.push_back(target);
+        let list = &mut self.members_or_new(filter).list_mut(group).list;
+        // Device filters have one subscriber each, and a list's first guess is four.
+        if list.is_empty() {
+            list.reserve_exact(1);
+        }
+        list.push_back(target);
         self.announce(filter, group, 1)
     }
 
