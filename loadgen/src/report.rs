@@ -1,0 +1,185 @@
+//! A result as JSON and as the table that ends a run. Not how it came about.
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::plan::Protocol;
+use crate::publisher::Pace;
+use crate::run::{Job, Outcome};
+use crate::threshold::Threshold;
+
+/// A generator this busy may have been what was measured.
+const BUSY_MAX: f64 = 0.95;
+
+pub const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+pub fn json(job: &Job, outcome: &Outcome, thresholds: &[Threshold]) -> Value {
+    let seconds = outcome.duration_s.max(1e-9);
+    let mut result = json!({
+        "loadgen": env!("CARGO_PKG_VERSION"),
+        "verb": job.verb,
+        "command": std::env::args().collect::<Vec<_>>(),
+        "scenario": scenario(job),
+        "duration_s": outcome.duration_s,
+        "sent": outcome.sent,
+        "expected": outcome.expected,
+        "received": outcome.received,
+        "lost": outcome.lost(),
+        "duplicates": outcome.duplicates,
+        "reordered": outcome.reordered,
+        "foreign": outcome.foreign,
+        "measured": { "sent": outcome.window_sent, "received": outcome.window_received },
+        "rates": {
+            "sent_per_s": outcome.window_sent as f64 / seconds,
+            "received_per_s": outcome.window_received as f64 / seconds,
+        },
+        "latency_us": latencies(&outcome.latency),
+        "server": server(job, outcome),
+        "generator": generator(job, outcome),
+        "connections": {
+            "opened": outcome.opened,
+            "failed": u64::from(outcome.failure.is_some() && outcome.window_received + outcome.sent == 0),
+            "handshake_us": latencies(&outcome.handshakes),
+        },
+        "intervals": outcome.intervals.iter().map(|interval| json!({
+            "t_s": interval.t_s, "sent": interval.sent, "received": interval.received,
+            "p50_us": interval.p50_us, "p99_us": interval.p99_us,
+        })).collect::<Vec<_>>(),
+        "interrupted": outcome.is_interrupted,
+        "error": outcome.failure,
+    });
+    if job.verb == "request" {
+        result["round_trips"] = json!({
+            "count": outcome.window_received,
+            "per_s": outcome.window_received as f64 / seconds,
+        });
+    }
+    let checks: Vec<Value> = thresholds
+        .iter()
+        .map(|threshold| {
+            let (value, is_kept) = threshold.check(&result);
+            json!({ "text": threshold.text, "value": value, "ok": is_kept })
+        })
+        .collect();
+    result["thresholds"] = Value::Array(checks);
+    result
+}
+
+fn scenario(job: &Job) -> Value {
+    let plan = &job.plan;
+    let name = |protocol| if protocol == Protocol::Nats { "nats" } else { "mqtt" };
+    let version = [plan.from, plan.to].into_iter().find_map(|protocol| match protocol {
+        Protocol::Mqtt(version) => Some(version as u8),
+        Protocol::Nats => None,
+    });
+    let (rate, lag) = match job.pace {
+        Pace::Rate { per_second, .. } => (Some(per_second), None),
+        Pace::Lag(lag) => (None, Some(lag)),
+        Pace::Flood => (None, None),
+    };
+    json!({
+        "from": name(plan.from), "to": name(plan.to), "publishers": plan.publishers,
+        "subscribers": plan.subscribers, "subjects": plan.subjects, "size": plan.size, "shape": plan.shape,
+        "qos": plan.qos, "window": plan.window, "mqtt_version": version, "rate": rate, "lag": lag,
+        "wildcards": plan.is_wild.then_some(plan.subjects),
+    })
+}
+
+fn latencies(histogram: &Histogram<u64>) -> Value {
+    let us = |ns: u64| ns as f64 / 1e3;
+    let is_empty = histogram.is_empty();
+    let mut values = json!({
+        "min": if is_empty { 0.0 } else { us(histogram.min()) },
+        "mean": histogram.mean() / 1e3,
+        "max": us(histogram.max()),
+        "count": histogram.len(),
+    });
+    for (name, quantile) in QUANTILES {
+        values[name] = us(histogram.value_at_quantile(quantile)).into();
+    }
+    values
+}
+
+fn server(job: &Job, outcome: &Outcome) -> Value {
+    let Some((begin, end)) = outcome.server else { return Value::Null };
+    let cpu_s = end.cpu_s - begin.cpu_s;
+    // Without subscribers a message is one that was sent.
+    let n = if job.plan.subscribers == 0 { outcome.window_sent } else { outcome.window_received };
+    json!({
+        "pid": job.server_pid,
+        "cpu_s": cpu_s,
+        "cpu_us_per_message": (n > 0).then(|| cpu_s * 1e6 / n as f64),
+        "cpu_user_s": end.user_s - begin.user_s,
+        "cpu_system_s": end.system_s - begin.system_s,
+        "rss_bytes": end.rss_bytes,
+        "rss_peak_bytes": end.rss_peak_bytes,
+        "memory_bytes_per_connection": outcome.memory_per_connection,
+    })
+}
+
+fn generator(job: &Job, outcome: &Outcome) -> Value {
+    let n = outcome.window_sent + outcome.window_received;
+    let server_busy = outcome.server.map(|(begin, end)| (end.cpu_s - begin.cpu_s) / outcome.duration_s.max(1e-9));
+    let is_paced = matches!(job.pace, Pace::Rate { .. });
+    let why = if is_paced && outcome.late * 100 > outcome.sent {
+        format!("{} sends were over 1 ms late", grouped(outcome.late))
+    } else if outcome.busy > BUSY_MAX && server_busy.is_none_or(|busy| busy < 0.9) {
+        format!("a thread was busy {:.0} % of the time", outcome.busy * 100.0)
+    } else {
+        String::new()
+    };
+    json!({
+        "cpu_s": outcome.own_cpu_s,
+        "cpu_us_per_message": (n > 0).then(|| outcome.own_cpu_s * 1e6 / n as f64),
+        "busy": outcome.busy,
+        "late_sends": outcome.late,
+        "bottleneck": !why.is_empty(),
+        "why": why,
+    })
+}
+
+/// The table.
+pub fn table(result: &Value) -> String {
+    let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0);
+    let count = |pointer: &str| grouped(number(pointer) as u64);
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<14} {value}\n"));
+    row("measured", format!("{:.3} s", number("/duration_s")));
+    row("sent", format!("{:>14}   {:>12}/s", count("/sent"), count("/rates/sent_per_s")));
+    row("received", format!("{:>14}   {:>12}/s   of {} expected", count("/received"), count("/rates/received_per_s"), count("/expected")));
+    row("lost", format!("{:>14}   duplicates {}   reordered {}", count("/lost"), count("/duplicates"), count("/reordered")));
+    if number("/latency_us/count") > 0.0 {
+        let names = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+        let values = names.map(|name| format!("{name} {:.1}", number(&format!("/latency_us/{name}"))));
+        row("latency µs", values.join("   "));
+    }
+    if number("/connections/opened") > 0.0 {
+        row("connections", format!("{}   handshake µs p50 {:.0}   p99 {:.0}   max {:.0}", count("/connections/opened"), number("/connections/handshake_us/p50"), number("/connections/handshake_us/p99"), number("/connections/handshake_us/max")));
+    }
+    if !result["server"].is_null() {
+        row("server", format!("{:.3} s CPU   {:.4} µs a message   {:.1} MiB", number("/server/cpu_s"), number("/server/cpu_us_per_message"), number("/server/rss_bytes") / 1048576.0));
+    }
+    row("generator", format!("{:.3} s CPU   {:.4} µs a message   {:.0} % busy", number("/generator/cpu_s"), number("/generator/cpu_us_per_message"), number("/generator/busy") * 100.0));
+    if result["generator"]["bottleneck"] == true {
+        row("NOTE", format!("the generator was the bottleneck: {}", result["generator"]["why"].as_str().unwrap_or_default()));
+    }
+    for check in result["thresholds"].as_array().into_iter().flatten() {
+        let mark = if check["ok"] == true { "kept" } else { "MISSED" };
+        row("threshold", format!("{mark}: {} (value {})", check["text"].as_str().unwrap_or_default(), check["value"]));
+    }
+    text
+}
+
+/// With commas: 1,234,567.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,542 @@
+//! A run from its first connection to its result: phases, samples, and when it is over. Not the load itself;
+//! that is the workers'.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::cli::{Load, Speaks};
+use crate::client::{Credentials, Role};
+use crate::clock::Clock;
+use crate::mqtt::Version;
+use crate::plan::{Plan, Protocol, Shape};
+use crate::process::{self, Usage};
+use crate::publisher::{Pace, Publisher};
+use crate::shared::{Phase, Shared, histogram, lock};
+use crate::worker::{self, ClientOrder, Order, Worker};
+
+const STEP: Duration = Duration::from_millis(5);
+const SECOND: u64 = 1_000_000_000;
+/// What was sent in an open loop and has not come after so long without a message is lost.
+const DRAIN_NS: u64 = 2 * SECOND;
+
+/// What a verb makes of the flags.
+pub struct Job {
+    pub verb: &'static str,
+    pub plan: Plan,
+    pub pace: Pace,
+    pub nats: Option<SocketAddr>,
+    pub mqtt: Option<SocketAddr>,
+    pub credentials: Credentials,
+    pub msgs: Option<u64>,
+    /// Nothing: until interrupted.
+    pub duration: Option<Duration>,
+    pub warmup: Duration,
+    pub ramp_up: Duration,
+    pub timeout: Duration,
+    pub core: Option<usize>,
+    pub threads: usize,
+    pub server_pid: Option<u32>,
+    pub shows_progress: bool,
+    pub connrate: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    pub t_s: f64,
+    pub sent: u64,
+    pub received: u64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+struct Sample {
+    now: u64,
+    sent: u64,
+    received: u64,
+    server: Option<Usage>,
+    own_cpu: u64,
+    threads: Vec<(u64, u64)>,
+}
+
+/// What a run has found out.
+pub struct Outcome {
+    pub duration_s: f64,
+    pub sent: u64,
+    pub expected: u64,
+    pub received: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub foreign: u64,
+    pub window_sent: u64,
+    pub window_received: u64,
+    pub latency: Histogram<u64>,
+    pub handshakes: Histogram<u64>,
+    pub opened: u64,
+    pub server: Option<(Usage, Usage)>,
+    pub memory_per_connection: Option<f64>,
+    pub own_cpu_s: f64,
+    pub busy: f64,
+    pub late: u64,
+    pub intervals: Vec<Interval>,
+    pub failure: Option<String>,
+    pub is_interrupted: bool,
+}
+
+impl Outcome {
+    pub fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.received - self.duplicates)
+    }
+}
+
+impl Job {
+    pub fn new(verb: &'static str, load: &Load, run: u16) -> Result<Job, String> {
+        let version = Version::from_level(load.mqtt_version).ok_or("no such MQTT version")?;
+        let protocol = |speaks| if speaks == Speaks::Nats { Protocol::Nats } else { Protocol::Mqtt(version) };
+        let (publishers, subscribers, shape) = match verb {
+            "pub" => (load.publishers, 0, load.shape),
+            "sub" => (0, load.subscribers, load.shape),
+            "conn" => (0, load.connections, Shape::Pair),
+            "request" => (load.connections, load.connections, Shape::Pair),
+            _ => (load.publishers, load.subscribers, load.shape),
+        };
+        if publishers + subscribers == 0 {
+            return Err("nobody publishes and nobody subscribes".into());
+        }
+        if load.size < crate::payload::LENGTH {
+            return Err(format!(
+                "--size {}: a payload begins with a header of 16 bytes (run, flow, number, time), so 16 is the least",
+                load.size
+            ));
+        }
+        let pairs = if shape == Shape::Pair { publishers.max(subscribers) } else { 1 };
+        let subjects = load.wildcards.or(load.subjects).unwrap_or(pairs);
+        let plan = Plan {
+            from: protocol(load.from),
+            to: protocol(load.to),
+            publishers: publishers as usize,
+            subscribers: subscribers as usize,
+            subjects: subjects as usize,
+            shape,
+            is_wild: load.wildcards.is_some(),
+            prefix: load.prefix.clone(),
+            group: load.group.clone(),
+            size: load.size,
+            qos: load.qos,
+            window: load.window,
+            run,
+        };
+        plan.check()?;
+        if subjects > crate::payload::FLOWS_MAX || load.prefix.len() > 1000 || load.prefix.is_empty() {
+            return Err("--prefix must have 1 to 1000 bytes, and subjects be below 16 million".into());
+        }
+        let ramp_ns = load.ramp_up.as_nanos() as u64;
+        let pace = match (load.rate, load.lag) {
+            (Some(per_second), _) => Pace::Rate { per_second, ramp_ns },
+            _ if verb == "request" => Pace::Lag(1),
+            (None, Some(0)) => return Err("--lag 0 lets nothing through; --flood knows no limit".into()),
+            (None, Some(lag)) if verb != "pub" => Pace::Lag(lag),
+            (None, None) if verb == "pubsub" && !load.flood => Pace::Lag(1000),
+            _ => Pace::Flood,
+        };
+        let uses = |speaks| (load.from == speaks && publishers > 0) || (load.to == speaks && subscribers > 0);
+        let resolve = |speaks, text: &str| if uses(speaks) { address(text).map(Some) } else { Ok(None) };
+        let is_endless = load.msgs.is_some() || (verb == "sub" && load.duration.is_none());
+        let default_warmup = Duration::from_secs(if is_endless || verb == "conn" || verb == "sub" { 0 } else { 1 });
+        Ok(Job {
+            verb,
+            nats: resolve(Speaks::Nats, &load.nats)?,
+            mqtt: resolve(Speaks::Mqtt, &load.mqtt)?,
+            plan,
+            pace,
+            credentials: Credentials {
+                user: load.user.clone(),
+                password: load.password.clone(),
+                token: load.token.clone(),
+            },
+            msgs: load.msgs,
+            duration: load.duration.or((!is_endless).then_some(Duration::from_secs(10))),
+            warmup: load.warmup.unwrap_or(default_warmup),
+            ramp_up: load.ramp_up,
+            timeout: load.timeout,
+            core: load.core,
+            threads: usize::from(load.threads),
+            server_pid: load.server_pid,
+            shows_progress: !load.no_progress,
+            connrate: load.connrate,
+        })
+    }
+
+    fn address(&self, protocol: Protocol) -> SocketAddr {
+        let address = if protocol == Protocol::Nats { self.nats } else { self.mqtt };
+        address.expect("it was resolved for all protocols in use")
+    }
+
+    fn orders(&self, clock: Clock) -> Vec<Order> {
+        let plan = &self.plan;
+        let mut orders: Vec<Order> = (0..self.threads)
+            .map(|k| Order {
+                credentials: self.credentials.clone(),
+                timeout: self.timeout,
+                core: self.core.map(|core| core + k),
+                connrate: self.connrate.map(|rate| rate / self.threads as f64),
+                clients: Vec::new(),
+            })
+            .collect();
+        let run = clock.day_ms() % 1_000_000_000;
+        for idx in 0..plan.subscribers {
+            orders[worker::share(plan, self.threads, idx, true)].clients.push(ClientOrder {
+                name: format!("loadgen-{run}-subscriber-{idx}"),
+                address: self.address(plan.to),
+                protocol: plan.to,
+                role: worker::new_subscriber(plan, idx),
+            });
+        }
+        for idx in 0..plan.publishers {
+            let mut publisher = Publisher::new(plan, idx, plan.publishers.div_ceil(self.threads), self.pace);
+            if let Some(msgs) = self.msgs {
+                let (each, rest) = (msgs / plan.publishers as u64, msgs % plan.publishers as u64);
+                publisher.quota = each + u64::from((idx as u64) < rest);
+            }
+            if !matches!(self.pace, Pace::Rate { .. }) {
+                publisher.delay_ns = self.ramp_up.as_nanos() as u64 * idx as u64 / plan.publishers as u64;
+            }
+            orders[worker::share(plan, self.threads, idx, false)].clients.push(ClientOrder {
+                name: format!("loadgen-{run}-publisher-{idx}"),
+                address: self.address(plan.from),
+                protocol: plan.from,
+                role: Role::Publisher(Box::new(publisher)),
+            });
+        }
+        orders
+    }
+
+    /// Carries it out. Failures are part of the outcome; an error is something that kept it from beginning.
+    pub fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome, String> {
+        let clock = Clock::start();
+        let plan = &self.plan;
+        if let Some(pid) = self.server_pid {
+            process::usage(pid).map_err(|error| format!("--server-pid {pid}: {error}"))?;
+        }
+        if let Some(core) = self.core {
+            pin(core)?;
+        }
+        let shared = Shared::new(clock, self.threads, plan.publishers, plan.receipts_per_publisher())
+            .map_err(|error| error.to_string())?;
+        let before = self.server_pid.and_then(|pid| process::usage(pid).ok());
+        std::thread::scope(|scope| {
+            for (idx, order) in self.orders(clock).into_iter().enumerate() {
+                let shared = &shared;
+                scope.spawn(move || {
+                    let started = order.core.map_or(Ok(()), pin).and_then(|()| {
+                        Worker::new(shared, plan, idx, order).map_err(|error| error.to_string())
+                    });
+                    match started {
+                        Ok(mut worker) => worker.run(),
+                        Err(error) => shared.fail(error),
+                    }
+                });
+            }
+            let mut course = Course::new(self, &shared, interrupted);
+            course.go();
+            shared.go(Phase::Stopped);
+            Ok(course.outcome(before))
+        })
+    }
+}
+
+/// A run as seen from the main thread.
+struct Course<'a> {
+    job: &'a Job,
+    shared: &'a Shared,
+    interrupted: &'a AtomicBool,
+    latency: Histogram<u64>,
+    intervals: Vec<Interval>,
+    begin: Sample,
+    end: Sample,
+    moved: (u64, u64),
+    is_terminal: bool,
+}
+
+impl<'a> Course<'a> {
+    fn new(job: &'a Job, shared: &'a Shared, interrupted: &'a AtomicBool) -> Course<'a> {
+        Course {
+            job,
+            shared,
+            interrupted,
+            latency: histogram(),
+            intervals: Vec::new(),
+            begin: Sample::default(),
+            end: Sample::default(),
+            moved: (0, 0),
+            is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    fn go(&mut self) {
+        let n_clients = (self.job.plan.publishers + self.job.plan.subscribers) as u64;
+        while self.shared.sum(|cell| &cell.ready) < n_clients {
+            if self.is_over() {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+        self.shared.start(self.shared.clock.now());
+        let warm = self.job.warmup + self.job.ramp_up;
+        if !warm.is_zero() {
+            self.line(&format!("{n_clients} connections are ready; measuring begins in {warm:?}"));
+            if !self.pass(self.shared.started() + warm.as_nanos() as u64, false) {
+                return;
+            }
+            self.shared.take_latencies();
+        }
+        self.begin = self.sample();
+        self.end = self.begin.clone();
+        let until = self.job.duration.map_or(u64::MAX, |duration| self.begin.now + duration.as_nanos() as u64);
+        self.pass(until, true);
+        self.close_interval();
+        self.end = self.sample();
+        self.finish_line();
+        if self.shared.failure().is_none() {
+            self.drain();
+        }
+    }
+
+    /// Lets time pass; false if the run is over before.
+    fn pass(&mut self, until: u64, is_measured: bool) -> bool {
+        let mut next_interval = self.shared.clock.now() + SECOND;
+        self.moved = (0, self.shared.clock.now());
+        loop {
+            let now = self.shared.clock.now();
+            if now >= until {
+                return true;
+            }
+            if self.is_over() || (is_measured && self.has_all()) {
+                return false;
+            }
+            self.check_movement(now, self.job.timeout.as_nanos() as u64);
+            if is_measured && now >= next_interval {
+                self.close_interval();
+                next_interval += SECOND;
+            }
+            std::thread::sleep(STEP.min(Duration::from_nanos(until - now)));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.shared.failure().is_some()
+    }
+
+    /// Whether all that `--msgs` asked for is done.
+    fn has_all(&self) -> bool {
+        let Some(msgs) = self.job.msgs else { return false };
+        let plan = &self.job.plan;
+        if plan.publishers == 0 {
+            return self.unique() >= msgs;
+        }
+        let is_sent = self.shared.sum(|cell| &cell.finished) == plan.publishers as u64;
+        is_sent && (self.unique() >= self.expected() || self.shared.clock.now() - self.moved.1 > DRAIN_NS)
+    }
+
+    fn unique(&self) -> u64 {
+        self.shared.sum(|cell| &cell.received) - self.shared.sum(|cell| &cell.duplicates)
+    }
+
+    fn expected(&self) -> u64 {
+        self.shared.sum(|cell| &cell.sent) * self.job.plan.copies()
+    }
+
+    /// A closed loop in which nothing moves will not move any more.
+    fn check_movement(&mut self, now: u64, timeout: u64) {
+        let moves = self.shared.sum(|cell| &cell.sent) + self.shared.sum(|cell| &cell.received);
+        if moves != self.moved.0 {
+            self.moved = (moves, now);
+        }
+        if now - self.moved.1 > timeout && matches!(self.job.pace, Pace::Lag(_)) {
+            self.shared.fail(format!("nothing has moved for {:?}: {}", self.job.timeout, self.waiting()));
+        }
+    }
+
+    /// Which flow waits for what.
+    fn waiting(&self) -> String {
+        let plan = &self.job.plan;
+        let n = plan.receipts_per_publisher();
+        let said = self.shared.last_heard();
+        let said = if said.is_empty() { "the server has said nothing".into() } else { format!("the server last said: {said}") };
+        for (publisher, sent) in self.shared.sent.iter().enumerate() {
+            let sent = sent.load(Ordering::Acquire);
+            let got = self.shared.receipts[publisher * n..(publisher + 1) * n].iter().map(|got| got.load(Ordering::Acquire));
+            let (subscriber, got) = if plan.copies() == 1 {
+                (None, got.sum())
+            } else {
+                got.enumerate().min_by_key(|(_, got)| *got).map_or((None, sent), |(idx, got)| (Some(idx), got))
+            };
+            if got < sent {
+                let who = subscriber.map_or_else(|| "no subscriber".into(), |idx| format!("subscriber {idx} not"));
+                return format!("{} of the {sent} messages of publisher {publisher} are under way, which {who} has received; {said}", sent - got);
+            }
+        }
+        format!("no publisher may send; {said}")
+    }
+
+    /// What is under way still counts, and a server confirms that it has read what only was sent.
+    fn drain(&mut self) {
+        self.shared.go(Phase::Draining);
+        let publishers = self.job.plan.publishers as u64;
+        let patience = if matches!(self.job.pace, Pace::Lag(_)) { self.job.timeout.as_nanos() as u64 } else { DRAIN_NS };
+        let begun = self.shared.clock.now();
+        self.moved = (0, begun);
+        while self.shared.sum(|cell| &cell.confirmed) < publishers || (publishers > 0 && self.unique() < self.expected()) {
+            let now = self.shared.clock.now();
+            let moves = self.shared.sum(|cell| &cell.confirmed) + self.shared.sum(|cell| &cell.received);
+            if moves != self.moved.0 {
+                self.moved = (moves, now);
+            }
+            if now - self.moved.1 > patience || self.shared.failure().is_some() {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        let cells = &self.shared.cells;
+        let threads = cells.iter().map(|cell| {
+            let cpu = process::own_thread_cpu(cell.thread_id.load(Ordering::Relaxed));
+            (cpu, cell.idle_ns.load(Ordering::Relaxed))
+        });
+        Sample {
+            sent: self.shared.sum(|cell| &cell.sent),
+            received: self.shared.sum(|cell| &cell.received),
+            server: self.job.server_pid.and_then(|pid| process::usage(pid).ok()),
+            now: self.shared.clock.now(),
+            own_cpu: crate::clock::process_cpu(),
+            threads: threads.collect(),
+        }
+    }
+
+    fn close_interval(&mut self) {
+        let latencies = self.shared.take_latencies();
+        let (sent, received) = self.intervals.iter().fold((self.begin.sent, self.begin.received), |(sent, received), one| {
+            (sent + one.sent, received + one.received)
+        });
+        let interval = Interval {
+            t_s: (self.shared.clock.now() - self.begin.now) as f64 / 1e9,
+            sent: self.shared.sum(|cell| &cell.sent) - sent,
+            received: self.shared.sum(|cell| &cell.received) - received,
+            p50_us: latencies.value_at_quantile(0.5) as f64 / 1e3,
+            p99_us: latencies.value_at_quantile(0.99) as f64 / 1e3,
+        };
+        self.latency.add(latencies).expect("the bounds are the same");
+        self.show(&interval);
+        self.intervals.push(interval);
+    }
+
+    fn show(&self, interval: &Interval) {
+        let before = self.intervals.last().map_or(0.0, |last| last.t_s);
+        let seconds = (interval.t_s - before).max(1e-9);
+        let text = format!(
+            "{:>6.1} s   sent {:>12}/s   received {:>12}/s   p50 {:>9.1} µs   p99 {:>9.1} µs",
+            interval.t_s,
+            crate::report::grouped((interval.sent as f64 / seconds) as u64),
+            crate::report::grouped((interval.received as f64 / seconds) as u64),
+            interval.p50_us,
+            interval.p99_us,
+        );
+        if !self.job.shows_progress {
+            return;
+        }
+        if self.is_terminal {
+            eprint!("\r\x1b[K{}{text}", self.bar(interval.t_s));
+            let _ = std::io::stderr().flush();
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
+    /// How far the run is, where that is known.
+    fn bar(&self, t_s: f64) -> String {
+        let share = match (self.job.msgs, self.job.duration) {
+            (Some(msgs), _) => self.shared.sum(|cell| &cell.sent) as f64 / msgs.max(1) as f64,
+            (None, Some(duration)) => t_s / duration.as_secs_f64().max(1e-9),
+            _ => return String::new(),
+        };
+        let full = (share.clamp(0.0, 1.0) * 20.0) as usize;
+        format!("[{}{}] ", "█".repeat(full), "·".repeat(20 - full))
+    }
+
+    fn line(&self, text: &str) {
+        if self.job.shows_progress {
+            eprintln!("{text}");
+        }
+    }
+
+    fn finish_line(&self) {
+        if self.job.shows_progress && self.is_terminal {
+            eprintln!();
+        }
+    }
+
+    fn outcome(self, before: Option<Usage>) -> Outcome {
+        let plan = &self.job.plan;
+        let (begin, end) = (&self.begin, &self.end);
+        let expected = if plan.publishers == 0 { self.unique() } else { self.expected() };
+        let duration_s = (end.now - begin.now) as f64 / 1e9;
+        let busy = begin.threads.iter().zip(&end.threads).map(|(begin, end)| {
+            1.0 - (end.1 - begin.1) as f64 / 1e9 / duration_s.max(1e-9)
+        });
+        let mut handshakes = histogram();
+        for cell in &self.shared.cells {
+            handshakes.add(&*lock(&cell.handshakes)).expect("the bounds are the same");
+        }
+        let opened = self.shared.sum(|cell| &cell.ready);
+        let memory = match (before, end.server) {
+            (Some(before), Some(now)) if opened > 0 => {
+                Some((now.rss_bytes as f64 - before.rss_bytes as f64) / opened as f64)
+            }
+            _ => None,
+        };
+        Outcome {
+            duration_s,
+            sent: self.shared.sum(|cell| &cell.sent),
+            expected,
+            received: self.shared.sum(|cell| &cell.received),
+            duplicates: self.shared.sum(|cell| &cell.duplicates),
+            reordered: self.shared.sum(|cell| &cell.reordered),
+            foreign: self.shared.sum(|cell| &cell.foreign),
+            window_sent: end.sent - begin.sent,
+            window_received: end.received - begin.received,
+            latency: self.latency,
+            handshakes,
+            opened,
+            server: begin.server.zip(end.server),
+            memory_per_connection: memory,
+            own_cpu_s: (end.own_cpu - begin.own_cpu) as f64 / 1e9,
+            busy: busy.fold(0.0, f64::max).clamp(0.0, 1.0),
+            late: self.shared.sum(|cell| &cell.late),
+            intervals: self.intervals,
+            failure: self.shared.failure().map(|failure| failure.text),
+            is_interrupted: self.interrupted.load(Ordering::Relaxed),
+        }
+    }
+}
+
+pub fn pin(core: usize) -> Result<(), String> {
+    let mut set = rustix::thread::CpuSet::new();
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(format!("--core {core}: there is no such core"));
+    }
+    set.set(core);
+    rustix::thread::sched_setaffinity(None, &set).map_err(|error| format!("--core {core}: {error}"))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("'{text}' is not HOST:PORT: {error}"))?;
+    found.next().ok_or_else(|| format!("'{text}' has no address"))
+}
