@@ -1,4 +1,4 @@
-//! The command line. A scenario file says the same words; `scenario` turns it into flags.
+//! The command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,44 +32,6 @@ pub enum Verb {
     Conn(Box<Load>),
     /// Round trips: every connection waits for its own message before it sends the next
     Request(Box<Load>),
-    /// A server that only counts: shows what the generator can send, and receive
-    Sink(Sink),
-    /// Two results side by side
-    Compare(Compare),
-    /// Run what a TOML file says; flags after it win
-    Run(Run),
-}
-
-#[derive(Args, Debug)]
-pub struct Run {
-    pub scenario: PathBuf,
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub flags: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub struct Compare {
-    pub before: PathBuf,
-    pub after: PathBuf,
-}
-
-#[derive(Args, Debug)]
-pub struct Sink {
-    /// Where NATS clients may connect
-    #[arg(long, default_value = "127.0.0.1:20243")]
-    pub nats: String,
-    /// Where MQTT clients may connect (3.1.1 and 5.0, QoS 0)
-    #[arg(long, default_value = "127.0.0.1:1883")]
-    pub mqtt: String,
-    /// Send messages of this size to every subscriber, as fast as it reads
-    #[arg(long, value_parser = units::bytes, value_name = "BYTES")]
-    pub produce: Option<usize>,
-    /// Pin to this core
-    #[arg(long)]
-    pub core: Option<usize>,
-    /// End after this long
-    #[arg(long, short = 'z', value_parser = units::duration)]
-    pub duration: Option<Duration>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,12 +138,6 @@ pub struct Load {
 
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    pub hgrm: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
     /// Must hold, or the exit code is 99: 'p99<2ms', 'loss==0', 'received_per_s>=1m'
     #[arg(long, value_name = "RULE")]
     pub threshold: Vec<Threshold>,

@@ -61,7 +61,9 @@ pub struct Lost(pub String);
 impl From<io::Error> for Lost {
     fn from(error: io::Error) -> Lost {
         Lost(match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "the server dropped the connection".into(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                "the server dropped the connection".into()
+            }
             _ => error.to_string(),
         })
     }

@@ -41,7 +41,9 @@ impl Client {
         match packet {
             Packet::Publish(publish) => self.publication(out, publish, tally),
             Packet::PubAck { id, code } => self.acknowledged(*id, *code, version, tally)?,
-            Packet::PubRec { id, code } if *code >= REFUSALS => self.acknowledged(*id, *code, version, tally)?,
+            Packet::PubRec { id, code } if *code >= REFUSALS => {
+                self.acknowledged(*id, *code, version, tally)?
+            }
             Packet::PubRec { id, .. } => encode::acknowledge(out, encode::PUBREL, *id),
             Packet::PubComp { id } => self.acknowledged(*id, 0, version, tally)?,
             Packet::PubRel { id } => {

@@ -33,11 +33,6 @@ impl Clock {
     }
 }
 
-/// Nanoseconds of CPU that the calling thread has used.
-pub fn thread_cpu() -> u64 {
-    read(ClockId::ThreadCPUTime)
-}
-
 /// Nanoseconds of CPU that the process has used.
 pub fn process_cpu() -> u64 {
     read(ClockId::ProcessCPUTime)

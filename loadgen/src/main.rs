@@ -57,7 +57,6 @@ fn start(arguments: &[String]) -> u8 {
         Verb::Sub(load) => carry_out("sub", load),
         Verb::Conn(load) => carry_out("conn", load),
         Verb::Request(load) => carry_out("request", load),
-        _ => USAGE,
     }
 }
 
@@ -71,7 +70,11 @@ fn carry_out(verb: &'static str, load: &Load) -> u8 {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The second signal ends the process at once.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), interrupted.clone());
+        let _ = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(INTERRUPTED),
+            interrupted.clone(),
+        );
         let _ = signal_hook::flag::register(signal, interrupted.clone());
     }
     let outcome = match job.run(&interrupted) {
@@ -101,7 +104,10 @@ fn verdict(job: &Job, outcome: &run::Outcome, result: &serde_json::Value) -> u8 
     let is_closed = matches!(job.pace, publisher::Pace::Lag(_));
     let broken = outcome.lost() + outcome.reordered + if job.plan.qos == 1 { 0 } else { outcome.duplicates };
     if is_closed && broken > 0 {
-        return complain("messages were lost, doubled or out of order, which a closed loop rules out", FAILED);
+        return complain(
+            "messages were lost, doubled or out of order, which a closed loop rules out",
+            FAILED,
+        );
     }
     if outcome.expected > 0 && outcome.received == 0 {
         return complain("no subscriber has received anything", FAILED);

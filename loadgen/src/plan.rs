@@ -156,7 +156,9 @@ impl Plan {
             return Err("--wildcards must be at least as many as --subscribers".into());
         }
         if self.publishers as u64 * self.destinations() as u64 > crate::payload::FLOWS_MAX {
-            return Err("more flows than the payload's header can number: fewer publishers or subscribers".into());
+            return Err(
+                "more flows than the payload's header can number: fewer publishers or subscribers".into()
+            );
         }
         Ok(())
     }

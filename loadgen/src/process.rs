@@ -33,7 +33,10 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
 
 /// CPU nanoseconds of one of our own threads.
 pub fn own_thread_cpu(thread_id: u32) -> u64 {
-    fs::read_to_string(format!("/proc/self/task/{thread_id}/schedstat")).ok().and_then(|text| first(&text)).unwrap_or(0)
+    fs::read_to_string(format!("/proc/self/task/{thread_id}/schedstat"))
+        .ok()
+        .and_then(|text| first(&text))
+        .unwrap_or(0)
 }
 
 fn threads_cpu(pid: u32) -> io::Result<f64> {

@@ -162,11 +162,6 @@ impl Publisher {
     pub fn window(&mut self, receive_max: u16) {
         self.ids.limit(receive_max);
     }
-
-    /// Messages sent and not acknowledged.
-    pub fn n_unacknowledged(&self) -> u64 {
-        self.ids.n_taken()
-    }
 }
 
 /// The packet ids of messages under way: at most the window, and none twice.
@@ -189,10 +184,6 @@ impl PacketIds {
 
     fn n_free(&self) -> u64 {
         self.free.len() as u64
-    }
-
-    fn n_taken(&self) -> u64 {
-        (self.n_max - self.free.len()) as u64
     }
 
     /// 0 where messages carry none.

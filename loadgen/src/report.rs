@@ -120,7 +120,8 @@ fn server(job: &Job, outcome: &Outcome) -> Value {
 
 fn generator(job: &Job, outcome: &Outcome) -> Value {
     let n = outcome.window_sent + outcome.window_received;
-    let server_busy = outcome.server.map(|(begin, end)| (end.cpu_s - begin.cpu_s) / outcome.duration_s.max(1e-9));
+    let server_busy =
+        outcome.server.map(|(begin, end)| (end.cpu_s - begin.cpu_s) / outcome.duration_s.max(1e-9));
     let is_paced = matches!(job.pace, Pace::Rate { .. });
     let why = if is_paced && outcome.late * 100 > outcome.sent {
         format!("{} sends were over 1 ms late", grouped(outcome.late))
@@ -147,26 +148,76 @@ pub fn table(result: &Value) -> String {
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<14} {value}\n"));
     row("measured", format!("{:.3} s", number("/duration_s")));
     row("sent", format!("{:>14}   {:>12}/s", count("/sent"), count("/rates/sent_per_s")));
-    row("received", format!("{:>14}   {:>12}/s   of {} expected", count("/received"), count("/rates/received_per_s"), count("/expected")));
-    row("lost", format!("{:>14}   duplicates {}   reordered {}", count("/lost"), count("/duplicates"), count("/reordered")));
+    row(
+        "received",
+        format!(
+            "{:>14}   {:>12}/s   of {} expected",
+            count("/received"),
+            count("/rates/received_per_s"),
+            count("/expected")
+        ),
+    );
+    row(
+        "lost",
+        format!(
+            "{:>14}   duplicates {}   reordered {}",
+            count("/lost"),
+            count("/duplicates"),
+            count("/reordered")
+        ),
+    );
     if number("/latency_us/count") > 0.0 {
         let names = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
         let values = names.map(|name| format!("{name} {:.1}", number(&format!("/latency_us/{name}"))));
         row("latency µs", values.join("   "));
     }
     if number("/connections/opened") > 0.0 {
-        row("connections", format!("{}   handshake µs p50 {:.0}   p99 {:.0}   max {:.0}", count("/connections/opened"), number("/connections/handshake_us/p50"), number("/connections/handshake_us/p99"), number("/connections/handshake_us/max")));
+        row(
+            "connections",
+            format!(
+                "{}   handshake µs p50 {:.0}   p99 {:.0}   max {:.0}",
+                count("/connections/opened"),
+                number("/connections/handshake_us/p50"),
+                number("/connections/handshake_us/p99"),
+                number("/connections/handshake_us/max")
+            ),
+        );
     }
     if !result["server"].is_null() {
-        row("server", format!("{:.3} s CPU   {:.4} µs a message   {:.1} MiB", number("/server/cpu_s"), number("/server/cpu_us_per_message"), number("/server/rss_bytes") / 1048576.0));
+        row(
+            "server",
+            format!(
+                "{:.3} s CPU   {:.4} µs a message   {:.1} MiB",
+                number("/server/cpu_s"),
+                number("/server/cpu_us_per_message"),
+                number("/server/rss_bytes") / 1048576.0
+            ),
+        );
     }
-    row("generator", format!("{:.3} s CPU   {:.4} µs a message   {:.0} % busy", number("/generator/cpu_s"), number("/generator/cpu_us_per_message"), number("/generator/busy") * 100.0));
+    row(
+        "generator",
+        format!(
+            "{:.3} s CPU   {:.4} µs a message   {:.0} % busy",
+            number("/generator/cpu_s"),
+            number("/generator/cpu_us_per_message"),
+            number("/generator/busy") * 100.0
+        ),
+    );
     if result["generator"]["bottleneck"] == true {
-        row("NOTE", format!("the generator was the bottleneck: {}", result["generator"]["why"].as_str().unwrap_or_default()));
+        row(
+            "NOTE",
+            format!(
+                "the generator was the bottleneck: {}",
+                result["generator"]["why"].as_str().unwrap_or_default()
+            ),
+        );
     }
     for check in result["thresholds"].as_array().into_iter().flatten() {
         let mark = if check["ok"] == true { "kept" } else { "MISSED" };
-        row("threshold", format!("{mark}: {} (value {})", check["text"].as_str().unwrap_or_default(), check["value"]));
+        row(
+            "threshold",
+            format!("{mark}: {} (value {})", check["text"].as_str().unwrap_or_default(), check["value"]),
+        );
     }
     text
 }

@@ -148,7 +148,8 @@ impl Job {
         let uses = |speaks| (load.from == speaks && publishers > 0) || (load.to == speaks && subscribers > 0);
         let resolve = |speaks, text: &str| if uses(speaks) { address(text).map(Some) } else { Ok(None) };
         let is_endless = load.msgs.is_some() || (verb == "sub" && load.duration.is_none());
-        let default_warmup = Duration::from_secs(if is_endless || verb == "conn" || verb == "sub" { 0 } else { 1 });
+        let default_warmup =
+            Duration::from_secs(if is_endless || verb == "conn" || verb == "sub" { 0 } else { 1 });
         Ok(Job {
             verb,
             nats: resolve(Speaks::Nats, &load.nats)?,
@@ -298,7 +299,8 @@ impl<'a> Course<'a> {
         }
         self.begin = self.sample();
         self.end = self.begin.clone();
-        let until = self.job.duration.map_or(u64::MAX, |duration| self.begin.now + duration.as_nanos() as u64);
+        let until =
+            self.job.duration.map_or(u64::MAX, |duration| self.begin.now + duration.as_nanos() as u64);
         self.pass(until, true);
         self.close_interval();
         self.end = self.sample();
@@ -368,18 +370,30 @@ impl<'a> Course<'a> {
         let plan = &self.job.plan;
         let n = plan.receipts_per_publisher();
         let said = self.shared.last_heard();
-        let said = if said.is_empty() { "the server has said nothing".into() } else { format!("the server last said: {said}") };
+        let said = if said.is_empty() {
+            "the server has said nothing".into()
+        } else {
+            format!("the server last said: {said}")
+        };
         for (publisher, sent) in self.shared.sent.iter().enumerate() {
             let sent = sent.load(Ordering::Acquire);
-            let got = self.shared.receipts[publisher * n..(publisher + 1) * n].iter().map(|got| got.load(Ordering::Acquire));
+            let got = self.shared.receipts[publisher * n..(publisher + 1) * n]
+                .iter()
+                .map(|got| got.load(Ordering::Acquire));
             let (subscriber, got) = if plan.copies() == 1 {
                 (None, got.sum())
             } else {
-                got.enumerate().min_by_key(|(_, got)| *got).map_or((None, sent), |(idx, got)| (Some(idx), got))
+                got.enumerate()
+                    .min_by_key(|(_, got)| *got)
+                    .map_or((None, sent), |(idx, got)| (Some(idx), got))
             };
             if got < sent {
-                let who = subscriber.map_or_else(|| "no subscriber".into(), |idx| format!("subscriber {idx} not"));
-                return format!("{} of the {sent} messages of publisher {publisher} are under way, which {who} has received; {said}", sent - got);
+                let who =
+                    subscriber.map_or_else(|| "no subscriber".into(), |idx| format!("subscriber {idx} not"));
+                return format!(
+                    "{} of the {sent} messages of publisher {publisher} are under way, which {who} has received; {said}",
+                    sent - got
+                );
             }
         }
         format!("no publisher may send; {said}")
@@ -389,10 +403,13 @@ impl<'a> Course<'a> {
     fn drain(&mut self) {
         self.shared.go(Phase::Draining);
         let publishers = self.job.plan.publishers as u64;
-        let patience = if matches!(self.job.pace, Pace::Lag(_)) { self.job.timeout.as_nanos() as u64 } else { DRAIN_NS };
+        let patience =
+            if matches!(self.job.pace, Pace::Lag(_)) { self.job.timeout.as_nanos() as u64 } else { DRAIN_NS };
         let begun = self.shared.clock.now();
         self.moved = (0, begun);
-        while self.shared.sum(|cell| &cell.confirmed) < publishers || (publishers > 0 && self.unique() < self.expected()) {
+        while self.shared.sum(|cell| &cell.confirmed) < publishers
+            || (publishers > 0 && self.unique() < self.expected())
+        {
             let now = self.shared.clock.now();
             let moves = self.shared.sum(|cell| &cell.confirmed) + self.shared.sum(|cell| &cell.received);
             if moves != self.moved.0 {
@@ -423,9 +440,10 @@ impl<'a> Course<'a> {
 
     fn close_interval(&mut self) {
         let latencies = self.shared.take_latencies();
-        let (sent, received) = self.intervals.iter().fold((self.begin.sent, self.begin.received), |(sent, received), one| {
-            (sent + one.sent, received + one.received)
-        });
+        let (sent, received) =
+            self.intervals.iter().fold((self.begin.sent, self.begin.received), |(sent, received), one| {
+                (sent + one.sent, received + one.received)
+            });
         let interval = Interval {
             t_s: (self.shared.clock.now() - self.begin.now) as f64 / 1e9,
             sent: self.shared.sum(|cell| &cell.sent) - sent,
@@ -488,9 +506,11 @@ impl<'a> Course<'a> {
         let (begin, end) = (&self.begin, &self.end);
         let expected = if plan.publishers == 0 { self.unique() } else { self.expected() };
         let duration_s = (end.now - begin.now) as f64 / 1e9;
-        let busy = begin.threads.iter().zip(&end.threads).map(|(begin, end)| {
-            1.0 - (end.1 - begin.1) as f64 / 1e9 / duration_s.max(1e-9)
-        });
+        let busy = begin
+            .threads
+            .iter()
+            .zip(&end.threads)
+            .map(|(begin, end)| 1.0 - (end.1 - begin.1) as f64 / 1e9 / duration_s.max(1e-9));
         let mut handshakes = histogram();
         for cell in &self.shared.cells {
             handshakes.add(&*lock(&cell.handshakes)).expect("the bounds are the same");

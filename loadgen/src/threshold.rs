@@ -50,7 +50,8 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Threshold, String> {
-        let wrong = || format!("'{text}' is not a rule; write it like p99<2ms, loss==0 or received_per_s>=1m");
+        let wrong =
+            || format!("'{text}' is not a rule; write it like p99<2ms, loss==0 or received_per_s>=1m");
         let begin = text.find(['<', '>', '=', '!']).ok_or_else(wrong)?;
         let (name, rest) = text.split_at(begin);
         let comparison = COMPARISONS.into_iter().find(|sign| rest.starts_with(sign)).ok_or_else(wrong)?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// A number of messages or connections: decimal suffixes, `_` between digits.
 pub fn count(text: &str) -> Result<u64, String> {
-    scaled(text, 1000.0).ok_or_else(|| format!("'{text}' is not a count; write it like 1000, 10k, 1.5m or 2g"))
+    scaled(text, 1000.0)
+        .ok_or_else(|| format!("'{text}' is not a count; write it like 1000, 10k, 1.5m or 2g"))
 }
 
 /// Bytes: binary suffixes, as `nats bench` has them.

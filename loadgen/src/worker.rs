@@ -258,7 +258,9 @@ impl<'s> Worker<'s> {
             self.to_flush.push(at);
         }
         let slot = &mut self.slots[at];
-        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) && !slot.is_readable {
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR)
+            && !slot.is_readable
+        {
             slot.is_readable = true;
             self.readable.push(at);
         }
@@ -278,7 +280,8 @@ impl<'s> Worker<'s> {
         for at in ready {
             let Slot { link, client, is_readable, .. } = &mut self.slots[at];
             let credentials = &self.order.credentials;
-            let read = link.read(&mut self.scratch, |out, bytes| client.take(out, bytes, credentials, &mut tally));
+            let read =
+                link.read(&mut self.scratch, |out, bytes| client.take(out, bytes, credentials, &mut tally));
             if let Role::Subscriber(subscriber) = &client.role {
                 subscriber.tell(shared, plan);
             }
@@ -421,7 +424,11 @@ impl<'s> Worker<'s> {
             return;
         }
         let said = self.shared.last_heard();
-        let said = if said.is_empty() || lost.0.contains(&said) { String::new() } else { format!("; it last said: {said}") };
+        let said = if said.is_empty() || lost.0.contains(&said) {
+            String::new()
+        } else {
+            format!("; it last said: {said}")
+        };
         self.shared.fail(format!("{} ({}): {}{said}", client.name, client.address, lost.0));
     }
 

@@ -142,10 +142,7 @@ fn disconnect(body: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {
 
 /// Calls with each property's number and bytes; strings come without their length.
 #[inline]
-fn properties<'a>(
-    cursor: &mut Cursor<'a>,
-    mut each: impl FnMut(u8, &'a [u8]),
-) -> Result<(), Malformed> {
+fn properties<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(u8, &'a [u8])) -> Result<(), Malformed> {
     let length = cursor.varint()?;
     let mut inside = Cursor(cursor.take(length)?);
     while !inside.0.is_empty() {
@@ -179,7 +176,11 @@ fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
             return Ok(Some((value, at + 1)));
         }
     }
-    if bytes.len() >= LENGTH_BYTES_MAX { Err(Malformed("a length of more than four bytes")) } else { Ok(None) }
+    if bytes.len() >= LENGTH_BYTES_MAX {
+        Err(Malformed("a length of more than four bytes"))
+    } else {
+        Ok(None)
+    }
 }
 
 struct Cursor<'a>(&'a [u8]);
@@ -187,7 +188,8 @@ struct Cursor<'a>(&'a [u8]);
 impl<'a> Cursor<'a> {
     #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed("a packet shorter than it says"))?;
+        let (taken, rest) =
+            self.0.split_at_checked(length).ok_or(Malformed("a packet shorter than it says"))?;
         self.0 = rest;
         Ok(taken)
     }

@@ -17,7 +17,13 @@ fn one(bytes: &[u8], version: super::Version) -> Packet<'_> {
 fn a_server_s_words_are_understood() {
     assert_eq!(
         one(&[0x20, 2, 0, 5], V4),
-        Packet::ConnAck(ConnAck { code: 5, receive_max: 65535, qos_max: 2, packet_max: usize::MAX, text: b"" })
+        Packet::ConnAck(ConnAck {
+            code: 5,
+            receive_max: 65535,
+            qos_max: 2,
+            packet_max: usize::MAX,
+            text: b""
+        })
     );
     let limited = [0x20, 13, 0, 0, 10, 0x21, 0, 20, 0x24, 1, 0x27, 0, 0, 1, 0];
     assert_eq!(
@@ -43,7 +49,14 @@ fn what_we_publish_we_can_read() {
         let id = if qos > 0 { 258 } else { 0 };
         assert_eq!(
             one(&bytes, version),
-            Packet::Publish(Publish { qos, dup: false, id, response_topic: b"", correlation: b"", payload: b"hi" })
+            Packet::Publish(Publish {
+                qos,
+                dup: false,
+                id,
+                response_topic: b"",
+                correlation: b"",
+                payload: b"hi"
+            })
         );
     }
 }
@@ -59,8 +72,7 @@ fn a_response_topic_goes_there_and_comes_back() {
 
 #[test]
 fn a_connect_says_who_and_how() {
-    let login =
-        encode::Login { client_id: "c", user: Some("u"), password: Some("p"), keep_alive_secs: 60 };
+    let login = encode::Login { client_id: "c", user: Some("u"), password: Some("p"), keep_alive_secs: 60 };
     let mut bytes = Vec::new();
     encode::connect(&mut bytes, V4, &login);
     assert_eq!(bytes, b"\x10\x13\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01c\x00\x01u\x00\x01p");
