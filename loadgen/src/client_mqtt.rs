@@ -18,7 +18,9 @@ impl Client {
         tally: &mut Tally<'_>,
     ) -> Result<usize, Lost> {
         let mut at = 0;
-        while let Some((packet, length)) = decode::parse(&bytes[at..], version).map_err(broken)? {
+        while let Some((packet, length)) =
+            decode::parse(&bytes[at..], version).map_err(|malformed| broken(&malformed))?
+        {
             at += length;
             if let (Packet::Publish(Publish { qos: 0, payload, .. }), Role::Subscriber(subscriber)) =
                 (&packet, &mut self.role)
@@ -42,7 +44,7 @@ impl Client {
             Packet::Publish(publish) => self.publication(out, publish, tally),
             Packet::PubAck { id, code } => self.acknowledged(*id, *code, version, tally)?,
             Packet::PubRec { id, code } if *code >= REFUSALS => {
-                self.acknowledged(*id, *code, version, tally)?
+                self.acknowledged(*id, *code, version, tally)?;
             }
             Packet::PubRec { id, .. } => encode::acknowledge(out, encode::PUBREL, *id),
             Packet::PubComp { id } => self.acknowledged(*id, 0, version, tally)?,
@@ -132,6 +134,6 @@ impl Client {
     }
 }
 
-fn broken(malformed: decode::Malformed) -> Lost {
+fn broken(malformed: &decode::Malformed) -> Lost {
     Lost(format!("the server does not speak MQTT: it sent {}", malformed.0))
 }

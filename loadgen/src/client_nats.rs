@@ -17,7 +17,8 @@ impl Client {
             if let Role::Subscriber(subscriber) = &mut self.role {
                 at += known_messages(subscriber, &bytes[at..], tally);
             }
-            let Some((op, length)) = nats::parse(&bytes[at..]).map_err(broken)? else {
+            let Some((op, length)) = nats::parse(&bytes[at..]).map_err(|malformed| broken(&malformed))?
+            else {
                 return Ok(at);
             };
             at += length;
@@ -124,6 +125,6 @@ fn size_in(line: &[u8]) -> usize {
     digits.fold((0, 1), |(value, unit), digit| (value + usize::from(digit - b'0') * unit, unit * 10)).0
 }
 
-fn broken(malformed: nats::Malformed) -> Lost {
+fn broken(malformed: &nats::Malformed) -> Lost {
     Lost(format!("the server does not speak NATS: it sent {}", malformed.0))
 }

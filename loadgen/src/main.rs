@@ -7,6 +7,7 @@ mod client_mqtt;
 mod client_nats;
 mod clock;
 mod frame;
+mod job;
 mod link;
 mod mqtt;
 mod nats;
@@ -31,7 +32,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Load, Verb};
-use crate::run::Job;
+use crate::job::Job;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 64;

@@ -3,9 +3,10 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::job::Job;
 use crate::plan::Protocol;
 use crate::publisher::Pace;
-use crate::run::{Job, Outcome};
+use crate::run::Outcome;
 use crate::threshold::Threshold;
 
 /// A generator this busy may have been what was measured.
@@ -142,49 +143,64 @@ fn generator(job: &Job, outcome: &Outcome) -> Value {
 
 /// The table.
 pub fn table(result: &Value) -> String {
-    let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0);
-    let count = |pointer: &str| grouped(number(pointer) as u64);
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<14} {value}\n"));
-    row("measured", format!("{:.3} s", number("/duration_s")));
-    row("sent", format!("{:>14}   {:>12}/s", count("/sent"), count("/rates/sent_per_s")));
-    row(
-        "received",
-        format!(
-            "{:>14}   {:>12}/s   of {} expected",
-            count("/received"),
-            count("/rates/received_per_s"),
-            count("/expected")
+    let mut rows = traffic(result);
+    rows.extend(resources(result));
+    for check in result["thresholds"].as_array().into_iter().flatten() {
+        let mark = if check["ok"] == true { "kept" } else { "MISSED" };
+        let text = check["text"].as_str().unwrap_or_default();
+        rows.push(("threshold", format!("{mark}: {text} (value {})", check["value"])));
+    }
+    rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+}
+
+fn number(result: &Value, pointer: &str) -> f64 {
+    result.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+fn count(result: &Value, pointer: &str) -> String {
+    grouped(number(result, pointer) as u64)
+}
+
+fn traffic(result: &Value) -> Vec<(&'static str, String)> {
+    let number = |pointer: &str| number(result, pointer);
+    let count = |pointer: &str| count(result, pointer);
+    let (received, per_s) = (count("/received"), count("/rates/received_per_s"));
+    let mut rows = vec![
+        ("measured", format!("{:.3} s", number("/duration_s"))),
+        ("sent", format!("{:>14}   {:>12}/s", count("/sent"), count("/rates/sent_per_s"))),
+        ("received", format!("{received:>14}   {per_s:>12}/s   of {} expected", count("/expected"))),
+        (
+            "lost",
+            format!(
+                "{:>14}   duplicates {}   reordered {}",
+                count("/lost"),
+                count("/duplicates"),
+                count("/reordered")
+            ),
         ),
-    );
-    row(
-        "lost",
-        format!(
-            "{:>14}   duplicates {}   reordered {}",
-            count("/lost"),
-            count("/duplicates"),
-            count("/reordered")
-        ),
-    );
+    ];
     if number("/latency_us/count") > 0.0 {
         let names = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
         let values = names.map(|name| format!("{name} {:.1}", number(&format!("/latency_us/{name}"))));
-        row("latency µs", values.join("   "));
+        rows.push(("latency µs", values.join("   ")));
     }
+    rows
+}
+
+fn resources(result: &Value) -> Vec<(&'static str, String)> {
+    let number = |pointer: &str| number(result, pointer);
+    let mut rows = Vec::new();
     if number("/connections/opened") > 0.0 {
-        row(
+        let [p50, p99, max] =
+            ["p50", "p99", "max"].map(|name| number(&format!("/connections/handshake_us/{name}")));
+        let opened = count(result, "/connections/opened");
+        rows.push((
             "connections",
-            format!(
-                "{}   handshake µs p50 {:.0}   p99 {:.0}   max {:.0}",
-                count("/connections/opened"),
-                number("/connections/handshake_us/p50"),
-                number("/connections/handshake_us/p99"),
-                number("/connections/handshake_us/max")
-            ),
-        );
+            format!("{opened}   handshake µs p50 {p50:.0}   p99 {p99:.0}   max {max:.0}"),
+        ));
     }
     if !result["server"].is_null() {
-        row(
+        rows.push((
             "server",
             format!(
                 "{:.3} s CPU   {:.4} µs a message   {:.1} MiB",
@@ -192,9 +208,9 @@ pub fn table(result: &Value) -> String {
                 number("/server/cpu_us_per_message"),
                 number("/server/rss_bytes") / 1048576.0
             ),
-        );
+        ));
     }
-    row(
+    rows.push((
         "generator",
         format!(
             "{:.3} s CPU   {:.4} µs a message   {:.0} % busy",
@@ -202,24 +218,12 @@ pub fn table(result: &Value) -> String {
             number("/generator/cpu_us_per_message"),
             number("/generator/busy") * 100.0
         ),
-    );
+    ));
     if result["generator"]["bottleneck"] == true {
-        row(
-            "NOTE",
-            format!(
-                "the generator was the bottleneck: {}",
-                result["generator"]["why"].as_str().unwrap_or_default()
-            ),
-        );
+        let why = result["generator"]["why"].as_str().unwrap_or_default();
+        rows.push(("NOTE", format!("the generator was the bottleneck: {why}")));
     }
-    for check in result["thresholds"].as_array().into_iter().flatten() {
-        let mark = if check["ok"] == true { "kept" } else { "MISSED" };
-        row(
-            "threshold",
-            format!("{mark}: {} (value {})", check["text"].as_str().unwrap_or_default(), check["value"]),
-        );
-    }
-    text
+    rows
 }
 
 /// With commas: 1,234,567.
@@ -227,7 +231,7 @@ pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

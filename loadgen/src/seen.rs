@@ -17,7 +17,7 @@ pub enum Arrival {
 pub struct Seen {
     /// Everything below has come or is given up; with gaps, where the bitmap begins (a multiple of 64).
     next: u64,
-    gaps: Option<Box<VecDeque<u64>>>,
+    gaps: Option<VecDeque<u64>>,
 }
 
 impl Seen {
@@ -63,7 +63,7 @@ impl Seen {
     fn open(&mut self) {
         let came = self.next % 64;
         self.next -= came;
-        self.gaps = Some(Box::new(VecDeque::from([(1 << came) - 1])));
+        self.gaps = Some(VecDeque::from([(1 << came) - 1]));
     }
 
     /// Full words leave at the front; a bitmap without a gap leaves altogether.

@@ -1,5 +1,5 @@
 //! What a server says, whole, split anywhere, and from one that means harm.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use proptest::prelude::*;
 
