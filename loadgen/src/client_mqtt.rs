@@ -8,6 +8,8 @@ use crate::subscriber::Tally;
 
 /// From here on a reason code refuses.
 const REFUSALS: u8 = 0x80;
+/// The packet type that every talk begins with.
+const CONNACK: u8 = 2;
 
 impl Client {
     pub fn take_mqtt(
@@ -17,6 +19,10 @@ impl Client {
         version: Version,
         tally: &mut Tally<'_>,
     ) -> Result<usize, Lost> {
+        // Text may look like a long packet of another kind, whose end would be waited for in vain.
+        if self.stage == Stage::Greeting && bytes.first().is_some_and(|first| first >> 4 != CONNACK) {
+            return Err(broken(&decode::Malformed("no CONNACK first")));
+        }
         let mut at = 0;
         while let Some((packet, length)) =
             decode::parse(&bytes[at..], version).map_err(|malformed| broken(&malformed))?

@@ -1,0 +1,396 @@
+"""The load generator against the gateway, other brokers, and servers that misbehave: counts, words, exit codes.
+
+Not how fast it is: runs are short, and no test looks at a rate.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import gateway
+from test_beside_others import MOSQUITTO, NATS_SERVERS, serve
+
+LOADGEN = gateway.ROOT / "target/release/loadgen"
+RUN_S = 60
+OK, FAILED, USAGE, THRESHOLD_MISSED, INTERRUPTED = 0, 1, 64, 99, 130
+KEYS = {
+    "loadgen", "verb", "command", "scenario", "duration_s", "sent", "expected", "received", "lost", "duplicates",
+    "reordered", "rates", "latency_us", "server", "generator", "connections", "intervals", "thresholds",
+}  # fmt: skip
+QUANTILES = {"min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max", "count"}
+INFO = b'INFO {"server_id":"x","version":"2.10.0","max_payload":1048576} \r\n'
+
+
+@pytest.fixture(scope="module")
+def cores():
+    return 2
+
+
+@pytest.fixture(scope="module", params=NATS_SERVERS.values(), ids=NATS_SERVERS.keys())
+def nats_server(request):
+    yield from serve(lambda port: [request.param, "-a", "127.0.0.1", "-p", str(port)])
+
+
+@pytest.fixture(scope="module")
+def guarded_nats_server():
+    binary = NATS_SERVERS["2.15"]
+    yield from serve(
+        lambda port: [binary, "-a", "127.0.0.1", "-p", str(port), "--user", "ann", "--pass", "right"]
+    )
+
+
+@pytest.fixture(scope="module")
+def mosquitto(tmp_path_factory):
+    yield from serve_mosquitto(tmp_path_factory.mktemp("mosquitto"), "allow_anonymous true\nset_tcp_nodelay true")
+
+
+@pytest.fixture(scope="module")
+def guarded_mosquitto(tmp_path_factory):
+    yield from serve_mosquitto(tmp_path_factory.mktemp("guarded"), "allow_anonymous false")
+
+
+def serve_mosquitto(folder, options):
+    def command(port):
+        # Its queue limits would drop what a window of QoS 1 and 2 has under way.
+        text = f"listener {port} 127.0.0.1\n{options}\nmax_queued_messages 0\n"
+        (folder / "mosquitto.conf").write_text(text)
+        return [MOSQUITTO, "-c", folder / "mosquitto.conf"]
+
+    yield from serve(command)
+
+
+class Result:
+    def __init__(self, process, out, err, file):
+        self.code, self.out, self.err = process.returncode, out, err
+        self.json = json.loads(file.read_text()) if file.exists() else None
+
+    def expect(self, code):
+        assert self.code == code, f"exit {self.code}\n{self.out}{self.err}"
+        return self
+
+
+@pytest.fixture
+def loadgen(tmp_path):
+    """Runs it to its end, with --json unless the verb has none."""
+
+    def run(*flags):
+        process, file = start(tmp_path, *flags)
+        out, err = process.communicate(timeout=RUN_S)
+        return Result(process, out, err, file)
+
+    return run
+
+
+def start(folder, *flags):
+    file = folder / "result.json"
+    command = [LOADGEN, *map(str, flags), "--json", file]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    return process, file
+
+
+def at(strait):
+    return ["--nats", gateway.address(strait.nats), "--mqtt", gateway.address(strait.mqtt)]
+
+
+def short(*flags):
+    return [*flags, "--duration", "300ms", "--warmup", "50ms"]
+
+
+def assert_whole(result):
+    """Every message came once and in order."""
+    assert result["received"] == result["expected"] > 0
+    assert [result[key] for key in ("lost", "duplicates", "reordered")] == [0, 0, 0]
+
+
+# Through the gateway.
+
+
+@pytest.mark.parametrize("to", ["nats", "mqtt"])
+@pytest.mark.parametrize("sender", ["nats", "mqtt"])
+def test_it_measures_every_direction_and_loses_nothing(strait, loadgen, sender, to):
+    flags = short("--from", sender, "--to", to, "--publishers", 2, "--subscribers", 3, "--size", 16)
+    result = loadgen("pubsub", *at(strait), *flags, "--server-pid", strait.process.pid).expect(OK).json
+    assert KEYS <= result.keys()
+    assert result["latency_us"].keys() == QUANTILES
+    assert_whole(result)
+    assert result["expected"] == 3 * result["sent"]
+    assert (result["scenario"]["from"], result["scenario"]["to"]) == (sender, to)
+    latencies = [result["latency_us"][key] for key in ("min", "p50", "p90", "p99", "p99.9", "p99.99", "max")]
+    assert latencies == sorted(latencies) and latencies[0] > 0
+    assert result["server"]["cpu_s"] >= 0 and result["server"]["rss_bytes"] > 0
+    assert 0 <= result["generator"]["busy"] <= 1
+    assert sum(interval["received"] for interval in result["intervals"]) > 0
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_it_speaks_each_mqtt_version(strait, loadgen, version, qos):
+    flags = ["--from", "mqtt", "--to", "mqtt", "--qos", qos, "--mqtt-version", version, "--msgs", "2k"]
+    result = loadgen("pubsub", *at(strait), *flags).expect(OK).json
+    assert_whole(result)
+    assert result["scenario"]["mqtt_version"] == version
+
+
+@pytest.mark.parametrize(
+    ("shape", "publishers", "subscribers", "copies"),
+    [("all", 3, 2, 2), ("pair", 4, 4, 1), ("queue", 2, 3, 1)],
+)
+def test_each_shape_delivers_as_many_copies_as_it_says(strait, loadgen, shape, publishers, subscribers, copies):
+    flags = ["--shape", shape, "--publishers", publishers, "--subscribers", subscribers]
+    result = loadgen("pubsub", *at(strait), *flags, "--msgs", 1001).expect(OK).json
+    assert result["sent"] == 1001
+    assert result["received"] == result["expected"] == 1001 * copies
+    assert result["lost"] == result["duplicates"] == 0
+
+
+def test_it_hits_wildcards_in_turn(strait, loadgen):
+    flags = ["--wildcards", 500, "--publishers", 2, "--subscribers", 3, "--msgs", "5k"]
+    result = loadgen("pubsub", *at(strait), *flags).expect(OK).json
+    assert result["received"] == result["expected"] == 5000
+    assert result["scenario"]["wildcards"] == 500
+
+
+def test_an_open_loop_sends_what_the_rate_says(strait, loadgen):
+    result = loadgen("pubsub", *at(strait), *short("--rate", "2k", "--to", "mqtt")).expect(OK).json
+    assert_whole(result)
+    assert result["scenario"]["rate"] == 2000
+    # 350 ms of it and no more: the schedule makes no message twice.
+    assert 100 <= result["sent"] <= 2000
+
+
+def test_a_kept_threshold_is_success_and_a_missed_one_is_99(strait, loadgen):
+    flags = [*at(strait), "--msgs", "1k"]
+    kept = loadgen("pubsub", *flags, "--threshold", "loss==0", "--threshold", "p99<1h").expect(OK)
+    assert [check["ok"] for check in kept.json["thresholds"]] == [True, True]
+    missed = loadgen("pubsub", *flags, "--threshold", "loss==0", "--threshold", "p99<1ns").expect(THRESHOLD_MISSED)
+    assert [check["ok"] for check in missed.json["thresholds"]] == [True, False]
+    assert "MISSED: p99<1ns" in missed.out
+
+
+@pytest.mark.parametrize("speaks", ["nats", "mqtt"])
+def test_it_opens_connections_and_makes_round_trips(strait, loadgen, speaks):
+    both = ["--from", speaks, "--to", speaks]
+    flags = [*at(strait), *both, "--connections", 20, "--duration", "200ms", "--warmup", "0s"]
+    held = loadgen("conn", *flags, "--connrate", 200, "--server-pid", strait.process.pid).expect(OK).json
+    assert (held["connections"]["opened"], held["connections"]["failed"]) == (20, 0)
+    assert held["connections"]["handshake_us"]["count"] == 20
+    assert "memory_bytes_per_connection" in held["server"]
+    asked = loadgen("request", *flags).expect(OK).json
+    assert asked["round_trips"]["count"] > 0
+    assert_whole(asked)
+
+
+def test_sub_hears_what_pub_says_in_another_process(strait, loadgen, tmp_path):
+    flags = [*at(strait), "--prefix", "apart"]
+    (tmp_path / "sub").mkdir()
+    sub, file = start(tmp_path / "sub", "sub", *flags, "--to", "mqtt", "--msgs", 500)
+    try:
+        # A publisher cannot know when the other process has subscribed, so it goes on until that one is done.
+        while sub.poll() is None:
+            loadgen("pub", *flags, "--rate", "5k", "--msgs", 500).expect(OK)
+        out, err = sub.communicate(timeout=RUN_S)
+    finally:
+        sub.kill()
+        sub.wait()
+    result = Result(sub, out, err, file).expect(OK).json
+    assert result["received"] >= 500 and result["duplicates"] == 0
+
+
+@pytest.mark.parametrize("verb", ["pubsub", "sub"])
+def test_an_interrupt_ends_a_run_with_its_figures(strait, tmp_path, verb):
+    process, file = start(tmp_path, verb, *at(strait), "--duration", "1h", "--warmup", "0s")
+    try:
+        # The first progress line says that it is in its stride.
+        assert "received" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=RUN_S)
+    finally:
+        process.kill()
+        process.wait()
+    result = Result(process, out, err, file).expect(INTERRUPTED)
+    assert result.json["interrupted"] is True
+    assert "latency" in out or verb == "sub"
+
+
+# Other servers.
+
+
+def test_it_loads_nats_server_too(nats_server, loadgen):
+    flags = ["--nats", gateway.address(nats_server), "--publishers", 2, "--subscribers", 2, "--shape", "pair"]
+    assert_whole(loadgen("pubsub", *short(*flags)).expect(OK).json)
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_it_loads_mosquitto_too(mosquitto, loadgen, qos, version):
+    flags = ["--from", "mqtt", "--to", "mqtt", "--mqtt", gateway.address(mosquitto), "--qos", qos]
+    result = loadgen("pubsub", *flags, "--mqtt-version", version, "--msgs", "2k", "--window", 10).expect(OK).json
+    assert_whole(result)
+    assert result["sent"] == 2000
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_members_of_a_shared_subscription_share_at_mosquitto(mosquitto, loadgen, version):
+    flags = ["--from", "mqtt", "--to", "mqtt", "--mqtt", gateway.address(mosquitto), "--mqtt-version", version]
+    shared = ["--shape", "queue", "--publishers", 2, "--subscribers", 3, "--qos", 1, "--window", 10]
+    result = loadgen("pubsub", *flags, *shared, "--msgs", 1001).expect(OK).json
+    assert result["received"] == result["expected"] == 1001
+    assert result["lost"] == result["duplicates"] == 0
+
+
+def test_a_refused_login_is_said(guarded_nats_server, loadgen):
+    flags = ["--nats", gateway.address(guarded_nats_server), "--user", "ann", "--msgs", 10]
+    refused = loadgen("pubsub", *flags, "--password", "wrong").expect(FAILED)
+    assert "refuses" in refused.err and "Authorization Violation" in refused.err
+    loadgen("pubsub", *flags, "--password", "right").expect(OK)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_login_that_mosquitto_refuses_is_said(guarded_mosquitto, loadgen, version):
+    flags = ["--from", "mqtt", "--to", "mqtt", "--mqtt", gateway.address(guarded_mosquitto)]
+    refused = loadgen("pubsub", *flags, "--mqtt-version", version, "--msgs", 10).expect(FAILED)
+    assert "refuses the login: not authorized" in refused.err
+
+
+# Servers that misbehave.
+
+
+@pytest.mark.parametrize("speaks", ["nats", "mqtt"])
+def test_nobody_there_is_said(loadgen, speaks):
+    nowhere = f"127.0.0.1:{gateway.free_port()}"
+    done = loadgen("pubsub", "--from", speaks, "--to", speaks, f"--{speaks}", nowhere).expect(FAILED)
+    assert "connection refused" in done.err and nowhere in done.err
+
+
+@pytest.mark.parametrize(("speaks", "awaited"), [("nats", "INFO"), ("mqtt", "CONNACK")])
+def test_a_server_that_says_nothing_is_given_up(loadgen, speaks, awaited):
+    with Misbehaving(lambda connection: connection.recv(1 << 16)) as server:
+        flags = ["--from", speaks, "--to", speaks, f"--{speaks}", server.address, "--timeout", "300ms"]
+        done = loadgen("pubsub", *flags).expect(FAILED)
+    assert awaited in done.err and "did not come within 300ms" in done.err
+
+
+def test_a_server_that_drops_us_is_said(loadgen):
+    def drop_in_the_middle(connection):
+        connection.sendall(INFO)
+        heard = b""
+        while heard.count(b"PING\r\n") < 1:
+            heard += connection.recv(1 << 16)
+        connection.sendall(b"PONG\r\n")
+        while b"PUB " not in heard:
+            more = connection.recv(1 << 16)
+            heard += more
+            if not more:
+                return
+        connection.close()
+
+    with Misbehaving(drop_in_the_middle) as server:
+        done = loadgen("pub", "--nats", server.address, "--duration", "1h").expect(FAILED)
+    assert "closed the connection" in done.err or "dropped the connection" in done.err
+
+
+def test_a_subscriber_that_never_gets_its_messages_ends_the_run(loadgen):
+    def swallow(connection):
+        connection.sendall(INFO)
+        while heard := connection.recv(1 << 16):
+            connection.sendall(b"PONG\r\n" * heard.count(b"PING\r\n"))
+
+    with Misbehaving(swallow) as server:
+        done = loadgen("pubsub", "--nats", server.address, "--timeout", "300ms").expect(FAILED)
+    assert "nothing has moved for 300ms" in done.err
+    assert "no subscriber has received" in done.err
+
+
+@pytest.mark.parametrize(("speaks", "name"), [("nats", "NATS"), ("mqtt", "MQTT")])
+def test_a_server_of_another_protocol_is_said(loadgen, speaks, name):
+    with Misbehaving(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        flags = ["--from", speaks, "--to", speaks, f"--{speaks}", server.address]
+        done = loadgen("pubsub", *flags).expect(FAILED)
+    assert f"does not speak {name}" in done.err
+
+
+def test_a_dying_gateway_ends_the_run(start_strait, tmp_path):
+    strait = start_strait()
+    process, file = start(tmp_path, "pubsub", *at(strait), "--duration", "1h", "--warmup", "0s")
+    try:
+        assert "received" in process.stderr.readline()
+        strait.kill()
+        out, err = process.communicate(timeout=RUN_S)
+    finally:
+        process.kill()
+        process.wait()
+    result = Result(process, out, err, file).expect(FAILED)
+    assert "connection" in result.err and result.json["error"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["fly"],
+        ["pubsub", "--size", "15"],
+        ["pubsub", "--size", "many"],
+        ["pubsub", "--qos", "3"],
+        ["pubsub", "--msgs", "10", "--duration", "1s"],
+        ["pubsub", "--rate", "0"],
+        ["pubsub", "--lag", "0"],
+        ["pubsub", "--shape", "pair", "--publishers", "2", "--subscribers", "3"],
+        ["pubsub", "--threshold", "speed>9000"],
+        ["pubsub", "--nats", "nowhere"],
+        ["pubsub", "--no-such-flag"],
+        ["pub", "--publishers", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_flags_are_64_with_a_word_of_why(flags):
+    done = subprocess.run([LOADGEN, *flags], capture_output=True, text=True, timeout=RUN_S)
+    assert done.returncode == USAGE, done.stderr
+    assert done.stderr.strip()
+    assert not done.stdout
+
+
+class Misbehaving:
+    """A server that does to each connection what it is told, and then waits for its end."""
+
+    def __init__(self, treat):
+        self.treat = treat
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = gateway.address(self.listener.getsockname())
+        self.threads = []
+
+    def __enter__(self):
+        self.threads.append(threading.Thread(target=self.accept))
+        self.threads[0].start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(RUN_S)
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.threads.append(threading.Thread(target=self.serve, args=[connection]))
+            self.threads[-1].start()
+
+    def serve(self, connection):
+        with connection:
+            connection.settimeout(RUN_S)
+            try:
+                self.treat(connection)
+                while connection.fileno() >= 0 and connection.recv(1 << 16):
+                    pass
+            except ConnectionError:
+                # That is how a client may leave.
+                pass
