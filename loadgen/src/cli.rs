@@ -32,12 +32,34 @@ pub enum Verb {
     Conn(Box<Load>),
     /// Round trips: every connection waits for its own message before it sends the next
     Request(Box<Load>),
+    /// A trivial server that counts what is published and throws it away, to know what the generator can do
+    Sink(Sink),
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
     Nats,
     Mqtt,
+}
+
+#[derive(Args, Debug)]
+pub struct Sink {
+    /// Where to listen for NATS; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:20243", value_name = "HOST:PORT")]
+    pub nats: String,
+    /// Where to listen for MQTT
+    #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
+    pub mqtt: String,
+    /// Pin to this core
+    #[arg(long)]
+    pub core: Option<usize>,
+    /// End after this long [default: at Ctrl-C]
+    #[arg(long, short = 'z', value_parser = units::duration)]
+    pub duration: Option<Duration>,
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    #[arg(long)]
+    pub no_progress: bool,
 }
 
 #[derive(Args, Debug)]

@@ -20,11 +20,15 @@ mod run;
 mod schedule;
 mod seen;
 mod shared;
+mod sink;
+mod sink_mqtt;
+mod sink_nats;
 mod subscriber;
 mod threshold;
 mod units;
 mod worker;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -58,6 +62,7 @@ fn start(arguments: &[String]) -> u8 {
         Verb::Sub(load) => carry_out("sub", load),
         Verb::Conn(load) => carry_out("conn", load),
         Verb::Request(load) => carry_out("request", load),
+        Verb::Sink(options) => serve(options),
     }
 }
 
@@ -68,16 +73,7 @@ fn carry_out(verb: &'static str, load: &Load) -> u8 {
         Ok(job) => job,
         Err(error) => return complain(&error, USAGE),
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the process at once.
-        let _ = signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(INTERRUPTED),
-            interrupted.clone(),
-        );
-        let _ = signal_hook::flag::register(signal, interrupted.clone());
-    }
+    let interrupted = interruptible();
     let outcome = match job.run(&interrupted) {
         Ok(outcome) => outcome,
         Err(error) => return complain(&error, FAILED),
@@ -86,13 +82,42 @@ fn carry_out(verb: &'static str, load: &Load) -> u8 {
     if outcome.failure.is_none() || outcome.sent + outcome.received > 0 {
         print!("{}", report::table(&result));
     }
-    if let Some(path) = &load.json {
-        let text = format!("{result:#}\n");
-        if let Err(error) = std::fs::write(path, text) {
-            return complain(&format!("{}: {error}", path.display()), FAILED);
-        }
+    if let Err(error) = write(load.json.as_deref(), || format!("{result:#}\n")) {
+        return complain(&error, FAILED);
     }
     verdict(&job, &outcome, &result)
+}
+
+/// Set by the first SIGINT or SIGTERM; the second ends the process at once.
+fn interruptible() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let _ = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(INTERRUPTED),
+            interrupted.clone(),
+        );
+        let _ = signal_hook::flag::register(signal, interrupted.clone());
+    }
+    interrupted
+}
+
+/// A signal is how a sink is meant to end.
+fn serve(options: &cli::Sink) -> u8 {
+    let result = match sink::run(options, &interruptible()) {
+        Ok(result) => result,
+        Err(error) => return complain(&error, FAILED),
+    };
+    print!("{}", report::sink_table(&result));
+    match write(options.json.as_deref(), || format!("{result:#}\n")) {
+        Ok(()) => 0,
+        Err(error) => complain(&error, FAILED),
+    }
+}
+
+fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, text()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn verdict(job: &Job, outcome: &run::Outcome, result: &serde_json::Value) -> u8 {

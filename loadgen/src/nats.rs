@@ -89,7 +89,7 @@ fn message<'a>(
     Ok(Some((Op::Message(Message { reply, line, headers, payload }), line.len() + size + 2)))
 }
 
-fn number(digits: &[u8]) -> Option<usize> {
+pub fn number(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > 9 {
         return None;
     }

@@ -226,6 +226,22 @@ fn resources(result: &Value) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// What a sink has counted.
+pub fn sink_table(result: &Value) -> String {
+    let count = |pointer: &str| count(result, pointer);
+    format!(
+        "{:<14} {:>14}   {:>12}/s   {} bytes\n{:<14} {}\n{:<14} {:.3} s CPU\n",
+        "received",
+        count("/received"),
+        count("/rates/received_per_s"),
+        count("/bytes"),
+        "connections",
+        count("/connections/opened"),
+        "sink",
+        number(result, "/generator/cpu_s")
+    )
+}
+
 /// With commas: 1,234,567.
 pub fn grouped(value: u64) -> String {
     let digits = value.to_string();

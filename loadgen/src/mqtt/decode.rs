@@ -168,7 +168,7 @@ fn properties<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(u8, &'a [u8])) -
 }
 
 #[inline]
-fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
+pub fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * at);
@@ -183,36 +183,36 @@ fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     }
 }
 
-struct Cursor<'a>(&'a [u8]);
+pub struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
     #[inline]
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+    pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) =
             self.0.split_at_checked(length).ok_or(Malformed("a packet shorter than it says"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.take(1)?.first().copied().ok_or(Malformed("a packet shorter than it says"))
     }
 
     #[inline]
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed("a packet shorter than it says"))?;
         self.0 = rest;
         Ok(u16::from_be_bytes(*bytes))
     }
 
     #[inline]
-    fn string(&mut self) -> Result<&'a [u8], Malformed> {
+    pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u16()?;
         self.take(usize::from(length))
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<usize, Malformed> {
+    pub fn varint(&mut self) -> Result<usize, Malformed> {
         let (value, length) = varint(self.0)?.ok_or(Malformed("a packet shorter than it says"))?;
         self.take(length)?;
         Ok(value)

@@ -96,7 +96,7 @@ pub fn disconnect(out: &mut Vec<u8>) {
     out.extend_from_slice(&[0xe0, 0]);
 }
 
-fn packet(out: &mut Vec<u8>, first: u8, body: &[u8]) {
+pub fn packet(out: &mut Vec<u8>, first: u8, body: &[u8]) {
     out.push(first);
     varint(out, body.len());
     out.extend_from_slice(body);
