@@ -34,6 +34,8 @@ pub enum Verb {
     Request(Box<Load>),
     /// A trivial server that counts what is published and throws it away, to know what the generator can do
     Sink(Sink),
+    /// Two results of --json side by side
+    Compare { first: PathBuf, second: PathBuf },
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +162,12 @@ pub struct Load {
 
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Intervals, one a line
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Latencies as a percentile distribution
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
     /// Must hold, or the exit code is 99: 'p99<2ms', 'loss==0', 'received_per_s>=1m'
     #[arg(long, value_name = "RULE")]
     pub threshold: Vec<Threshold>,

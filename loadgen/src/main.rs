@@ -6,6 +6,7 @@ mod client;
 mod client_mqtt;
 mod client_nats;
 mod clock;
+mod export;
 mod frame;
 mod job;
 mod link;
@@ -63,6 +64,13 @@ fn start(arguments: &[String]) -> u8 {
         Verb::Conn(load) => carry_out("conn", load),
         Verb::Request(load) => carry_out("request", load),
         Verb::Sink(options) => serve(options),
+        Verb::Compare { first, second } => match export::compare(first, second) {
+            Ok(text) => {
+                print!("{text}");
+                0
+            }
+            Err(error) => complain(&error, FAILED),
+        },
     }
 }
 
@@ -82,7 +90,10 @@ fn carry_out(verb: &'static str, load: &Load) -> u8 {
     if outcome.failure.is_none() || outcome.sent + outcome.received > 0 {
         print!("{}", report::table(&result));
     }
-    if let Err(error) = write(load.json.as_deref(), || format!("{result:#}\n")) {
+    let written = write(load.json.as_deref(), || format!("{result:#}\n"))
+        .and_then(|()| write(load.csv.as_deref(), || export::csv(&result)))
+        .and_then(|()| write(load.hgrm.as_deref(), || export::hgrm(&outcome.latency)));
+    if let Err(error) = written {
         return complain(&error, FAILED);
     }
     verdict(&job, &outcome, &result)

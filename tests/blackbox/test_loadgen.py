@@ -218,6 +218,38 @@ def test_an_interrupt_ends_a_run_with_its_figures(strait, tmp_path, verb):
     assert "latency" in out or verb == "sub"
 
 
+def test_results_are_written_for_other_tools_and_compared(strait, loadgen, tmp_path):
+    csv, hgrm = tmp_path / "run.csv", tmp_path / "run.hgrm"
+    result = loadgen("pubsub", *at(strait), "--msgs", "1k", "--csv", csv, "--hgrm", hgrm).expect(OK).json
+    header, *rows = csv.read_text().splitlines()
+    assert header == "t_s,sent,received,p50_us,p99_us"
+    assert sum(int(row.split(",")[2]) for row in rows) <= result["received"]
+    assert f"{result['latency_us']['count']}]" in hgrm.read_text().splitlines()[-1]
+    written = tmp_path / "result.json"
+    compared = subprocess.run([LOADGEN, "compare", written, written], capture_output=True, text=True, timeout=RUN_S)
+    assert compared.returncode == OK and "received /s" in compared.stdout and "+0.0 %" in compared.stdout
+    wrong = subprocess.run([LOADGEN, "compare", written, csv], capture_output=True, text=True, timeout=RUN_S)
+    assert wrong.returncode == FAILED and "is not JSON" in wrong.stderr
+
+
+@pytest.mark.parametrize(("speaks", "qos"), [("nats", 0), ("mqtt", 0), ("mqtt", 1), ("mqtt", 2)])
+def test_a_sink_counts_what_a_publisher_sends(loadgen, tmp_path, speaks, qos):
+    anywhere = ["--nats", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]
+    (tmp_path / "sink").mkdir()
+    sink, file = start(tmp_path / "sink", "sink", *anywhere)
+    try:
+        words = sink.stdout.readline().replace(",", "").split()
+        where = ["--nats", words[words.index("NATS") + 2], "--mqtt", words[words.index("MQTT") + 2]]
+        loadgen("pub", *where, "--from", speaks, "--qos", qos, "--msgs", "10k", "--size", 16).expect(OK)
+        sink.send_signal(signal.SIGINT)
+        out, err = sink.communicate(timeout=RUN_S)
+    finally:
+        sink.kill()
+        sink.wait()
+    result = Result(sink, out, err, file).expect(OK).json
+    assert (result["received"], result["connections"]["opened"]) == (10_000, 1)
+
+
 # Other servers.
 
 
