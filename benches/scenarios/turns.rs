@@ -41,6 +41,7 @@ pub struct Turn {
     world: World,
     publisher: Client,
     stream: Stream,
+    read_bytes: usize,
 }
 
 impl Turn {
@@ -63,7 +64,16 @@ impl Turn {
                 (world.mqtt("p", Version::V3_1_1, None), packet)
             }
         };
-        Self { world, publisher, stream: Stream::new([frame]) }
+        Self::of(world, publisher, frame)
+    }
+
+    fn of(world: World, publisher: Client, frame: Vec<u8>) -> Self {
+        Self { world, publisher, stream: Stream::new([frame]), read_bytes: READ_BYTES }
+    }
+
+    /// With so many bytes a read.
+    pub fn reading(self, read_bytes: usize) -> Self {
+        Self { read_bytes, ..self }
     }
 }
 
@@ -78,7 +88,7 @@ fn group(n_members: usize, payload_len: usize) -> Turn {
         world.nats(0, "SUB sensor.data.temp workers 1\r\n");
     }
     let publisher = world.nats(0, "");
-    Turn { world, publisher, stream: Stream::new([pub_op("sensor.data.temp", payload_len)]) }
+    Turn::of(world, publisher, pub_op("sensor.data.temp", payload_len))
 }
 
 /// One publisher that goes round many subjects, with one subscriber each: no two messages in a row are alike.
@@ -110,13 +120,13 @@ fn other_core(payload_len: usize) -> Turn {
     let mut world = World::new(2);
     world.nats(1, "SUB sensor.data.temp 1\r\n");
     let publisher = world.nats(0, "");
-    Turn { world, publisher, stream: Stream::new([pub_op("sensor.data.temp", payload_len)]) }
+    Turn::of(world, publisher, pub_op("sensor.data.temp", payload_len))
 }
 
 impl Scenario for Turn {
     fn play(&mut self, meter: &mut Meter) -> u64 {
         let n_before = self.world.n_delivered();
-        self.world.read(self.publisher, &mut self.stream, READ_BYTES, meter);
+        self.world.read(self.publisher, &mut self.stream, self.read_bytes, meter);
         self.world.finish(self.publisher, meter);
         let n_delivered = self.world.n_delivered() - n_before;
         assert!(n_delivered > 0, "nothing was delivered");

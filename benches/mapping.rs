@@ -1,0 +1,15 @@
+//! Topics to subjects and back.
+
+#[expect(dead_code, reason = "every bench plays a part of the scenarios")]
+mod scenarios;
+mod timed;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use scenarios::mapping;
+
+fn bench(criterion: &mut Criterion) {
+    timed::all(criterion, mapping::ALL);
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
