@@ -8,7 +8,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use scenarios::codecs;
 
 fn bench(criterion: &mut Criterion) {
-    timed::all(criterion, codecs::ALL);
+    for scenario in codecs::ALL {
+        timed::one(criterion, scenario.name, scenario.make);
+    }
 }
 
 criterion_group!(benches, bench);

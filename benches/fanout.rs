@@ -16,7 +16,7 @@ fn bench(criterion: &mut Criterion) {
             for payload_len in [16, 1_024] {
                 let name = format!("fanout/{name}/{n_subscribers}/{payload_len}B");
                 timed::one(criterion, &name, || {
-                    Box::new(Turn::new(Speaks::Nats, to, n_subscribers, payload_len).reading(READ_BYTES))
+                    Box::new(Turn::new(Speaks::Nats, to, n_subscribers, payload_len, READ_BYTES))
                 });
             }
         }

@@ -8,7 +8,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use scenarios::mapping;
 
 fn bench(criterion: &mut Criterion) {
-    timed::all(criterion, mapping::ALL);
+    for scenario in mapping::ALL {
+        timed::one(criterion, scenario.name, scenario.make);
+    }
 }
 
 criterion_group!(benches, bench);

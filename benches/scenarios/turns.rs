@@ -45,8 +45,14 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// One publisher and `n_subscribers` to its one subject.
-    pub fn new(from: Speaks, to: Speaks, n_subscribers: usize, payload_len: usize) -> Self {
+    /// One publisher and `n_subscribers` to its one subject; a read brings `read_bytes`.
+    pub fn new(
+        from: Speaks,
+        to: Speaks,
+        n_subscribers: usize,
+        payload_len: usize,
+        read_bytes: usize,
+    ) -> Self {
         let mut world = World::new(1);
         for n in 0..n_subscribers {
             match to {
@@ -64,21 +70,18 @@ impl Turn {
                 (world.mqtt("p", Version::V3_1_1, None), packet)
             }
         };
-        Self::of(world, publisher, frame)
+        Self { world, publisher, stream: Stream::new([frame]), read_bytes }
     }
 
-    fn of(world: World, publisher: Client, frame: Vec<u8>) -> Self {
-        Self { world, publisher, stream: Stream::new([frame]), read_bytes: READ_BYTES }
-    }
-
-    /// With so many bytes a read.
-    pub fn reading(self, read_bytes: usize) -> Self {
-        Self { read_bytes, ..self }
+    /// A NATS publisher in a world with its subscribers.
+    fn of_pubs(world: World, publisher: Client, payload_len: usize) -> Self {
+        let stream = Stream::new([pub_op("sensor.data.temp", payload_len)]);
+        Self { world, publisher, stream, read_bytes: READ_BYTES }
     }
 }
 
 fn fan(from: Speaks, to: Speaks, n_subscribers: usize, payload_len: usize) -> Box<dyn Scenario> {
-    Box::new(Turn::new(from, to, n_subscribers, payload_len))
+    Box::new(Turn::new(from, to, n_subscribers, payload_len, READ_BYTES))
 }
 
 /// A queue group, whose members share the messages.
@@ -88,7 +91,7 @@ fn group(n_members: usize, payload_len: usize) -> Turn {
         world.nats(0, "SUB sensor.data.temp workers 1\r\n");
     }
     let publisher = world.nats(0, "");
-    Turn::of(world, publisher, pub_op("sensor.data.temp", payload_len))
+    Turn::of_pubs(world, publisher, payload_len)
 }
 
 /// One publisher that goes round many subjects, with one subscriber each: no two messages in a row are alike.
@@ -120,7 +123,7 @@ fn other_core(payload_len: usize) -> Turn {
     let mut world = World::new(2);
     world.nats(1, "SUB sensor.data.temp 1\r\n");
     let publisher = world.nats(0, "");
-    Turn::of(world, publisher, pub_op("sensor.data.temp", payload_len))
+    Turn::of_pubs(world, publisher, payload_len)
 }
 
 impl Scenario for Turn {

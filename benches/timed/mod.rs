@@ -1,16 +1,9 @@
 //! Criterion's view of a scenario: time a message, of its marked parts alone. Not what decides on a shared
 //! or virtual machine: there the counts of `instructions` are steadier.
 
-use crate::scenarios::{Meter, Named, Scenario};
+use crate::scenarios::{Meter, Scenario};
 use criterion::Criterion;
 use std::time::Duration;
-
-/// Times scenarios that have a budget, too.
-pub fn all(criterion: &mut Criterion, scenarios: &[Named]) {
-    for named in scenarios {
-        one(criterion, named.name, named.make);
-    }
-}
 
 /// Times one scenario. It is made once Criterion's filter has let it pass.
 pub fn one(criterion: &mut Criterion, name: &str, make: impl Fn() -> Box<dyn Scenario>) {
