@@ -2,7 +2,7 @@
 //! `scripts/instructions`; this program starts valgrind on itself, once for each scenario, and compares
 //! what it counts with `budget.toml`. Not a time: a cache miss counts as much as an addition.
 //!
-//! Without `--bench`, as `cargo test --benches` runs it, it plays each scenario once and counts nothing.
+//! Without `--count`, as `cargo bench` and `cargo test --benches` run it, it plays each scenario once.
 
 mod scenarios;
 
@@ -23,7 +23,7 @@ const N_COUNTED: usize = 4;
 /// What a count may differ from its budget, in percent: with the compiler and the library the budget was
 /// made with, and with others, which inline and copy in other ways.
 const TOLERANCE: f64 = 2.0;
-const TOLERANCE_ELSEWHERE: f64 = 15.0;
+const TOLERANCE_ELSEWHERE: f64 = 25.0;
 
 /// A count so far below its budget, in percent, asks for a new budget.
 const WORTH_AN_UPDATE: f64 = 5.0;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["--play", name] => play_for_valgrind(name),
-        [.., "--bench"] if !args.contains(&"--test") => measure(&args[..args.len() - 1]),
+        ["--count", args @ .., "--bench"] => measure(args),
         _ => play_all_once(),
     };
     done.unwrap_or_else(|error| {
@@ -186,6 +186,10 @@ fn compare(budget: &Budget, counts: &BTreeMap<String, f64>, host: &str) -> ExitC
         println!("{:<40} {count:>12.1} {granted:>9.1} {percent:>+7.1}% {word}", scenario.name);
         is_over |= percent > tolerance;
         is_under |= percent < -WORTH_AN_UPDATE;
+    }
+    if !budget.made_with.contains(std::env::consts::ARCH) {
+        println!("\nThe budget is another architecture's: nothing to compare with.");
+        return ExitCode::SUCCESS;
     }
     if !is_same_host {
         println!("\nThe budget was made with {}\nand this is            {host}:", budget.made_with);

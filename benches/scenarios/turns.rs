@@ -73,10 +73,9 @@ impl Turn {
         Self { world, publisher, stream: Stream::new([frame]), read_bytes }
     }
 
-    /// A NATS publisher in a world with its subscribers.
-    fn of_pubs(world: World, publisher: Client, payload_len: usize) -> Self {
-        let stream = Stream::new([pub_op("sensor.data.temp", payload_len)]);
-        Self { world, publisher, stream, read_bytes: READ_BYTES }
+    /// A publisher in a world with its subscribers, which sends `frames` again and again.
+    fn of(world: World, publisher: Client, frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self { world, publisher, stream: Stream::new(frames), read_bytes: READ_BYTES }
     }
 }
 
@@ -91,7 +90,7 @@ fn group(n_members: usize, payload_len: usize) -> Turn {
         world.nats(0, "SUB sensor.data.temp workers 1\r\n");
     }
     let publisher = world.nats(0, "");
-    Turn::of_pubs(world, publisher, payload_len)
+    Turn::of(world, publisher, [pub_op("sensor.data.temp", payload_len)])
 }
 
 /// One publisher that goes round many subjects, with one subscriber each: no two messages in a row are alike.
@@ -103,7 +102,7 @@ fn subjects(n_subjects: usize, payload_len: usize) -> Turn {
     }
     let publisher = world.nats(0, "");
     let ops = (0..n_subjects).map(|n| pub_op(&subject(n), payload_len));
-    Turn { world, publisher, stream: Stream::new(ops) }
+    Turn::of(world, publisher, ops)
 }
 
 /// The same between MQTT clients.
@@ -115,7 +114,7 @@ fn topics(n_topics: usize, payload_len: usize) -> Turn {
     }
     let publisher = world.mqtt("p", Version::V3_1_1, None);
     let packets = (0..n_topics).map(|n| publish_packet(&topic(n), 0, payload_len));
-    Turn { world, publisher, stream: Stream::new(packets) }
+    Turn::of(world, publisher, packets)
 }
 
 /// A subscriber on another core than the publisher.
@@ -123,7 +122,7 @@ fn other_core(payload_len: usize) -> Turn {
     let mut world = World::new(2);
     world.nats(1, "SUB sensor.data.temp 1\r\n");
     let publisher = world.nats(0, "");
-    Turn::of_pubs(world, publisher, payload_len)
+    Turn::of(world, publisher, [pub_op("sensor.data.temp", payload_len)])
 }
 
 impl Scenario for Turn {
