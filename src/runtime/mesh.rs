@@ -148,6 +148,13 @@ impl Mesh {
         }
     }
 
+    /// Has a core look into its inbox though nobody said that there is something.
+    pub fn nudge(&self, core: CoreId) {
+        if let Some(pump) = self.inboxes[core.idx()].pump.get() {
+            pump.wake_by_ref();
+        }
+    }
+
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
         (0..self.inboxes.len()).for_each(|core| self.wake(CoreId(core as u16)));

@@ -4,13 +4,27 @@
 use super::core::{Core, SharedCore, accept, arrive, see_to, turn};
 use super::mesh::Content;
 use futures_lite::future::poll_fn;
+use glommio::timer::Timer;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Accepted connections taken in one turn: an accept costs more than a mail.
 const ACCEPTED_PER_TURN: usize = 32;
 
+/// How long a wake-up that the executor loses goes unnoticed.
+const NUDGE: Duration = Duration::from_millis(200);
+
 pub fn spawn(shared: &SharedCore) {
+    let (core, mesh) = (shared.borrow().id, shared.borrow().mesh.clone());
+    // Foreign wake-ups have been seen to get lost while a core falls asleep; its own timers are not.
+    glommio::spawn_local(async move {
+        loop {
+            Timer::new(NUDGE).await;
+            mesh.nudge(core);
+        }
+    })
+    .detach();
     let shared = shared.clone();
     glommio::spawn_local(async move { poll_fn(|cx| turn(&shared, |core| poll(core, cx))).await }).detach();
 }
