@@ -27,6 +27,10 @@ pub const READ_BYTES: usize = 64 << 10;
 /// a buffer of their own.
 const KEPT_BYTES: usize = 40 << 10;
 
+/// Tasks that go on at once before the ring is looked at: the executor runs tasks as long as one is ready,
+/// and a connection that always has more would keep it from all others' sockets.
+const GOING_ON_MAX: usize = 32;
+
 /// Pieces that one send gathers.
 const N_SLICES: usize = 64;
 
@@ -52,6 +56,9 @@ pub struct Core {
     events: Sender<Event>,
     has_stopped: bool,
     to_start: ToStart,
+    n_going_on: usize,
+    /// Tasks that go on once the ring has been looked at.
+    behind: Vec<Waker>,
 }
 
 /// Tasks to start when the core is no longer borrowed: the executor runs a new task at once.
@@ -98,7 +105,28 @@ impl Core {
             events,
             has_stopped: false,
             to_start: ToStart::default(),
+            n_going_on: 0,
+            behind: Vec::new(),
         }
+    }
+
+    /// Has a task polled again soon, others first.
+    pub fn go_on(&mut self, task: &Waker) {
+        if self.n_going_on < GOING_ON_MAX {
+            self.n_going_on += 1;
+            task.wake_by_ref();
+            return;
+        }
+        if self.behind.is_empty() {
+            self.mesh.ring(self.id);
+        }
+        self.behind.push(task.clone());
+    }
+
+    /// The core's bell was heard, so that the ring has been looked at.
+    pub fn passed_ring(&mut self) {
+        self.n_going_on = 0;
+        self.behind.drain(..).for_each(Waker::wake);
     }
 
     pub fn socket_mut(&mut self, id: ConnectionId) -> Option<&mut OpenSocket> {

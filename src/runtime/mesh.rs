@@ -2,17 +2,23 @@
 //!
 //! Invariants: a sender has at most as many parcels in a channel as it has credits, so that a send never
 //! finds it full. A wake-up is never lost: the sender pushes, then looks at `notified`; the receiver clears
-//! `notified`, then looks at the channel; both with full fences between.
+//! `notified`, then looks at the channel; both with full fences between. While `notified` is set, a look is
+//! to come.
+//!
+//! A core is woken by a byte in a socket that its ring polls, its bell, and never by a waker on a foreign
+//! thread. glommio turns such a waker into a completion that wakes no task, and where that arrives just
+//! before the executor turns to its ready tasks it runs none of them, takes the completion for nothing done,
+//! and sleeps: with back-pressure, for ever. (It also counts wakers in sixteen bits.)
 
 use crate::shard::id::CoreId;
 use crate::shard::mail::Batch;
 use crate::shard::{Listener, Moved};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::Socket;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
-use std::task::Waker;
 
 /// What one core sends to another.
 #[derive(Debug)]
@@ -56,9 +62,7 @@ struct Inbox {
     parcels: (Sender<Parcel>, Receiver<Parcel>),
     accepted: (Sender<Accepted>, Receiver<Accepted>),
     notified: AtomicBool,
-    /// The waker of the core's one never-ending pump. No other waker of the executor crosses threads: it
-    /// counts them in sixteen bits, and drops on foreign threads are not safe.
-    pump: OnceLock<Waker>,
+    bell: UnixStream,
     /// By sender.
     lanes: Vec<Lane>,
 }
@@ -71,20 +75,28 @@ struct Lane {
 }
 
 impl Mesh {
-    pub fn new(n_cores: usize, n_credits: usize) -> Self {
-        let inbox = |_| Inbox {
-            parcels: bounded(n_cores * n_credits),
-            accepted: bounded(ACCEPTED_MAX),
-            notified: AtomicBool::new(false),
-            pump: OnceLock::new(),
-            lanes: (0..n_cores).map(|_| Lane::default()).collect(),
-        };
-        Self {
-            inboxes: (0..n_cores).map(inbox).collect(),
+    /// The mesh, and each core's bell to listen to.
+    pub fn new(n_cores: usize, n_credits: usize) -> io::Result<(Self, Vec<Socket>)> {
+        let (mut inboxes, mut bells) = (Vec::new(), Vec::new());
+        for _ in 0..n_cores {
+            let (bell, heard) = UnixStream::pair()?;
+            bell.set_nonblocking(true)?;
+            inboxes.push(Inbox {
+                parcels: bounded(n_cores * n_credits),
+                accepted: bounded(ACCEPTED_MAX),
+                notified: AtomicBool::new(false),
+                bell,
+                lanes: (0..n_cores).map(|_| Lane::default()).collect(),
+            });
+            bells.push(Socket::from(heard));
+        }
+        let mesh = Self {
+            inboxes,
             n_credits: u32::try_from(n_credits).unwrap_or(u32::MAX),
             is_stopping: AtomicBool::new(false),
             n_connections: AtomicUsize::new(0),
-        }
+        };
+        Ok((mesh, bells))
     }
 
     pub fn n_cores(&self) -> usize {
@@ -139,20 +151,16 @@ impl Mesh {
     }
 
     pub fn wake(&self, core: CoreId) {
-        let inbox = &self.inboxes[core.idx()];
         fence(Ordering::SeqCst);
-        if !inbox.notified.swap(true, Ordering::SeqCst)
-            && let Some(pump) = inbox.pump.get()
-        {
-            pump.wake_by_ref();
+        if !self.inboxes[core.idx()].notified.swap(true, Ordering::SeqCst) {
+            self.ring(core);
         }
     }
 
-    /// Has a core look into its inbox though nobody said that there is something.
-    pub fn nudge(&self, core: CoreId) {
-        if let Some(pump) = self.inboxes[core.idx()].pump.get() {
-            pump.wake_by_ref();
-        }
+    /// Has a core's ring complete something.
+    pub fn ring(&self, core: CoreId) {
+        // A full bell rings as well, and the other end lives as long as the core.
+        let _ = (&self.inboxes[core.idx()].bell).write(&[0]);
     }
 
     pub fn stop(&self) {
@@ -160,12 +168,15 @@ impl Mesh {
         (0..self.inboxes.len()).for_each(|core| self.wake(CoreId(core as u16)));
     }
 
-    /// Begins a look into a core's inbox: what comes from now on wakes the pump again.
-    pub fn begin_look(&self, core: CoreId, pump: &Waker) {
-        let inbox = &self.inboxes[core.idx()];
-        inbox.pump.get_or_init(|| pump.clone());
-        inbox.notified.store(false, Ordering::SeqCst);
+    /// Begins a look into a core's inbox: what comes from now on rings.
+    pub fn begin_look(&self, core: CoreId) {
+        self.inboxes[core.idx()].notified.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+    }
+
+    /// Says that the core looks again soon: what comes until then need not ring.
+    pub fn will_look_again(&self, core: CoreId) {
+        self.inboxes[core.idx()].notified.store(true, Ordering::SeqCst);
     }
 
     /// How many parcels are there now.
@@ -177,9 +188,6 @@ impl Mesh {
         self.inboxes[core.idx()].parcels.1.try_recv().ok()
     }
 
-    pub fn n_accepted(&self, core: CoreId) -> usize {
-        self.inboxes[core.idx()].accepted.1.len()
-    }
 
     pub fn next_accepted(&self, core: CoreId) -> Option<Accepted> {
         self.inboxes[core.idx()].accepted.1.try_recv().ok()

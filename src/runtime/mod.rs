@@ -74,6 +74,9 @@ pub enum Event {
     CoreEnded,
 }
 
+/// Longer than a process lives, and short enough for the kernel's clock.
+const NEVER: Duration = Duration::from_secs(1 << 32);
+
 /// How long connections may take to end when the gateway stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -87,7 +90,9 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     // Told to every NATS client: words that nothing else is made of.
     let server_id = format!("STRAIT{:016X}{:016X}", seed[7], seed[8]);
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
-    let mesh = Arc::new(Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits));
+    let mesh = Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits);
+    let (mesh, bells) = mesh.map_err(|error| system("opening the cores' bells", &error))?;
+    let mesh = Arc::new(mesh);
     let (events, event) = channel();
     let (desks, core_desks) = admin::desk::desks(n_cores);
     let shared = desks.shared();
@@ -95,7 +100,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     if let Some((socket, _)) = admin {
         start_admin(socket, desks, &mesh)?;
     }
-    start_cores(&settings, &mesh, seed, core_desks, &events)?;
+    start_cores(&settings, &mesh, seed, core_desks.into_iter().zip(bells), &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
     let turn = Arc::new(AtomicUsize::new(0));
@@ -149,14 +154,14 @@ fn start_cores(
     settings: &Arc<Settings>,
     mesh: &Arc<Mesh>,
     seed: [u64; 9],
-    desks: Vec<CoreDesk>,
+    desks_and_bells: impl Iterator<Item = (CoreDesk, Socket)>,
     events: &Sender<Event>,
 ) -> Result<(), StartError> {
     let [a, b, c, d, e, f, chance, ..] = seed;
     let keys = Keys::from_seed([a, b, c, d, e, f]);
     let clock = Clock::start();
     let processors = host::processors();
-    for (core, desk) in desks.into_iter().enumerate() {
+    for (core, (desk, bell)) in desks_and_bells.enumerate() {
         let placement = processors
             .get(core % processors.len().max(1))
             .copied()
@@ -167,13 +172,14 @@ fn start_cores(
             .name(&format!("core-{core}"))
             // Only sockets are driven through the ring: the default of 10 MiB is for files.
             .io_memory(64 << 10)
-            // A firehose must not keep the ring from being looked at for the default 100 ms.
-            .preempt_timer(Duration::from_millis(1));
+            // Never: tasks leave of themselves (`Core::go_on`), and a preemption that comes just before the
+            // executor turns to its ready tasks has it sleep on them.
+            .preempt_timer(NEVER);
         let handle = builder.spawn(move || async move {
             let shard =
                 Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
             let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, desk, events.clone())));
-            pump::spawn(&core);
+            pump::spawn(&core, bell);
             let _ = events.send(Event::Ready);
             // It stays when all is done: taking the executor apart gains nothing, as the process ends.
             futures_lite::future::pending::<()>().await;

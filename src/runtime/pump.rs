@@ -3,42 +3,41 @@
 
 use super::core::{Core, SharedCore, accept, arrive, see_to, turn};
 use super::mesh::Content;
+use futures_lite::AsyncRead;
 use futures_lite::future::poll_fn;
-use glommio::timer::Timer;
+use glommio::net::TcpStream;
+use socket2::Socket;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// Accepted connections taken in one turn: an accept costs more than a mail.
 const ACCEPTED_PER_TURN: usize = 32;
 
-/// How long a wake-up that the executor loses goes unnoticed.
-const NUDGE: Duration = Duration::from_millis(200);
-
-pub fn spawn(shared: &SharedCore) {
-    let (core, mesh) = (shared.borrow().id, shared.borrow().mesh.clone());
-    // Foreign wake-ups have been seen to get lost while a core falls asleep; its own timers are not.
-    glommio::spawn_local(async move {
-        loop {
-            Timer::new(NUDGE).await;
-            mesh.nudge(core);
-        }
-    })
-    .detach();
+/// Starts the task. `bell` is what the mesh rings for this core.
+pub fn spawn(shared: &SharedCore, bell: Socket) {
     let shared = shared.clone();
-    glommio::spawn_local(async move { poll_fn(|cx| turn(&shared, |core| poll(core, cx))).await }).detach();
+    // Of any stream socket.
+    let mut bell = TcpStream::from(bell);
+    glommio::spawn_local(async move { poll_fn(|cx| turn(&shared, |core| poll(core, &mut bell, cx))).await })
+        .detach();
 }
 
-fn poll(core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
+fn poll(core: &mut Core, bell: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    while let Poll::Ready(Ok(1..)) = Pin::new(&mut *bell).poll_read(cx, &mut [0; 64]) {
+        core.passed_ring();
+    }
     let mesh = core.mesh.clone();
-    mesh.begin_look(core.id, cx.waker());
+    mesh.begin_look(core.id);
     if mesh.is_stopping.load(Ordering::SeqCst) && !std::mem::replace(&mut core.is_stopping, true) {
         core.shard.shut_down(core.clock.now());
     }
+    let mut has_found = false;
     // What was there at the start, always and however full our own outboxes are: two cores that each
     // waited for room at the other would wait for ever.
     for _ in 0..mesh.n_parcels(core.id) {
         let Some(parcel) = mesh.next_parcel(core.id) else { break };
+        has_found = true;
         match parcel.content {
             Content::Mail(batch) => core.shard.mail(parcel.from, &batch, core.clock.now()),
             Content::Moved(socket, moved) => arrive(core, socket, moved),
@@ -48,20 +47,23 @@ fn poll(core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
         // the next batch comes on top.
         see_to(core);
     }
-    take_accepted(core);
-    if mesh.n_parcels(core.id) > 0 || mesh.n_accepted(core.id) > 0 {
-        cx.waker().wake_by_ref();
+    has_found |= take_accepted(core);
+    if has_found {
+        // Where there was something there is more to come, and it need not ring.
+        mesh.will_look_again(core.id);
+        core.go_on(cx.waker());
     }
     Poll::Pending
 }
 
-fn take_accepted(core: &mut Core) {
-    for _ in 0..ACCEPTED_PER_TURN {
-        let Some(accepted) = core.mesh.next_accepted(core.id) else { return };
+fn take_accepted(core: &mut Core) -> bool {
+    for n_taken in 0..ACCEPTED_PER_TURN {
+        let Some(accepted) = core.mesh.next_accepted(core.id) else { return n_taken > 0 };
         if core.is_stopping {
             core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
         accept(core, accepted);
     }
+    true
 }
