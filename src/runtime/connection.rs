@@ -138,7 +138,11 @@ fn close(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Step {
     };
     if has_unwritten {
         // The task has been woken for the blocked write, or is by the deadline.
-        return if socket.is_blocked && poll_write(core, id, cx).is_ready() { Step::More } else { Step::Wait };
+        return if socket.is_blocked && poll_write(core, id, cx).is_ready() {
+            Step::More
+        } else {
+            Step::Wait
+        };
     }
     if !std::mem::replace(&mut socket.is_shut, true) {
         let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Write);

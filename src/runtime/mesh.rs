@@ -188,7 +188,6 @@ impl Mesh {
         self.inboxes[core.idx()].parcels.1.try_recv().ok()
     }
 
-
     pub fn next_accepted(&self, core: CoreId) -> Option<Accepted> {
         self.inboxes[core.idx()].accepted.1.try_recv().ok()
     }
