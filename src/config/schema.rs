@@ -158,7 +158,7 @@ schema! {
         /// Bytes of mail that wait in a shard for credits of another. Publishers to that shard wait beyond it.
         outbox_bytes_max: usize = Kind::integer(4 * MIB, 64 * KIB..=16 * GIB, "bytes"),
         /// Memory of a shard's cache of matched subjects.
-        route_cache_bytes_max: usize = Kind::integer(8 * MIB, 64 * KIB..=16 * GIB, "bytes"),
+        route_cache_bytes_max: usize = Kind::integer(64 * MIB, 64 * KIB..=16 * GIB, "bytes"),
         /// How long a NATS client may accept none of the bytes that wait for it. An MQTT client has its keep-alive.
         write_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
     }

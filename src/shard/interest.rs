@@ -35,7 +35,7 @@ impl Change {
 }
 
 /// Queue groups by name, each with its members per core, none of them 0.
-type Groups = BTreeMap<Box<[u8]>, Vec<(CoreId, u32)>>;
+pub type Groups = BTreeMap<Box<[u8]>, Vec<(CoreId, u32)>>;
 
 #[derive(Debug)]
 struct ExactInterest {
@@ -96,28 +96,21 @@ impl Interest {
         }
     }
 
-    /// The cores with a plain subscription that matches.
-    pub fn cores(&self, subject: &[u8], hash: u64) -> CoreSet {
-        let mut cores = self
-            .exact
-            .find(hash, |entry| entry.hash == hash)
-            .map_or(CoreSet::EMPTY, |entry| entry.cores.clone());
-        self.wildcards.for_each_match(subject, |interest| cores.extend(&interest.cores));
-        cores
-    }
-
-    /// Calls `visit` with the queue groups of every filter that matches.
-    pub fn for_each_group<'i>(
+    /// Calls `visit` with every filter that matches: the cores with a plain subscription, and queue groups
+    /// by name. An exact filter comes in two parts.
+    pub fn for_each_match<'i>(
         &'i self,
         subject: &[u8],
         hash: u64,
-        mut visit: impl FnMut(&'i [u8], &'i [(CoreId, u32)]),
+        mut visit: impl FnMut(&'i CoreSet, Option<&'i Groups>),
     ) {
-        let mut visit_all = |groups: &'i Groups| {
-            groups.iter().for_each(|(name, members)| visit(name, members));
-        };
-        self.exact_groups.get(&hash).into_iter().for_each(&mut visit_all);
-        self.wildcards.for_each_match(subject, |interest| visit_all(&interest.groups));
+        if let Some(entry) = self.exact.find(hash, |entry| entry.hash == hash) {
+            visit(&entry.cores, None);
+        }
+        if let Some(groups) = self.exact_groups.get(&hash) {
+            visit(&CoreSet::EMPTY, Some(groups));
+        }
+        self.wildcards.for_each_match(subject, |interest| visit(&interest.cores, Some(&interest.groups)));
     }
 
     /// Everything in the replica, for comparison: key, group, core, and members of a group (1 for plain).

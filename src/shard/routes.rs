@@ -11,16 +11,17 @@ use super::interest::{FilterKey, Interest};
 use super::keys::Keys;
 use super::table::{Table, Target};
 use crate::subject::{SubjectFilter, tokens};
-use ahash::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Everyone who gets a subject.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Route {
-    /// This core's plain subscriptions.
-    pub local: Vec<Target>,
+    /// This core's plain subscriptions. With many subjects each look at memory counts, and most have one
+    /// subscriber.
+    pub local: SmallVec<[Target; 2]>,
     /// Other cores with plain subscriptions.
     pub remote: Vec<CoreId>,
     pub groups: Vec<GroupRoute>,
@@ -66,29 +67,45 @@ pub struct Routes {
     by_first_two: Box<[u64]>,
     young: Cache,
     old: Cache,
-    /// Hashes of subjects looked up once: a subject is cached at second sight, so that one-time subjects
-    /// push nothing out.
-    seen: Box<[u64]>,
+    /// Hashes of subjects looked up once, by hash, the latest first: a subject is cached at second sight, so
+    /// that one-time subjects push nothing out.
+    seen: Box<[[u64; SEEN_AS_ONE]]>,
     cache_bytes_max: usize,
     pub n_hits: u64,
     pub n_misses: u64,
 }
 
-#[derive(Debug)]
+/// Results by the hash of their subjects, one for each hash.
+#[derive(Debug, Default)]
 struct Cache {
-    results: HashMap<u64, Cached, RandomState>,
+    results: HashTable<Cached>,
     n_bytes: usize,
 }
 
 impl Cache {
-    fn new(keys: &Keys) -> Self {
-        Self { results: HashMap::with_hasher(keys.hasher()), n_bytes: 0 }
+    #[inline]
+    fn get(&self, hash: u64) -> Option<&Cached> {
+        self.results.find(hash, |cached| cached.hash == hash)
+    }
+
+    fn take(&mut self, hash: u64) -> Option<Cached> {
+        let entry = self.results.find_entry(hash, |cached| cached.hash == hash).ok()?;
+        let (cached, _) = entry.remove();
+        self.n_bytes -= cached.n_bytes();
+        Some(cached)
+    }
+
+    /// Enters a result whose hash has none.
+    fn enter(&mut self, cached: Cached) {
+        self.n_bytes += cached.n_bytes();
+        self.results.insert_unique(cached.hash, cached, |cached| cached.hash);
     }
 }
 
 #[derive(Debug)]
 struct Cached {
-    subject: Box<[u8]>,
+    hash: u64,
+    subject: SmallVec<[u8; 24]>,
     route: Rc<Route>,
     first_idx: u16,
     first_two_idx: u16,
@@ -99,14 +116,17 @@ impl Cached {
     fn n_bytes(&self) -> usize {
         let groups = self.route.groups.iter();
         let of_groups: usize = groups.map(|group| 64 + 8 * group.cores.len() + 12 * group.local.len()).sum();
-        160 + self.subject.len() + 12 * self.route.local.len() + 2 * self.route.remote.len() + of_groups
+        let of_subject = if self.subject.spilled() { 16 + self.subject.len() } else { 0 };
+        208 + of_subject + 12 * self.route.local.len() + 2 * self.route.remote.len() + of_groups
     }
 }
 
 /// How many counters by token there are; a power of two.
 const N_COUNTERS: usize = 1_024;
-/// How many subjects are remembered as seen once; a power of two.
-const N_SEEN: usize = 4_096;
+/// A subject seen once is remembered for so many bytes of the cache.
+const BYTES_PER_SEEN: usize = 256;
+/// Of those, so many in one place, which is a line of memory.
+const SEEN_AS_ONE: usize = 8;
 
 impl Routes {
     /// An empty cache of at most about `cache_bytes_max`.
@@ -117,9 +137,9 @@ impl Routes {
             root: 0,
             by_first: vec![0; N_COUNTERS].into(),
             by_first_two: vec![0; N_COUNTERS].into(),
-            young: Cache::new(keys),
-            old: Cache::new(keys),
-            seen: vec![0; N_SEEN].into(),
+            young: Cache::default(),
+            old: Cache::default(),
+            seen: vec![[0; SEEN_AS_ONE]; (cache_bytes_max / BYTES_PER_SEEN / SEEN_AS_ONE).max(1)].into(),
             cache_bytes_max,
             n_hits: 0,
             n_misses: 0,
@@ -135,13 +155,23 @@ impl Routes {
         }
         self.n_misses += 1;
         let route = Rc::new(self.build(subject, hash, table, interest));
-        let seen = &mut self.seen[hash as usize % N_SEEN];
-        if *seen == hash {
+        if self.see(hash) {
             self.keep(subject, hash, &route);
-        } else {
-            *seen = hash;
         }
         route
+    }
+
+    /// Whether a subject was seen before; it is now.
+    fn see(&mut self, hash: u64) -> bool {
+        // By the high bits, since the cache goes by the low ones.
+        let seen_idx = (u128::from(hash) * self.seen.len() as u128) >> 64;
+        let seen = &mut self.seen[seen_idx as usize];
+        let is_known = seen.contains(&hash);
+        if !is_known {
+            seen.rotate_right(1);
+            seen[0] = hash;
+        }
+        is_known
     }
 
     /// About what the cache holds, in bytes.
@@ -183,21 +213,18 @@ impl Routes {
     }
 
     fn evict(&mut self, hash: u64) {
-        for cache in [&mut self.young, &mut self.old] {
-            if let Some(cached) = cache.results.remove(&hash) {
-                cache.n_bytes -= cached.n_bytes();
-            }
-        }
+        self.young.take(hash);
+        self.old.take(hash);
     }
 
+    #[inline]
     fn cached(&mut self, subject: &[u8], hash: u64) -> Option<Rc<Route>> {
-        if let Some(cached) = self.young.results.get(&hash) {
+        if let Some(cached) = self.young.get(hash) {
             return (self.is_valid(cached) && *cached.subject == *subject).then(|| cached.route.clone());
         }
-        let cached = self.old.results.remove(&hash)?;
-        self.old.n_bytes -= cached.n_bytes();
+        let cached = self.old.take(hash)?;
         let route = (self.is_valid(&cached) && *cached.subject == *subject).then(|| cached.route.clone())?;
-        self.put(hash, cached);
+        self.put(cached);
         Some(route)
     }
 
@@ -212,22 +239,21 @@ impl Routes {
     fn keep(&mut self, subject: &[u8], hash: u64, route: &Rc<Route>) {
         let (first_idx, first_two_idx) = (self.first_idx(subject), self.first_two_idx(subject));
         let sum = self.sum(first_idx, first_two_idx);
-        let cached = Cached { subject: subject.into(), route: route.clone(), first_idx, first_two_idx, sum };
+        let cached =
+            Cached { hash, subject: subject.into(), route: route.clone(), first_idx, first_two_idx, sum };
         // A huge result would push out a hundred others for the price of one walk.
         if cached.n_bytes() <= self.cache_bytes_max / 16 {
-            self.put(hash, cached);
+            self.young.take(hash);
+            self.put(cached);
         }
     }
 
     /// Two generations of half the bytes each: when the young one is full the old one goes.
-    fn put(&mut self, hash: u64, cached: Cached) {
+    fn put(&mut self, cached: Cached) {
         if self.young.n_bytes + cached.n_bytes() > self.cache_bytes_max / 2 {
-            self.old = std::mem::replace(&mut self.young, Cache::new(&self.keys));
+            self.old = std::mem::take(&mut self.young);
         }
-        self.young.n_bytes += cached.n_bytes();
-        if let Some(replaced) = self.young.results.insert(hash, cached) {
-            self.young.n_bytes -= replaced.n_bytes();
-        }
+        self.young.enter(cached);
     }
 
     fn first_idx(&self, text: &[u8]) -> u16 {
@@ -242,26 +268,29 @@ impl Routes {
 
     fn build(&self, subject: &[u8], hash: u64, table: &Table, interest: &Interest) -> Route {
         let mut route = Route::default();
-        let mut cores = interest.cores(subject, hash);
-        cores.remove(self.core);
-        route.remote = cores.iter().collect();
+        let mut cores = CoreSet::EMPTY;
         let mut by_name: BTreeMap<&[u8], usize> = BTreeMap::new();
-        interest.for_each_group(subject, hash, |name, members| {
-            let group_idx = *by_name.entry(name).or_insert(route.groups.len());
-            let Some(known) = route.groups.get_mut(group_idx) else {
-                let (name, cores) = (Rc::from(name), members.to_vec());
-                route.groups.push(GroupRoute { name, cores, local: Vec::new() });
-                return;
-            };
-            for &(core, n_members) in members {
-                match known.cores.iter_mut().find(|(other, _)| *other == core) {
-                    Some((_, n_known)) => *n_known += n_members,
-                    None => known.cores.push((core, n_members)),
+        interest.for_each_match(subject, hash, |plain, groups| {
+            cores.extend(plain);
+            for (name, members) in groups.into_iter().flatten() {
+                let group_idx = *by_name.entry(name).or_insert(route.groups.len());
+                let Some(known) = route.groups.get_mut(group_idx) else {
+                    let (name, cores) = (Rc::from(&**name), members.clone());
+                    route.groups.push(GroupRoute { name, cores, local: Vec::new() });
+                    continue;
+                };
+                for &(core, n_members) in members {
+                    match known.cores.iter_mut().find(|(other, _)| *other == core) {
+                        Some((_, n_known)) => *n_known += n_members,
+                        None => known.cores.push((core, n_members)),
+                    }
                 }
             }
         });
+        cores.remove(self.core);
+        route.remote = cores.iter().collect();
         table.for_each_match(subject, hash, |members| {
-            route.local.extend(&members.plain.list);
+            route.local.extend(members.plain.list.iter().copied());
             for (name, members) in &members.groups {
                 let group_idx = *by_name.entry(name).or_insert(route.groups.len());
                 match route.groups.get_mut(group_idx) {
