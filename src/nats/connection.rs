@@ -1,8 +1,9 @@
 //! What one NATS client told about itself, and the answers that need nothing else. Not its
 //! subscriptions' place in the tables: the shard keeps that and gives each a key.
 
+use super::connect::Options;
 use super::encode;
-use super::handshake::{self, Connect, ServerInfo};
+use super::handshake::{self, ServerInfo};
 use super::op::Publish;
 use crate::subject::{is_well_formed, mapping};
 use ahash::RandomState;
@@ -13,15 +14,10 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub struct Connection {
     client_id: u64,
-    verbose: bool,
-    pedantic: bool,
-    echo: bool,
-    headers: bool,
-    no_responders: bool,
-    protocol: i64,
-    name: Option<Box<str>>,
+    options: Options,
     is_connected: bool,
-    was_told_connect_info: bool,
+    /// One of its PINGs was answered since CONNECT.
+    has_first_pong: bool,
     n_pings_unanswered: u32,
     /// Sid → the shard's key of the subscription. An entry goes with UNSUB, before the wait for the other
     /// cores ends, so that the sid is free again at once.
@@ -61,18 +57,11 @@ pub enum PublishDenied {
 impl Connection {
     /// A client that has said nothing yet: until CONNECT, verbose, pedantic and echo are on.
     pub fn new(client_id: u64, hasher: RandomState) -> Self {
-        let defaults = Connect::default();
         Self {
             client_id,
-            verbose: defaults.verbose,
-            pedantic: defaults.pedantic,
-            echo: defaults.echo,
-            headers: defaults.headers,
-            no_responders: defaults.no_responders,
-            protocol: 0,
-            name: None,
+            options: Options::default(),
             is_connected: false,
-            was_told_connect_info: false,
+            has_first_pong: false,
             n_pings_unanswered: 0,
             sids: HashMap::with_hasher(hasher),
         }
@@ -83,20 +72,25 @@ impl Connection {
     }
 
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.options.name.as_deref()
+    }
+
+    /// What it told of itself.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     pub fn echo(&self) -> bool {
-        self.echo
+        self.options.echo
     }
 
     /// Whether header blocks may come and go; without it they are cut off.
     pub fn headers(&self) -> bool {
-        self.headers
+        self.options.headers
     }
 
     pub fn wants_no_responders(&self) -> bool {
-        self.no_responders
+        self.options.no_responders
     }
 
     pub fn is_connected(&self) -> bool {
@@ -108,26 +102,17 @@ impl Connection {
         handshake::info(out, server, self.client_id, peer, false);
     }
 
-    /// Takes over the options of a CONNECT; a later one replaces them all.
+    /// Takes over the options of a CONNECT; a later one changes those that it names.
     pub fn connect(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), ConnectRefused> {
-        let connect = Connect::parse(json).map_err(|_| ConnectRefused::Unreadable)?;
-        self.verbose = connect.verbose;
-        self.pedantic = connect.pedantic;
-        self.echo = connect.echo;
-        self.headers = connect.headers;
-        self.no_responders = connect.no_responders && connect.headers;
-        self.protocol = connect.protocol;
-        self.name = connect.name.map(String::into_boxed_str);
-        if !matches!(connect.protocol, 0 | 1) {
+        self.options = self.options.after(json).map_err(|_| ConnectRefused::Unreadable)?;
+        let options = &self.options;
+        if !matches!(options.protocol, 0 | 1) {
             return Err(ConnectRefused::Protocol);
         }
-        // There are no accounts to ask for.
-        if connect.account.is_some_and(|account| !account.is_empty())
-            || connect.new_account.is_some_and(|wanted| wanted != serde_json::Value::Bool(false))
-        {
+        if options.wants_account {
             return Err(ConnectRefused::Account);
         }
-        if connect.no_responders && !connect.headers {
+        if options.no_responders && !options.headers {
             return Err(ConnectRefused::NoRespondersWithoutHeaders);
         }
         self.is_connected = true;
@@ -137,18 +122,20 @@ impl Connection {
 
     /// `+OK` where the client asked for it.
     pub fn acknowledge(&self, out: &mut Vec<u8>) {
-        if self.verbose {
+        if self.options.verbose {
             out.extend_from_slice(encode::OK);
         }
     }
 
     /// Answers a PING. The first answer after CONNECT is followed by one more INFO, never preceded:
-    /// clients take the PONG as the end of their handshake.
+    /// clients take the PONG as the end of their handshake. Those of protocol 0 expect none, then or later.
     pub fn ping(&mut self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
         out.extend_from_slice(encode::PONG);
-        if self.is_connected && self.protocol >= 1 && !self.was_told_connect_info {
-            self.was_told_connect_info = true;
-            handshake::info(out, server, self.client_id, peer, true);
+        if self.is_connected && !self.has_first_pong {
+            self.has_first_pong = true;
+            if self.options.protocol >= 1 {
+                handshake::info(out, server, self.client_id, peer, true);
+            }
         }
     }
 
@@ -188,7 +175,7 @@ impl Connection {
 
     /// Whether a publish that is taken may have an answer at all.
     pub fn answers_publish(&self) -> bool {
-        self.verbose || self.pedantic
+        self.options.verbose || self.options.pedantic
     }
 
     /// What the publisher hears when its message is taken: the pedantic complaint, then `+OK`, both before
@@ -199,14 +186,11 @@ impl Connection {
     }
 
     /// What the publisher hears when its message is denied.
-    pub fn publish_denied(
-        &self,
-        publish: &Publish<'_>,
-        denied: PublishDenied,
-        scratch: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) {
-        self.complain_if_pedantic(publish, scratch, out);
+    pub fn publish_denied(&self, publish: &Publish<'_>, denied: PublishDenied, out: &mut Vec<u8>) {
+        // That no topic can spell it is the lesser fault.
+        if self.options.pedantic && !is_well_formed(publish.subject) {
+            encode::error(out, "Invalid Publish Subject");
+        }
         match denied {
             PublishDenied::Subject => encode::permissions_violation(out, "Publish to", publish.subject, None),
             PublishDenied::Reply => {
@@ -218,7 +202,7 @@ impl Connection {
     /// A pedantic client hears of subjects that match nothing, that are filters, or that no topic can
     /// spell; the message goes on all the same.
     fn complain_if_pedantic(&self, publish: &Publish<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
-        if !self.pedantic {
+        if !self.options.pedantic {
             return;
         }
         scratch.clear();

@@ -1,58 +1,11 @@
-//! INFO and CONNECT: the two JSON texts of the protocol. Not what their fields change: `connection`.
+//! INFO, what a server tells of itself. Not what a client tells: `connect`.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::net::SocketAddr;
 
 /// The nats-server release whose client protocol this gateway speaks: clients gate features on it, and
 /// some refuse a text that is not x.y.z.
 pub const COMPATIBLE_VERSION: &str = "2.10.0";
-
-/// The fields of CONNECT that a gateway without authentication acts on. An absent one keeps its default;
-/// an unknown one is ignored; one of a wrong type makes the whole text unreadable.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-pub struct Connect {
-    pub verbose: bool,
-    pub pedantic: bool,
-    pub echo: bool,
-    pub headers: bool,
-    pub no_responders: bool,
-    pub protocol: i64,
-    pub name: Option<String>,
-    pub account: Option<String>,
-    pub new_account: Option<serde_json::Value>,
-}
-
-impl Default for Connect {
-    fn default() -> Self {
-        Self {
-            verbose: true,
-            pedantic: true,
-            echo: true,
-            headers: false,
-            no_responders: false,
-            protocol: 0,
-            name: None,
-            account: None,
-            new_account: None,
-        }
-    }
-}
-
-/// The text is no JSON object, or a field has a wrong type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnreadableConnect;
-
-impl Connect {
-    /// Reads the argument of CONNECT.
-    pub fn parse(json: &[u8]) -> Result<Self, UnreadableConnect> {
-        // An array would do for serde as well.
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(UnreadableConnect);
-        }
-        serde_json::from_slice(json).map_err(|_| UnreadableConnect)
-    }
-}
 
 /// What INFO says, as far as all connections share it.
 #[derive(Clone, Debug)]
@@ -103,20 +56,6 @@ pub fn info(out: &mut Vec<u8>, server: &ServerInfo, client_id: u64, peer: Socket
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
     use super::*;
-
-    #[test]
-    fn absent_fields_keep_their_defaults() {
-        let connect = Connect::parse(b"{\"headers\":true,\"lang\":\"x\"}").unwrap();
-        assert!(connect.verbose && connect.pedantic && connect.echo && connect.headers);
-        assert!(!connect.no_responders);
-    }
-
-    #[test]
-    fn text_that_is_no_object_of_the_right_types_is_unreadable() {
-        for json in ["", "{verbose}", "[]", "{\"verbose\":1}", "{\"echo\":\"no\"}"] {
-            assert!(Connect::parse(json.as_bytes()).is_err(), "{json}");
-        }
-    }
 
     #[test]
     fn info_is_one_line_of_json() {

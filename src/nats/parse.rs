@@ -72,6 +72,7 @@ enum Verb {
     Connect,
     Ping,
     Pong,
+    Info,
     Ignored,
     Err,
 }
@@ -85,9 +86,9 @@ const VERBS: [(&[u8], Verb, bool); 10] = [
     (b"CONNECT", Verb::Connect, false),
     (b"PING", Verb::Ping, false),
     (b"PONG", Verb::Pong, false),
-    (b"INFO", Verb::Ignored, false),
+    (b"INFO", Verb::Info, false),
     (b"+OK", Verb::Ignored, false),
-    (b"-ERR", Verb::Err, false),
+    (b"-ERR", Verb::Err, true),
 ];
 
 /// Reads the first op of `input`. `headers` says whether the client announced them.
@@ -159,6 +160,8 @@ fn parse_any<'a>(input: &'a [u8], headers: bool, limits: &Limits) -> Result<Pars
         Verb::Connect => Op::Connect(arguments),
         Verb::Ping => Op::Ping,
         Verb::Pong => Op::Pong,
+        Verb::Info if is_object(arguments) => Op::Ignored,
+        Verb::Info => return Err(Malformed::Arguments),
         Verb::Ignored => Op::Ignored,
         Verb::Err => return Err(Malformed::ErrFromPeer),
     };
@@ -188,6 +191,11 @@ fn verb(input: &[u8]) -> Result<Option<(Verb, usize)>, Malformed> {
         };
     }
     Err(Malformed::UnknownOperation)
+}
+
+/// Whether it is what INFO may have as its argument, though nobody reads it.
+fn is_object(json: &[u8]) -> bool {
+    matches!(json.first(), Some(b'{' | b'n')) && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok()
 }
 
 fn is_blank(byte: u8) -> bool {

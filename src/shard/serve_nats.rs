@@ -114,8 +114,7 @@ impl Shard {
         let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
         if let Err(denied) = nats.judge_publish(publish) {
             self.clients.counters.denied += 1;
-            let mut scratch = Vec::new();
-            self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, &mut scratch, out));
+            self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, out));
             return Served::Taken(n_taken);
         }
         let publisher = Publisher { id, hears_itself: nats.echo() };

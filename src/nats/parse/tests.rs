@@ -81,11 +81,22 @@ fn wrong_arguments_close_without_a_word() {
         "PUB a 1234567890\n",
         "UNSUB \n",
         "HPUB a 3 2\n",
+        "INFO\n",
+        "INFO junk\n",
     ] {
         assert_eq!(error(input.as_bytes()), Malformed::Arguments, "{input:?}");
         assert_eq!(error(input.as_bytes()).error_text(), None);
     }
     assert_eq!(parse(b"HPUB a 1 2\n", false, &LIMITS), Err(Malformed::HeadersNotAnnounced));
+}
+
+#[test]
+fn what_only_servers_say_is_passed_over_or_ends_the_connection() {
+    for input in ["INFO {}\n", "info{\"a\":1}\n", "INFO null\n", "+OK\n", "+ok junk\n"] {
+        assert_eq!(op(input.as_bytes()), (Op::Ignored, input.len()));
+    }
+    assert_eq!(error(b"-ERR 'x'\n"), Malformed::ErrFromPeer);
+    assert_eq!(error(b"-err\n"), Malformed::UnknownOperation);
 }
 
 #[test]
