@@ -168,6 +168,9 @@ pub struct Load {
     /// Latencies as a percentile distribution
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
+    /// The whole as one page with charts, which needs no network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Must hold, or the exit code is 99: 'p99<2ms', 'loss==0', 'received_per_s>=1m'
     #[arg(long, value_name = "RULE")]
     pub threshold: Vec<Threshold>,

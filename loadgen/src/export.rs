@@ -25,7 +25,7 @@ const COMPARED: [(&str, &str); 12] = [
 
 /// One line for each interval.
 pub fn csv(result: &Value) -> String {
-    let columns = ["t_s", "sent", "received", "p50_us", "p99_us"];
+    let columns = ["t_s", "sent", "received", "p50_us", "p99_us", "max_us"];
     let mut text = columns.join(",") + "\n";
     for interval in result["intervals"].as_array().into_iter().flatten() {
         let cells: Vec<String> = columns.iter().map(|column| interval[*column].to_string()).collect();

@@ -1,6 +1,7 @@
 //! loadgen: load for NATS and MQTT servers, end to end. In reading order: what there is to do (`cli`, `plan`),
 //! how it is done (`run`, `worker`, `client`), and what came of it (`report`).
 
+mod chart;
 mod cli;
 mod client;
 mod client_mqtt;
@@ -12,6 +13,7 @@ mod job;
 mod link;
 mod mqtt;
 mod nats;
+mod page;
 mod payload;
 mod plan;
 mod process;
@@ -92,7 +94,8 @@ fn carry_out(verb: &'static str, load: &Load) -> u8 {
     }
     let written = write(load.json.as_deref(), || format!("{result:#}\n"))
         .and_then(|()| write(load.csv.as_deref(), || export::csv(&result)))
-        .and_then(|()| write(load.hgrm.as_deref(), || export::hgrm(&outcome.latency)));
+        .and_then(|()| write(load.hgrm.as_deref(), || export::hgrm(&outcome.latency)))
+        .and_then(|()| write(load.html.as_deref(), || page::html(&result)));
     if let Err(error) = written {
         return complain(&error, FAILED);
     }

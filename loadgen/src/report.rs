@@ -12,6 +12,11 @@ use crate::threshold::Threshold;
 /// A generator this busy may have been what was measured.
 const BUSY_MAX: f64 = 0.95;
 
+/// The worst flows are named, so many of them.
+const LOSSY_FLOWS_MAX: usize = 1000;
+/// Points of a percentile curve for each halving of what is left to 100 %.
+const CURVE_STEPS: u32 = 5;
+
 pub const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
@@ -20,6 +25,7 @@ pub fn json(job: &Job, outcome: &Outcome, thresholds: &[Threshold]) -> Value {
     let mut result = json!({
         "loadgen": env!("CARGO_PKG_VERSION"),
         "verb": job.verb,
+        "started": outcome.started,
         "command": std::env::args().collect::<Vec<_>>(),
         "scenario": scenario(job),
         "duration_s": outcome.duration_s,
@@ -30,22 +36,28 @@ pub fn json(job: &Job, outcome: &Outcome, thresholds: &[Threshold]) -> Value {
         "duplicates": outcome.duplicates,
         "reordered": outcome.reordered,
         "foreign": outcome.foreign,
+        "lossy_flows": outcome.lossy_flows.iter().take(LOSSY_FLOWS_MAX).map(|flow| json!({
+            "publisher": flow.publisher, "subscriber": flow.subscriber,
+            "sent": flow.sent, "received": flow.received,
+        })).collect::<Vec<_>>(),
         "measured": { "sent": outcome.window_sent, "received": outcome.window_received },
         "rates": {
             "sent_per_s": outcome.window_sent as f64 / seconds,
             "received_per_s": outcome.window_received as f64 / seconds,
         },
         "latency_us": latencies(&outcome.latency),
+        "latency_curve": curve(&outcome.latency),
         "server": server(job, outcome),
         "generator": generator(job, outcome),
         "connections": {
             "opened": outcome.opened,
             "failed": u64::from(outcome.failure.is_some() && outcome.window_received + outcome.sent == 0),
             "handshake_us": latencies(&outcome.handshakes),
+            "handshake_curve": curve(&outcome.handshakes),
         },
         "intervals": outcome.intervals.iter().map(|interval| json!({
             "t_s": interval.t_s, "sent": interval.sent, "received": interval.received,
-            "p50_us": interval.p50_us, "p99_us": interval.p99_us,
+            "p50_us": interval.p50_us, "p99_us": interval.p99_us, "max_us": interval.max_us,
         })).collect::<Vec<_>>(),
         "interrupted": outcome.is_interrupted,
         "error": outcome.failure,
@@ -102,6 +114,13 @@ fn latencies(histogram: &Histogram<u64>) -> Value {
     values
 }
 
+/// The percentile curve: pairs of a quantile and a latency in microseconds.
+fn curve(histogram: &Histogram<u64>) -> Value {
+    let steps = histogram.iter_quantiles(CURVE_STEPS);
+    let us = |step: &hdrhistogram::iterators::IterationValue<u64>| step.value_iterated_to() as f64 / 1e3;
+    steps.map(|step| json!([step.quantile_iterated_to(), us(&step)])).collect()
+}
+
 fn server(job: &Job, outcome: &Outcome) -> Value {
     let Some((begin, end)) = outcome.server else { return Value::Null };
     let cpu_s = end.cpu_s - begin.cpu_s;
@@ -143,6 +162,10 @@ fn generator(job: &Job, outcome: &Outcome) -> Value {
 
 /// The table.
 pub fn table(result: &Value) -> String {
+    rows(result).iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+}
+
+pub fn rows(result: &Value) -> Vec<(&'static str, String)> {
     let mut rows = traffic(result);
     rows.extend(resources(result));
     for check in result["thresholds"].as_array().into_iter().flatten() {
@@ -150,7 +173,7 @@ pub fn table(result: &Value) -> String {
         let text = check["text"].as_str().unwrap_or_default();
         rows.push(("threshold", format!("{mark}: {text} (value {})", check["value"])));
     }
-    rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+    rows
 }
 
 fn number(result: &Value, pointer: &str) -> f64 {

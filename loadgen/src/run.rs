@@ -27,6 +27,16 @@ pub struct Interval {
     pub received: u64,
     pub p50_us: f64,
     pub p99_us: f64,
+    pub max_us: f64,
+}
+
+/// What one publisher's messages have lost on their way to one subscriber, or to whichever was to get them.
+#[derive(Clone, Debug)]
+pub struct LossyFlow {
+    pub publisher: usize,
+    pub subscriber: Option<usize>,
+    pub sent: u64,
+    pub received: u64,
 }
 
 /// Everything at one moment.
@@ -42,6 +52,8 @@ struct Sample {
 
 /// What a run has found out.
 pub struct Outcome {
+    /// Time of day.
+    pub started: String,
     pub duration_s: f64,
     pub sent: u64,
     pub expected: u64,
@@ -49,6 +61,7 @@ pub struct Outcome {
     pub duplicates: u64,
     pub reordered: u64,
     pub foreign: u64,
+    pub lossy_flows: Vec<LossyFlow>,
     pub window_sent: u64,
     pub window_received: u64,
     pub latency: Histogram<u64>,
@@ -221,18 +234,14 @@ impl<'a> Course<'a> {
     /// Which flow waits for what.
     fn waiting(&self) -> String {
         let plan = &self.job.plan;
-        let n = plan.receipts_per_publisher();
         let said = self.shared.last_heard();
         let said = if said.is_empty() {
             "the server has said nothing".into()
         } else {
             format!("the server last said: {said}")
         };
-        for (publisher, sent) in self.shared.sent.iter().enumerate() {
-            let sent = sent.load(Ordering::Acquire);
-            let got = self.shared.receipts[publisher * n..(publisher + 1) * n]
-                .iter()
-                .map(|got| got.load(Ordering::Acquire));
+        for publisher in 0..plan.publishers {
+            let (sent, got) = self.flows_of(publisher);
             let (subscriber, got) = if plan.copies() == 1 {
                 (None, got.sum())
             } else {
@@ -250,6 +259,35 @@ impl<'a> Course<'a> {
             }
         }
         format!("no publisher may send; {said}")
+    }
+
+    /// What a publisher has sent, and what of it each receipt counts.
+    fn flows_of(&self, publisher: usize) -> (u64, impl Iterator<Item = u64> + use<'_, 'a>) {
+        let n = self.job.plan.receipts_per_publisher();
+        let receipts = &self.shared.receipts[publisher * n..(publisher + 1) * n];
+        let got = receipts.iter().map(|got| got.load(Ordering::Acquire));
+        (self.shared.sent[publisher].load(Ordering::Acquire), got)
+    }
+
+    fn lossy_flows(&self) -> Vec<LossyFlow> {
+        let plan = &self.job.plan;
+        let mut lossy = Vec::new();
+        for publisher in (0..plan.publishers).filter(|_| plan.copies() > 0) {
+            let (sent, got) = self.flows_of(publisher);
+            if plan.copies() == 1 {
+                lossy.push(LossyFlow { publisher, subscriber: None, sent, received: got.sum() });
+            } else {
+                lossy.extend(got.enumerate().map(|(idx, received)| LossyFlow {
+                    publisher,
+                    subscriber: Some(idx),
+                    sent,
+                    received,
+                }));
+            }
+            lossy.retain(|flow| flow.received < flow.sent);
+        }
+        lossy.sort_by_key(|flow| std::cmp::Reverse(flow.sent - flow.received));
+        lossy
     }
 
     /// What is under way still counts, and a server confirms that it has read what only was sent.
@@ -303,6 +341,7 @@ impl<'a> Course<'a> {
             received: self.shared.sum(|cell| &cell.received) - received,
             p50_us: latencies.value_at_quantile(0.5) as f64 / 1e3,
             p99_us: latencies.value_at_quantile(0.99) as f64 / 1e3,
+            max_us: latencies.max() as f64 / 1e3,
         };
         self.latency.add(latencies).expect("the bounds are the same");
         self.show(&interval);
@@ -376,6 +415,7 @@ impl<'a> Course<'a> {
             _ => None,
         };
         Outcome {
+            started: self.shared.clock.day(),
             duration_s,
             sent: self.shared.sum(|cell| &cell.sent),
             expected,
@@ -383,6 +423,7 @@ impl<'a> Course<'a> {
             duplicates: self.shared.sum(|cell| &cell.duplicates),
             reordered: self.shared.sum(|cell| &cell.reordered),
             foreign: self.shared.sum(|cell| &cell.foreign),
+            lossy_flows: self.lossy_flows(),
             window_sent: end.sent - begin.sent,
             window_received: end.received - begin.received,
             latency: self.latency,

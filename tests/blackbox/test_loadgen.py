@@ -3,6 +3,7 @@
 Not how fast it is: runs are short, and no test looks at a rate.
 """
 
+import html.parser
 import json
 import signal
 import socket
@@ -219,12 +220,16 @@ def test_an_interrupt_ends_a_run_with_its_figures(strait, tmp_path, verb):
 
 
 def test_results_are_written_for_other_tools_and_compared(strait, loadgen, tmp_path):
-    csv, hgrm = tmp_path / "run.csv", tmp_path / "run.hgrm"
-    result = loadgen("pubsub", *at(strait), "--msgs", "1k", "--csv", csv, "--hgrm", hgrm).expect(OK).json
+    csv, hgrm, page = (tmp_path / f"run.{kind}" for kind in ("csv", "hgrm", "html"))
+    files = ["--csv", csv, "--hgrm", hgrm, "--html", page]
+    result = loadgen("pubsub", *at(strait), "--msgs", "1k", *files).expect(OK).json
     header, *rows = csv.read_text().splitlines()
-    assert header == "t_s,sent,received,p50_us,p99_us"
+    assert header == "t_s,sent,received,p50_us,p99_us,max_us"
     assert sum(int(row.split(",")[2]) for row in rows) <= result["received"]
     assert f"{result['latency_us']['count']}]" in hgrm.read_text().splitlines()[-1]
+    page = Page(page.read_text())
+    assert page.n_charts == 3 and not page.outside
+    assert f"{result['received']:,}" in page.text
     written = tmp_path / "result.json"
     compared = subprocess.run([LOADGEN, "compare", written, written], capture_output=True, text=True, timeout=RUN_S)
     assert compared.returncode == OK and "received /s" in compared.stdout and "+0.0 %" in compared.stdout
@@ -385,6 +390,23 @@ def test_wrong_flags_are_64_with_a_word_of_why(flags):
     assert done.returncode == USAGE, done.stderr
     assert done.stderr.strip()
     assert not done.stdout
+
+
+class Page(html.parser.HTMLParser):
+    """What a reader sees of a page, how many charts it has, and whatever it would load from elsewhere."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.n_charts, self.text, self.outside = 0, "", []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        self.n_charts += tag == "svg"
+        self.outside += [tag] * (tag in ("script", "link", "img", "iframe"))
+        self.outside += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data):
+        self.text += data
 
 
 class Misbehaving:
