@@ -1,6 +1,9 @@
 //! One connection from its first byte to its last: logging in, subscribing, and what each role does with what
 //! the server says. Not the sockets' events; those are the worker's.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 

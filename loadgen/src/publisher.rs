@@ -207,3 +207,88 @@ impl PacketIds {
         self.n_max = self.free.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::plan::Shape;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn publishers(n: usize, subscribers: usize, pace: Pace) -> (Plan, Shared, Vec<Publisher>) {
+        let plan = Plan {
+            from: Protocol::Nats,
+            to: Protocol::Nats,
+            publishers: n,
+            subscribers,
+            subjects: 1,
+            shape: Shape::All,
+            is_wild: false,
+            prefix: "bench".into(),
+            first: 0,
+            group: "g".into(),
+            size: 16,
+            qos: 0,
+            window: 1,
+            run: 1,
+        };
+        let receipts = plan.receipts_per_publisher();
+        let shared = Shared::new(Clock::start(), 1, n, receipts).expect("there are descriptors");
+        let all = (0..n).map(|idx| Publisher::new(&plan, idx, n, pace)).collect();
+        (plan, shared, all)
+    }
+
+    #[test]
+    fn a_closed_loop_waits_for_the_slowest_subscriber() {
+        let (plan, shared, mut all) = publishers(1, 2, Pace::Lag(100));
+        let publisher = &mut all[0];
+        assert_eq!(publisher.room(&plan, &shared, 0), 100);
+        publisher.fill(100, &plan, &shared, 0, false);
+        shared.receipts[0].store(100, Ordering::Release);
+        assert_eq!(publisher.room(&plan, &shared, 0), 0, "the other one has nothing yet");
+        shared.receipts[1].store(10, Ordering::Release);
+        assert_eq!(publisher.room(&plan, &shared, 0), 0, "small change is not worth a write");
+        shared.receipts[1].store(30, Ordering::Release);
+        assert_eq!(publisher.room(&plan, &shared, 0), 30);
+    }
+
+    #[test]
+    fn publishers_share_a_rate_and_no_message_is_forgotten() {
+        let (plan, shared, mut all) = publishers(3, 1, Pace::Rate { per_second: 100.0, ramp_ns: 0 });
+        let mut sent = 0;
+        for step in 1..=10 {
+            for publisher in &mut all {
+                let n = publisher.room(&plan, &shared, step * SECOND / 10);
+                publisher.fill(n, &plan, &shared, step * SECOND / 10, false);
+                sent += n;
+            }
+        }
+        // The first is due at once and the last at the very end.
+        assert!((100..=101).contains(&sent), "{sent}");
+        assert!(all.iter().all(|publisher| publisher.next_due() >= Some(SECOND)));
+    }
+
+    #[test]
+    fn what_leaves_late_counts_as_late_unless_the_server_kept_it_waiting() {
+        let (plan, shared, mut all) = publishers(1, 1, Pace::Rate { per_second: 1000.0, ramp_ns: 0 });
+        let n = all[0].room(&plan, &shared, SECOND);
+        all[0].fill(n, &plan, &shared, SECOND, true);
+        assert_eq!(all[0].late, 0);
+        let n = all[0].room(&plan, &shared, 2 * SECOND);
+        all[0].fill(n, &plan, &shared, 2 * SECOND, false);
+        assert!(all[0].late > 900, "{}", all[0].late);
+    }
+
+    #[test]
+    fn a_quota_is_not_exceeded_and_a_delay_is_kept() {
+        let (plan, shared, mut all) = publishers(1, 1, Pace::Flood);
+        let publisher = &mut all[0];
+        (publisher.quota, publisher.delay_ns) = (5, 10);
+        assert_eq!(publisher.room(&plan, &shared, 9), 0);
+        assert_eq!(publisher.room(&plan, &shared, 10), 5);
+        publisher.fill(5, &plan, &shared, 10, false);
+        assert!(publisher.is_finished() && publisher.room(&plan, &shared, 10) == 0);
+        assert_eq!(publisher.batch.pending().len(), 5 * b"PUB bench.0 16\r\n0123456789012345\r\n".len());
+    }
+}
