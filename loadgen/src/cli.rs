@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::units;
 /// Load for NATS and MQTT brokers, and for gateways between them.
 ///
 /// Exit codes: 0 all well, 1 the run failed or broke the promise of a closed loop, 64 wrong flags,
-/// 99 a threshold was missed, 130 interrupted.
+/// 78 a wrong scenario file, 99 a threshold was missed, 130 interrupted.
 #[derive(Parser, Debug)]
 #[command(name = "loadgen", version, args_override_self = true, max_term_width = 110)]
 pub struct Cli {
@@ -34,6 +35,8 @@ pub enum Verb {
     Request(Box<Load>),
     /// A trivial server that counts what is published and throws it away, to know what the generator can do
     Sink(Sink),
+    /// The phases and jobs of a scenario file, in which every flag is a key
+    Run(Box<Run>),
     /// Two results of --json side by side
     Compare { first: PathBuf, second: PathBuf },
 }
@@ -65,6 +68,18 @@ pub struct Sink {
 }
 
 #[derive(Args, Debug)]
+pub struct Run {
+    /// The scenario, as TOML
+    pub file: PathBuf,
+    /// Only say whether it is right
+    #[arg(long)]
+    pub check: bool,
+    /// Flags win over the file
+    #[command(flatten)]
+    pub load: Load,
+}
+
+#[derive(Args, Debug)]
 pub struct Load {
     /// What publishers speak
     #[arg(long, value_enum, default_value = "nats")]
@@ -78,6 +93,15 @@ pub struct Load {
     /// The MQTT server
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
     pub mqtt: String,
+    /// Another host than in --nats and --mqtt
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Another port than in --nats or --mqtt
+    #[arg(long, short = 'p')]
+    pub port: Option<u16>,
+    /// Connect from these addresses in turn (each has some 28,000 ports)
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub ifaddr: Vec<IpAddr>,
     #[arg(long, short = 'u')]
     pub user: Option<String>,
     #[arg(long, short = 'P')]
@@ -87,16 +111,16 @@ pub struct Load {
     pub token: Option<String>,
 
     /// Publishing connections
-    #[arg(long, value_parser = units::count, default_value = "1")]
+    #[arg(long, alias = "pub", value_parser = units::count, default_value = "1")]
     pub publishers: u64,
     /// Subscribing connections
-    #[arg(long, value_parser = units::count, default_value = "1")]
+    #[arg(long, alias = "sub", value_parser = units::count, default_value = "1")]
     pub subscribers: u64,
-    /// Connections of conn and request
-    #[arg(long, alias = "clients", short = 'c', value_parser = units::count, default_value = "16")]
-    pub connections: u64,
+    /// Connections of conn and request [default: 16], of pub and sub the publishers and subscribers
+    #[arg(long, alias = "clients", short = 'c', value_parser = units::count)]
+    pub connections: Option<u64>,
     /// Subjects or topics that publishers go through [default: 1; with --shape pair one for each pair]
-    #[arg(long, alias = "multisubject", value_parser = units::count)]
+    #[arg(long, aliases = ["multisubject", "multisubjectmax"], value_parser = units::count)]
     pub subjects: Option<u64>,
     /// So many wildcard filters over all subscribers, whose subjects publishers hit in turn
     #[arg(long, value_parser = units::count, conflicts_with = "subjects")]
@@ -114,11 +138,15 @@ pub struct Load {
     #[arg(long, short = 'F', alias = "inflight", value_parser = clap::value_parser!(u16).range(1..), default_value = "100")]
     pub window: u16,
     /// 3 is 3.1, 4 is 3.1.1, 5 is 5.0
-    #[arg(long, value_parser = clap::value_parser!(u8).range(3..=5), default_value = "4")]
+    #[arg(long, short = 'V', value_parser = clap::value_parser!(u8).range(3..=5), default_value = "4")]
     pub mqtt_version: u8,
-    /// Begins subjects and topics; %i is the subject's number (otherwise it follows after a dot or slash)
-    #[arg(long, short = 't', default_value = "bench")]
+    /// Begins subjects and topics; %i is the subject's number (otherwise it follows after a dot or slash), %u
+    /// the user
+    #[arg(long, alias = "topic", short = 't', default_value = "bench")]
     pub prefix: String,
+    /// The number of the first subject
+    #[arg(long, short = 'n', value_parser = units::count, default_value = "0")]
+    pub startnumber: u64,
     /// Name of the group of --shape queue
     #[arg(long, default_value = "loadgen")]
     pub group: String,
@@ -139,7 +167,7 @@ pub struct Load {
     #[arg(long, short = 'z', value_parser = units::duration)]
     pub duration: Option<Duration>,
     /// Send so many messages in all
-    #[arg(long, value_parser = units::count, conflicts_with = "duration")]
+    #[arg(long, alias = "limit", short = 'L', value_parser = units::count, conflicts_with = "duration")]
     pub msgs: Option<u64>,
     /// Run so long before measuring [default: 1s; none with --msgs]
     #[arg(long, value_parser = units::duration)]
@@ -172,8 +200,34 @@ pub struct Load {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Must hold, or the exit code is 99: 'p99<2ms', 'loss==0', 'received_per_s>=1m'
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, alias = "thresholds", value_name = "RULE")]
     pub threshold: Vec<Threshold>,
     #[arg(long)]
     pub no_progress: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_letter_or_word_stands_for_two_flags() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_verbs_that_load_take_the_same_flags() {
+        let mut command = Cli::command();
+        command.build();
+        let flags = |verb: &str| -> Vec<String> {
+            let verb = command.find_subcommand(verb).expect("it is a verb");
+            verb.get_arguments().map(|arg| arg.get_id().to_string()).collect()
+        };
+        for verb in ["pub", "sub", "conn", "request"] {
+            assert_eq!(flags(verb), flags("pubsub"));
+        }
+        assert!(flags("pubsub").iter().all(|flag| flags("run").contains(flag)));
+    }
 }

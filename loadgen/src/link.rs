@@ -1,7 +1,7 @@
 //! A non-blocking socket with what it has not written yet and what it has read only in part. Not a protocol.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::buffer::spare_capacity;
@@ -31,11 +31,18 @@ pub enum Read {
 }
 
 impl Link {
-    pub fn connect(address: SocketAddr) -> io::Result<Link> {
+    /// To an address, and from one where the system shall not choose it.
+    pub fn connect(address: SocketAddr, from: Option<IpAddr>) -> io::Result<Link> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         sockopt::set_tcp_nodelay(&fd, true)?;
+        if let Some(from) = from {
+            rustix::net::bind(&fd, &SocketAddr::new(from, 0)).map_err(|error| {
+                let error = io::Error::from(error);
+                io::Error::new(error.kind(), format!("cannot connect from {from}: {error}"))
+            })?;
+        }
         match rustix::net::connect(&fd, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(Link::of(fd)),
             Err(error) => Err(error.into()),
@@ -126,5 +133,77 @@ fn write_some(fd: &OwnedFd, bytes: &[u8], is_writable: &mut bool) -> io::Result<
         }
         Err(Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
+        ours.set_nonblocking(true).expect("it is a socket");
+        (Link::of(ours.into()), theirs)
+    }
+
+    /// Takes whole groups of `size` bytes.
+    fn read(link: &mut Link, size: usize, taken: &mut Vec<u8>) -> Read {
+        let outcome = link.read(&mut Vec::new(), |_, bytes| {
+            let whole = bytes.len() / size * size;
+            taken.extend_from_slice(&bytes[..whole]);
+            Ok::<_, io::Error>(whole)
+        });
+        outcome.expect("the other end is there")
+    }
+
+    #[test]
+    fn what_is_not_whole_is_kept_for_the_next_read() {
+        let (mut link, mut other) = pair();
+        let mut taken = Vec::new();
+        for part in [b"abc".as_slice(), b"de", b"f", b"gh"] {
+            other.write_all(part).expect("there is room");
+            assert!(matches!(read(&mut link, 4, &mut taken), Read::Drained));
+        }
+        assert_eq!(taken, b"abcdefgh");
+    }
+
+    #[test]
+    fn a_long_frame_comes_together_over_many_reads() {
+        let (mut link, mut other) = pair();
+        let frame: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        let mut taken = Vec::new();
+        for part in frame.chunks(7000) {
+            other.write_all(part).expect("there is room");
+            read(&mut link, frame.len(), &mut taken);
+        }
+        assert_eq!(taken, frame);
+    }
+
+    #[test]
+    fn the_end_and_an_empty_socket_are_told_apart() {
+        let (mut link, other) = pair();
+        let mut taken = Vec::new();
+        assert!(matches!(read(&mut link, 1, &mut taken), Read::Drained));
+        drop(other);
+        assert!(matches!(read(&mut link, 1, &mut taken), Read::Closed));
+        link.is_writable = true;
+        link.out().extend_from_slice(b"x");
+        assert!(link.flush().is_err(), "nobody is there to hear it");
+    }
+
+    #[test]
+    fn words_wait_until_the_socket_takes_them() {
+        let (mut link, other) = pair();
+        link.out().extend_from_slice(b"PING");
+        assert!(link.has_out() && !link.flush().expect("it waits"), "it was not said to be writable");
+        link.is_writable = true;
+        assert!(link.flush().expect("there is room") && !link.has_out());
+        let many = vec![0; 8 << 20];
+        let n = link.write(&many).expect("the other end is there");
+        assert!(n < many.len() && !link.is_writable, "a full socket is not writable");
+        drop(other);
     }
 }

@@ -1,5 +1,5 @@
 //! loadgen: load for NATS and MQTT servers, end to end. In reading order: what there is to do (`cli`, `plan`),
-//! how it is done (`run`, `worker`, `client`), and what came of it (`report`).
+//! how it is done (`play`, `run`, `worker`, `client`), and what came of it (`report`, `page`, `export`).
 
 mod chart;
 mod cli;
@@ -16,10 +16,13 @@ mod nats;
 mod page;
 mod payload;
 mod plan;
+mod play;
 mod process;
+mod progress;
 mod publisher;
 mod report;
 mod run;
+mod scenario;
 mod schedule;
 mod seen;
 mod shared;
@@ -31,18 +34,19 @@ mod threshold;
 mod units;
 mod worker;
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Load, Verb};
-use crate::job::Job;
+use crate::cli::{Cli, Verb};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 64;
+const SCENARIO_WRONG: u8 = 78;
 const THRESHOLD_MISSED: u8 = 99;
 const INTERRUPTED: u8 = 130;
 
@@ -52,19 +56,26 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &[String]) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { 0 };
         }
     };
     match &cli.verb {
-        Verb::Pubsub(load) => carry_out("pubsub", load),
-        Verb::Pub(load) => carry_out("pub", load),
-        Verb::Sub(load) => carry_out("sub", load),
-        Verb::Conn(load) => carry_out("conn", load),
-        Verb::Request(load) => carry_out("request", load),
+        Verb::Pubsub(load) => play::carry_out("pubsub", load, &interruptible()),
+        Verb::Pub(load) => play::carry_out("pub", load, &interruptible()),
+        Verb::Sub(load) => play::carry_out("sub", load, &interruptible()),
+        Verb::Conn(load) => play::carry_out("conn", load, &interruptible()),
+        Verb::Request(load) => play::carry_out("request", load, &interruptible()),
+        Verb::Run(options) => {
+            let (_, flags) = matches.subcommand().expect("it is the verb that was matched");
+            run_scenario(&options.file, flags, options.check)
+        }
         Verb::Sink(options) => serve(options),
         Verb::Compare { first, second } => match export::compare(first, second) {
             Ok(text) => {
@@ -76,30 +87,24 @@ fn start(arguments: &[String]) -> u8 {
     }
 }
 
-fn carry_out(verb: &'static str, load: &Load) -> u8 {
-    // Sixteen bits that differ from run to run.
-    let run = (clock::Clock::start().day_ms() ^ u64::from(std::process::id()) << 5) as u16;
-    let job = match Job::new(verb, load, run) {
-        Ok(job) => job,
-        Err(error) => return complain(&error, USAGE),
+fn run_scenario(file: &Path, flags: &ArgMatches, is_check: bool) -> u8 {
+    let name = file.display().to_string();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return complain(&format!("{name}: {error}"), SCENARIO_WRONG),
     };
-    let interrupted = interruptible();
-    let outcome = match job.run(&interrupted) {
-        Ok(outcome) => outcome,
-        Err(error) => return complain(&error, FAILED),
-    };
-    let result = report::json(&job, &outcome, &load.threshold);
-    if outcome.failure.is_none() || outcome.sent + outcome.received > 0 {
-        print!("{}", report::table(&result));
+    match scenario::read(&name, &text, flags, std::io::stderr().is_terminal()) {
+        Ok(scenario) if is_check => {
+            let n_jobs: usize = scenario.phases.iter().map(|phase| phase.steps.len()).sum();
+            println!("{name} is right: {} phases, {n_jobs} jobs", scenario.phases.len());
+            0
+        }
+        Ok(scenario) => play::carry_out_scenario(file, &scenario, &interruptible()),
+        Err(faults) => {
+            eprint!("{faults}");
+            SCENARIO_WRONG
+        }
     }
-    let written = write(load.json.as_deref(), || format!("{result:#}\n"))
-        .and_then(|()| write(load.csv.as_deref(), || export::csv(&result)))
-        .and_then(|()| write(load.hgrm.as_deref(), || export::hgrm(&outcome.latency)))
-        .and_then(|()| write(load.html.as_deref(), || page::html(&result)));
-    if let Err(error) = written {
-        return complain(&error, FAILED);
-    }
-    verdict(&job, &outcome, &result)
 }
 
 /// Set by the first SIGINT or SIGTERM; the second ends the process at once.
@@ -123,37 +128,10 @@ fn serve(options: &cli::Sink) -> u8 {
         Err(error) => return complain(&error, FAILED),
     };
     print!("{}", report::sink_table(&result));
-    match write(options.json.as_deref(), || format!("{result:#}\n")) {
+    match play::write(options.json.as_deref(), || format!("{result:#}\n")) {
         Ok(()) => 0,
         Err(error) => complain(&error, FAILED),
     }
-}
-
-fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, text()).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn verdict(job: &Job, outcome: &run::Outcome, result: &serde_json::Value) -> u8 {
-    if let Some(failure) = &outcome.failure {
-        return complain(failure, FAILED);
-    }
-    if outcome.is_interrupted {
-        return INTERRUPTED;
-    }
-    let is_closed = matches!(job.pace, publisher::Pace::Lag(_));
-    let broken = outcome.lost() + outcome.reordered + if job.plan.qos == 1 { 0 } else { outcome.duplicates };
-    if is_closed && broken > 0 {
-        return complain(
-            "messages were lost, doubled or out of order, which a closed loop rules out",
-            FAILED,
-        );
-    }
-    if outcome.expected > 0 && outcome.received == 0 {
-        return complain("no subscriber has received anything", FAILED);
-    }
-    let missed = result["thresholds"].as_array().into_iter().flatten().any(|check| check["ok"] != true);
-    if missed { THRESHOLD_MISSED } else { 0 }
 }
 
 fn complain(text: &str, code: u8) -> u8 {

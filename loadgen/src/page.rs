@@ -12,10 +12,16 @@ const BARS_MAX: usize = 20;
 /// An axis of times that lie so far apart is logarithmic.
 const FAR_APART: f64 = 20.0;
 
+/// Of one run, or of all the runs of a scenario.
 pub fn html(result: &Value) -> String {
-    let title = title(result);
-    let heading = escaped(&title);
-    let body = [header(result, &heading), section(result), foot(result)].concat();
+    let (heading, body) = match result["runs"].as_array() {
+        Some(runs) => scenario(result, runs),
+        None => {
+            let heading = escaped(&title(result));
+            let body = [header(result, &heading), section(result), foot(result)].concat();
+            (heading, body)
+        }
+    };
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{heading}</title>\
@@ -24,8 +30,48 @@ pub fn html(result: &Value) -> String {
     )
 }
 
+/// A table of the runs, and then each of them.
+fn scenario(document: &Value, runs: &[Value]) -> (String, String) {
+    let heading = escaped(document["scenario_file"].as_str().unwrap_or_default());
+    let mut body = header(document, &heading);
+    let row = |(idx, run): (usize, &Value)| {
+        let outcome = report::outcome(run);
+        let class = if outcome == "ok" { "good" } else { "bad" };
+        format!(
+            "<tr><td><a href=\"#run-{idx}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td><span class=\"badge {class}\">{}</span></td></tr>",
+            escaped(run["name"].as_str().unwrap_or_default()),
+            short(figure(run, "/rates/sent_per_s")),
+            short(figure(run, "/rates/received_per_s")),
+            time(figure(run, "/latency_us/p50")),
+            time(figure(run, "/latency_us/p99")),
+            grouped(figure(run, "/lost") as u64),
+            escaped(&outcome)
+        )
+    };
+    let rows: String = runs.iter().enumerate().map(row).collect();
+    body += &format!(
+        "<div class=\"scroll\"><table><tr><th>run<th>sent a second<th>received a second<th>p50<th>p99<th>lost<th>\
+         outcome</tr>{rows}</table></div>\n"
+    );
+    if figure(document, "/left_out") > 0.0 {
+        body += &format!("<p class=\"alert\">Left out after that: {} runs</p>\n", document["left_out"]);
+    }
+    for (idx, run) in runs.iter().enumerate() {
+        let name = escaped(run["name"].as_str().unwrap_or_default());
+        // What could not even begin has only its reason.
+        let has_begun = run["scenario"].is_object();
+        let what = if has_begun { escaped(&title(run)) } else { String::new() };
+        let heading = format!("{name} <span class=\"soft\">{what}</span>");
+        body += &format!("<h2 class=\"run\" id=\"run-{idx}\">{heading}</h2>\n");
+        body += &if has_begun { section(run) + &settings(run) } else { alerts(run) };
+    }
+    body += &command(document);
+    (heading, body)
+}
+
 /// What was run, in a line.
-pub fn title(result: &Value) -> String {
+fn title(result: &Value) -> String {
     let scenario = &result["scenario"];
     let word = |key: &str| scenario[key].as_str().unwrap_or_default().to_owned();
     let spelled = |name: String| if name == "nats" { "NATS".into() } else { name.to_uppercase() };
@@ -48,9 +94,10 @@ pub fn title(result: &Value) -> String {
 
 fn header(result: &Value, heading: &str) -> String {
     let started = result["started"].as_str().unwrap_or_default().replace('T', " ").replace('Z', " UTC");
-    let seconds = figure(result, "/duration_s");
+    let seconds = result["duration_s"].as_f64();
+    let measured = seconds.map_or_else(String::new, |seconds| format!(" · {seconds:.1} s measured"));
     format!(
-        "<h1>{heading}</h1>\n<p class=\"soft\">{started} · {seconds:.1} s measured · loadgen {}</p>\n",
+        "<h1>{heading}</h1>\n<p class=\"soft\">{started}{measured} · loadgen {}</p>\n",
         result["loadgen"].as_str().unwrap_or_default()
     )
 }
@@ -296,14 +343,18 @@ fn intervals(result: &Value) -> String {
 
 /// How to do it again.
 fn foot(result: &Value) -> String {
+    settings(result) + &command(result)
+}
+
+fn settings(result: &Value) -> String {
+    let scenario = serde_json::to_string_pretty(&result["scenario"]).unwrap_or_default();
+    format!("<details><summary>Settings</summary><pre>{}</pre></details>\n", escaped(&scenario))
+}
+
+fn command(result: &Value) -> String {
     let words = list(&result["command"]).iter().filter_map(Value::as_str);
     let command: Vec<String> = words.map(quoted).collect();
-    let scenario = serde_json::to_string_pretty(&result["scenario"]).unwrap_or_default();
-    format!(
-        "<details><summary>Command and scenario</summary><pre>{}</pre><pre>{}</pre></details>\n",
-        escaped(&command.join(" ")),
-        escaped(&scenario)
-    )
+    format!("<details><summary>Command</summary><pre>{}</pre></details>\n", escaped(&command.join(" ")))
 }
 
 fn card(title: &str, note: &str, svg: &str) -> String {
@@ -421,9 +472,26 @@ mod tests {
         assert_eq!(page.matches("<svg ").count(), 4);
         assert!(page.contains("publisher 1 → subscriber 2") && page.contains("10 (0.67 %)"));
         assert!(page.contains("loadgen pubsub --threshold 'p99&lt;2ms'"));
-        for outside in ["src=", "href=", "url(", "@import", "<script"] {
+        for outside in ["src=", "href=\"http", "url(", "@import", "<script"] {
             assert!(!page.contains(outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_scenario_has_a_table_of_its_runs_and_each_of_them() {
+        let (mut first, mut second) = (result(), result());
+        (first["name"], second["name"]) = ("calm".into(), "storm <1>".into());
+        second["thresholds"][0]["ok"] = false.into();
+        let third = json!({ "name": "void", "error": "nobody there" });
+        let document = json!({ "scenario_file": "day.toml", "left_out": 2, "runs": [first, second, third] });
+        let page = html(&document);
+        assert!(page.contains("<h1>day.toml</h1>") && page.contains("Left out after that: 2 runs"));
+        assert!(page.contains("href=\"#run-1\">storm &lt;1&gt;</a>") && page.contains("id=\"run-1\""));
+        assert!(page.contains("badge bad\">MISSED p99&lt;2ms<"));
+        assert_eq!(page.matches("<svg ").count(), 8);
+        assert!(
+            page.contains("<b>The run failed:</b> nobody there") && page.matches("<h2>Figures").count() == 2
+        );
     }
 
     #[test]

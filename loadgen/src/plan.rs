@@ -33,6 +33,8 @@ pub struct Plan {
     /// Subjects are reached by one wildcard filter each, spread over the subscribers.
     pub is_wild: bool,
     pub prefix: String,
+    /// The number of the first subject.
+    pub first: usize,
     pub group: String,
     pub size: usize,
     pub qos: u8,
@@ -105,10 +107,11 @@ impl Plan {
     }
 
     pub fn subject(&self, protocol: Protocol, idx: usize) -> String {
+        let number = self.first + idx;
         let name = if self.prefix.contains("%i") {
-            self.prefix.replace("%i", &idx.to_string())
+            self.prefix.replace("%i", &number.to_string())
         } else {
-            format!("{}.{idx}", self.prefix)
+            format!("{}.{number}", self.prefix)
         };
         let name = if self.is_wild { format!("{name}.x") } else { name };
         spelled(protocol, &name)
@@ -187,6 +190,7 @@ mod tests {
             shape,
             is_wild: false,
             prefix: "bench".into(),
+            first: 0,
             group: "g".into(),
             size: 16,
             qos: 0,
@@ -238,9 +242,10 @@ mod tests {
     fn names_are_spelled_as_each_protocol_has_them() {
         let mut plan = plan(Shape::Queue, 1, 2, 1);
         plan.prefix = "site/%i/temp".into();
-        assert_eq!(plan.subject(Protocol::Nats, 4), "site.4.temp");
+        plan.first = 100;
+        assert_eq!(plan.subject(Protocol::Nats, 4), "site.104.temp");
         plan.to = Protocol::Mqtt(Version::V5);
-        assert_eq!(plan.filter(4), "$share/g/site/4/temp");
+        assert_eq!(plan.filter(4), "$share/g/site/104/temp");
     }
 
     #[test]

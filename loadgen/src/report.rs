@@ -249,6 +249,48 @@ fn resources(result: &Value) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// The runs of a scenario, a line each.
+pub fn overview(document: &Value) -> String {
+    let runs: Vec<&Value> = document["runs"].as_array().into_iter().flatten().collect();
+    let name = |run: &Value| run["name"].as_str().unwrap_or_default().to_owned();
+    let width = runs.iter().map(|run| name(run).chars().count()).max().unwrap_or(0).max("run".len());
+    let mut text = format!(
+        "{:<width$} {:>14} {:>14} {:>10} {:>10}   outcome\n",
+        "run", "sent /s", "received /s", "p50 µs", "p99 µs"
+    );
+    for run in runs {
+        let us = |quantile: &str| format!("{:.1}", number(run, &format!("/latency_us/{quantile}")));
+        text += &format!(
+            "{:<width$} {:>14} {:>14} {:>10} {:>10}   {}\n",
+            name(run),
+            count(run, "/rates/sent_per_s"),
+            count(run, "/rates/received_per_s"),
+            us("p50"),
+            us("p99"),
+            outcome(run)
+        );
+    }
+    let n_left_out = number(document, "/left_out") as u64;
+    if n_left_out > 0 {
+        text += &format!("left out after that: {n_left_out}\n");
+    }
+    text
+}
+
+/// How a run ended, in a word or two.
+pub fn outcome(run: &Value) -> String {
+    if !run["error"].is_null() {
+        return "FAILED".into();
+    }
+    if run["interrupted"] == true {
+        return "interrupted".into();
+    }
+    let checks = run["thresholds"].as_array().into_iter().flatten();
+    let missed: Vec<&str> =
+        checks.filter(|check| check["ok"] != true).filter_map(|check| check["text"].as_str()).collect();
+    if missed.is_empty() { "ok".into() } else { format!("MISSED {}", missed.join(", ")) }
+}
+
 /// What a sink has counted.
 pub fn sink_table(result: &Value) -> String {
     let count = |pointer: &str| count(result, pointer);
@@ -276,4 +318,94 @@ pub fn grouped(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result() -> Value {
+        json!({
+            "duration_s": 2.0, "sent": 3000, "expected": 9000, "received": 8990, "lost": 10, "duplicates": 1, "reordered": 2,
+            "rates": { "sent_per_s": 1_500_000.0, "received_per_s": 4495.0 },
+            "latency_us": { "min": 10.0, "p50": 20.0, "p90": 30.0, "p99": 900.0, "p99.9": 901.0, "p99.99": 902.0, "max": 1500.0, "count": 8990 },
+            "connections": { "opened": 4, "handshake_us": { "p50": 100.0, "p99": 200.0, "max": 300.0 } },
+            "server": { "cpu_s": 1.5, "cpu_us_per_message": 0.25, "rss_bytes": 2_097_152 },
+            "generator": { "cpu_s": 1.0, "cpu_us_per_message": 0.1, "busy": 0.5, "bottleneck": false, "why": "" },
+            "thresholds": [{ "text": "p99<1ms", "value": 900.0, "ok": true }, { "text": "loss==0", "value": 10, "ok": false }],
+            "error": null, "interrupted": false,
+        })
+    }
+
+    #[test]
+    fn the_table_says_it_all_in_lines_that_stand_below_each_other() {
+        let table = table(&result());
+        for line in [
+            "measured       2.000 s",
+            "sent                    3,000      1,500,000/s",
+            "received                8,990          4,495/s   of 9,000 expected",
+            "lost                       10   duplicates 1   reordered 2",
+            "latency µs     min 10.0   p50 20.0   p90 30.0   p99 900.0   p99.9 901.0   p99.99 902.0   max 1500.0",
+            "connections    4   handshake µs p50 100   p99 200   max 300",
+            "server         1.500 s CPU   0.2500 µs a message   2.0 MiB",
+            "generator      1.000 s CPU   0.1000 µs a message   50 % busy",
+            "threshold      kept: p99<1ms (value 900.0)",
+            "threshold      MISSED: loss==0 (value 10)",
+        ] {
+            assert!(table.lines().any(|found| found == line), "{line}\n{table}");
+        }
+        assert!(!table.contains("NOTE"));
+    }
+
+    #[test]
+    fn a_bottleneck_is_noted_and_what_was_not_measured_has_no_line() {
+        let mut result = result();
+        result["generator"]["bottleneck"] = true.into();
+        result["generator"]["why"] = "a thread was busy 99 % of the time".into();
+        result["server"] = Value::Null;
+        result["latency_us"]["count"] = 0.into();
+        let table = table(&result);
+        assert!(table.contains("NOTE           the generator was the bottleneck: a thread was busy 99 %"));
+        assert!(!table.contains("latency") && !table.contains("server"));
+    }
+
+    #[test]
+    fn an_overview_has_a_line_for_each_run_with_how_it_ended() {
+        let (mut first, mut second, mut third) = (result(), result(), result());
+        (first["name"], second["name"], third["name"]) =
+            ("calm".into(), "storm/telemetry".into(), "end".into());
+        second["error"] = "it dropped us".into();
+        third["thresholds"] = json!([]);
+        let text = overview(&json!({ "runs": [first, second, third], "left_out": 3 }));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("run             ") && lines[0].ends_with("outcome"));
+        assert!(lines[1].starts_with("calm            ") && lines[1].ends_with("MISSED loss==0"), "{text}");
+        assert!(lines[2].starts_with("storm/telemetry ") && lines[2].ends_with("FAILED"), "{text}");
+        assert!(lines[3].ends_with("ok") && lines[4] == "left out after that: 3", "{text}");
+    }
+
+    #[test]
+    fn big_numbers_have_commas() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_percentile_curve_climbs_to_its_maximum() {
+        let mut histogram = crate::shared::histogram();
+        (1..=1000).for_each(|us| histogram.record(us * 1000).expect("it is in the bounds"));
+        let curve = curve(&histogram);
+        let points: Vec<(f64, f64)> = curve
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|point| {
+                (point[0].as_f64().expect("it is a number"), point[1].as_f64().expect("it is a number"))
+            })
+            .collect();
+        assert!(
+            points.len() > 20
+                && points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1)
+        );
+        assert!(points.last().is_some_and(|last| last.0 >= 1.0 && (last.1 - 1000.0).abs() < 2.0));
+    }
 }

@@ -1,7 +1,6 @@
 //! A run from its first connection to its result: phases, samples, and when it is over. Not the load itself;
 //! that is the workers'.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +10,9 @@ use hdrhistogram::Histogram;
 use crate::clock::Clock;
 use crate::job::Job;
 use crate::process::{self, Usage};
+use crate::progress::Progress;
 use crate::publisher::Pace;
+use crate::schedule::Schedule;
 use crate::shared::{Phase, Shared, histogram, lock};
 use crate::worker::Worker;
 
@@ -46,7 +47,7 @@ struct Sample {
     sent: u64,
     received: u64,
     server: Option<Usage>,
-    own_cpu: u64,
+    /// CPU and idle time of each.
     threads: Vec<(u64, u64)>,
 }
 
@@ -85,7 +86,7 @@ impl Outcome {
 
 impl Job {
     /// Carries it out. Failures are part of the outcome; an error is something that kept it from beginning.
-    pub fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome, String> {
+    pub fn run(&self, progress: &Progress, interrupted: &Arc<AtomicBool>) -> Result<Outcome, String> {
         let clock = Clock::start();
         let plan = &self.plan;
         if let Some(pid) = self.server_pid {
@@ -110,7 +111,7 @@ impl Job {
                     }
                 });
             }
-            let mut course = Course::new(self, &shared, interrupted);
+            let mut course = Course::new(self, &shared, progress, interrupted);
             course.go();
             shared.go(Phase::Stopped);
             Ok(course.outcome(before))
@@ -122,42 +123,52 @@ impl Job {
 struct Course<'a> {
     job: &'a Job,
     shared: &'a Shared,
+    progress: &'a Progress,
     interrupted: &'a AtomicBool,
     latency: Histogram<u64>,
     intervals: Vec<Interval>,
     begin: Sample,
     end: Sample,
     moved: (u64, u64),
-    is_terminal: bool,
 }
 
 impl<'a> Course<'a> {
-    fn new(job: &'a Job, shared: &'a Shared, interrupted: &'a AtomicBool) -> Course<'a> {
+    fn new(
+        job: &'a Job,
+        shared: &'a Shared,
+        progress: &'a Progress,
+        interrupted: &'a AtomicBool,
+    ) -> Course<'a> {
         Course {
             job,
             shared,
+            progress,
             interrupted,
             latency: histogram(),
             intervals: Vec::new(),
             begin: Sample::default(),
             end: Sample::default(),
             moved: (0, 0),
-            is_terminal: std::io::stderr().is_terminal(),
         }
     }
 
     fn go(&mut self) {
         let n_clients = (self.job.plan.publishers + self.job.plan.subscribers) as u64;
-        while self.shared.sum(|cell| &cell.ready) < n_clients {
+        loop {
+            let n_ready = self.shared.sum(|cell| &cell.ready);
+            if n_ready >= n_clients {
+                break;
+            }
             if self.is_over() {
                 return;
             }
+            self.progress.opened(n_ready, n_clients);
             std::thread::sleep(STEP);
         }
         self.shared.start(self.shared.clock.now());
         let warm = self.job.warmup + self.job.ramp_up;
         if !warm.is_zero() {
-            self.line(&format!("{n_clients} connections are ready; measuring begins in {warm:?}"));
+            self.progress.warms_up(n_clients, warm);
             if !self.pass(self.shared.started() + warm.as_nanos() as u64, false) {
                 return;
             }
@@ -165,12 +176,12 @@ impl<'a> Course<'a> {
         }
         self.begin = self.sample();
         self.end = self.begin.clone();
+        self.progress.begins(self.job.msgs.is_some() || self.job.duration.is_some());
         let until =
             self.job.duration.map_or(u64::MAX, |duration| self.begin.now + duration.as_nanos() as u64);
         self.pass(until, true);
         self.close_interval();
         self.end = self.sample();
-        self.finish_line();
         if self.shared.failure().is_none() {
             self.drain();
         }
@@ -193,6 +204,7 @@ impl<'a> Course<'a> {
                 self.close_interval();
                 next_interval += SECOND;
             }
+            self.progress.moves(if is_measured { self.share(now) } else { None });
             std::thread::sleep(STEP.min(Duration::from_nanos(until - now)));
         }
     }
@@ -220,14 +232,30 @@ impl<'a> Course<'a> {
         self.shared.sum(|cell| &cell.sent) * self.job.plan.copies()
     }
 
-    /// A closed loop in which nothing moves will not move any more.
+    /// What should move and does not will not move any more.
     fn check_movement(&mut self, now: u64, timeout: u64) {
         let moves = self.shared.sum(|cell| &cell.sent) + self.shared.sum(|cell| &cell.received);
         if moves != self.moved.0 {
             self.moved = (moves, now);
         }
-        if now - self.moved.1 > timeout && matches!(self.job.pace, Pace::Lag(_)) {
+        if now - self.moved.1 > timeout && self.should_move(now, timeout) {
             self.shared.fail(format!("nothing has moved for {:?}: {}", self.job.timeout, self.waiting()));
+        }
+    }
+
+    fn should_move(&self, now: u64, timeout: u64) -> bool {
+        let publishers = self.job.plan.publishers as u64;
+        let is_sending = self.shared.sum(|cell| &cell.finished) < publishers;
+        match self.job.pace {
+            Pace::Lag(_) => true,
+            Pace::Flood if publishers > 0 => is_sending,
+            // Who only listens may have to wait for the first message, but not in the middle of so many.
+            Pace::Flood => self.job.msgs.is_some() && self.moved.0 > 0,
+            Pace::Rate { per_second, ramp_ns } => {
+                let since = now.saturating_sub(self.shared.started() + timeout);
+                let due = Schedule::new(per_second, ramp_ns).due(since);
+                is_sending && due > self.shared.sum(|cell| &cell.sent)
+            }
         }
     }
 
@@ -258,7 +286,10 @@ impl<'a> Course<'a> {
                 );
             }
         }
-        format!("no publisher may send; {said}")
+        match (plan.publishers, self.job.msgs) {
+            (0, Some(msgs)) => format!("{} of {msgs} messages have come; {said}", self.unique()),
+            _ => format!("the server takes no more, or acknowledges nothing; {said}"),
+        }
     }
 
     /// What a publisher has sent, and what of it each receipt counts.
@@ -290,23 +321,32 @@ impl<'a> Course<'a> {
         lossy
     }
 
-    /// What is under way still counts, and a server confirms that it has read what only was sent.
+    /// What is under way still counts, and a server confirms that it has read what was sent.
     fn drain(&mut self) {
         self.shared.go(Phase::Draining);
         let publishers = self.job.plan.publishers as u64;
-        let patience =
-            if matches!(self.job.pace, Pace::Lag(_)) { self.job.timeout.as_nanos() as u64 } else { DRAIN_NS };
-        let begun = self.shared.clock.now();
-        self.moved = (0, begun);
-        while self.shared.sum(|cell| &cell.confirmed) < publishers
-            || (publishers > 0 && self.unique() < self.expected())
-        {
+        let timeout = self.job.timeout.as_nanos() as u64;
+        self.moved = (0, self.shared.clock.now());
+        loop {
+            let is_confirmed = self.shared.sum(|cell| &cell.confirmed) >= publishers;
+            let has_all = publishers == 0 || self.unique() >= self.expected();
+            if (is_confirmed && has_all) || self.shared.failure().is_some() {
+                return;
+            }
             let now = self.shared.clock.now();
             let moves = self.shared.sum(|cell| &cell.confirmed) + self.shared.sum(|cell| &cell.received);
             if moves != self.moved.0 {
                 self.moved = (moves, now);
             }
-            if now - self.moved.1 > patience || self.shared.failure().is_some() {
+            let is_interrupted = self.interrupted.load(Ordering::Relaxed);
+            let is_lossy = is_confirmed && !matches!(self.job.pace, Pace::Lag(_));
+            let patience = if is_lossy || is_interrupted { DRAIN_NS } else { timeout };
+            if now - self.moved.1 > patience {
+                if !is_confirmed && !is_interrupted {
+                    let waited = self.job.timeout;
+                    let text = "no answer to a ping behind the last messages";
+                    self.shared.fail(format!("{text} within {waited:?}: {}", self.waiting()));
+                }
                 return;
             }
             std::thread::sleep(STEP);
@@ -324,7 +364,6 @@ impl<'a> Course<'a> {
             received: self.shared.sum(|cell| &cell.received),
             server: self.job.server_pid.and_then(|pid| process::usage(pid).ok()),
             now: self.shared.clock.now(),
-            own_cpu: crate::clock::process_cpu(),
             threads: threads.collect(),
         }
     }
@@ -344,52 +383,20 @@ impl<'a> Course<'a> {
             max_us: latencies.max() as f64 / 1e3,
         };
         self.latency.add(latencies).expect("the bounds are the same");
-        self.show(&interval);
+        let before = self.intervals.last().map_or(0.0, |last| last.t_s);
+        self.progress.interval(&interval, before);
         self.intervals.push(interval);
     }
 
-    fn show(&self, interval: &Interval) {
-        let before = self.intervals.last().map_or(0.0, |last| last.t_s);
-        let seconds = (interval.t_s - before).max(1e-9);
-        let text = format!(
-            "{:>6.1} s   sent {:>12}/s   received {:>12}/s   p50 {:>9.1} µs   p99 {:>9.1} µs",
-            interval.t_s,
-            crate::report::grouped((interval.sent as f64 / seconds) as u64),
-            crate::report::grouped((interval.received as f64 / seconds) as u64),
-            interval.p50_us,
-            interval.p99_us,
-        );
-        if !self.job.shows_progress {
-            return;
-        }
-        if self.is_terminal {
-            eprint!("\r\x1b[K{}{text}", self.bar(interval.t_s));
-            let _ = std::io::stderr().flush();
-        } else {
-            eprintln!("{text}");
-        }
-    }
-
     /// How far the run is, where that is known.
-    fn bar(&self, t_s: f64) -> String {
-        let share = match (self.job.msgs, self.job.duration) {
-            (Some(msgs), _) => self.shared.sum(|cell| &cell.sent) as f64 / msgs.max(1) as f64,
-            (None, Some(duration)) => t_s / duration.as_secs_f64().max(1e-9),
-            _ => return String::new(),
-        };
-        let full = (share.clamp(0.0, 1.0) * 20.0) as usize;
-        format!("[{}{}] ", "█".repeat(full), "·".repeat(20 - full))
-    }
-
-    fn line(&self, text: &str) {
-        if self.job.shows_progress {
-            eprintln!("{text}");
-        }
-    }
-
-    fn finish_line(&self) {
-        if self.job.shows_progress && self.is_terminal {
-            eprintln!();
+    fn share(&self, now: u64) -> Option<f64> {
+        match (self.job.msgs, self.job.duration) {
+            (Some(msgs), _) if self.job.plan.publishers == 0 => {
+                Some(self.unique() as f64 / msgs.max(1) as f64)
+            }
+            (Some(msgs), _) => Some(self.shared.sum(|cell| &cell.sent) as f64 / msgs.max(1) as f64),
+            (None, Some(duration)) => Some((now - self.begin.now) as f64 / duration.as_nanos().max(1) as f64),
+            _ => None,
         }
     }
 
@@ -403,6 +410,9 @@ impl<'a> Course<'a> {
             .iter()
             .zip(&end.threads)
             .map(|(begin, end)| 1.0 - (end.1 - begin.1) as f64 / 1e9 / duration_s.max(1e-9));
+        // Of the load's own threads: other jobs may run in this process.
+        let own_cpu: u64 =
+            begin.threads.iter().zip(&end.threads).map(|(begin, end)| end.0.saturating_sub(begin.0)).sum();
         let mut handshakes = histogram();
         for cell in &self.shared.cells {
             handshakes.add(&*lock(&cell.handshakes)).expect("the bounds are the same");
@@ -431,7 +441,7 @@ impl<'a> Course<'a> {
             opened,
             server: begin.server.zip(end.server),
             memory_per_connection: memory,
-            own_cpu_s: (end.own_cpu - begin.own_cpu) as f64 / 1e9,
+            own_cpu_s: own_cpu as f64 / 1e9,
             busy: busy.fold(0.0, f64::max).clamp(0.0, 1.0),
             late: self.shared.sum(|cell| &cell.late),
             intervals: self.intervals,

@@ -2,7 +2,7 @@
 //! run's phases; those are `run`'s.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Order {
     pub core: Option<usize>,
     /// Connections opened in a second at most.
     pub connrate: Option<f64>,
+    /// Where connections come from, in turn.
+    pub from_addresses: Vec<IpAddr>,
     pub clients: Vec<ClientOrder>,
 }
 
@@ -198,7 +200,8 @@ impl<'s> Worker<'s> {
                 return;
             }
             let Some(order) = self.order.clients.pop() else { return };
-            let opened = Link::connect(order.address).and_then(|link| {
+            let from = self.order.from_addresses.get(at % self.order.from_addresses.len().max(1));
+            let opened = Link::connect(order.address, from.copied()).and_then(|link| {
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
                 epoll::add(&self.epoll, &link.fd, EventData::new_u64(at as u64), flags)?;
                 Ok(link)

@@ -54,6 +54,23 @@ def guarded_mosquitto(tmp_path_factory):
     yield from serve_mosquitto(tmp_path_factory.mktemp("guarded"), "allow_anonymous false")
 
 
+@pytest.fixture(scope="module")
+def denying_mosquitto(tmp_path_factory):
+    """Takes every message and every subscription, and delivers nothing."""
+    folder = tmp_path_factory.mktemp("denying")
+    (folder / "acl").write_text("topic write #\n")
+    yield from serve_mosquitto(folder, f"allow_anonymous true\nuser root\nacl_file {folder / 'acl'}")
+
+
+@pytest.fixture(scope="module")
+def denying_nats_server(tmp_path_factory):
+    file = tmp_path_factory.mktemp("denying") / "nats.conf"
+    users = [f'{{user: "no-{what}", password: x, permissions: {{{what}: {{deny: ">"}}}}}}' for what in ("publish", "subscribe")]
+    file.write_text(f"authorization: {{users: [{', '.join(users)}]}}\n")
+    binary = NATS_SERVERS["2.15"]
+    yield from serve(lambda port: [binary, "-a", "127.0.0.1", "-p", str(port), "-c", file])
+
+
 def serve_mosquitto(folder, options):
     def command(port):
         # Its queue limits would drop what a window of QoS 1 and 2 has under way.
@@ -295,6 +312,23 @@ def test_a_login_that_mosquitto_refuses_is_said(guarded_mosquitto, loadgen, vers
     assert "refuses the login: not authorized" in refused.err
 
 
+def test_connections_come_from_the_addresses_that_are_given(loadgen):
+    seen = []
+
+    def greet(connection):
+        seen.append(connection.getpeername()[0])
+        connection.sendall(INFO)
+        while heard := connection.recv(1 << 16):
+            connection.sendall(b"PONG\r\n" * heard.count(b"PING\r\n"))
+
+    with Misbehaving(greet) as server:
+        flags = ["--nats", server.address, "--ifaddr", "127.0.0.2,127.0.0.3", "-c", 4, "--duration", "50ms"]
+        loadgen("conn", *flags).expect(OK)
+        foreign = loadgen("conn", "--nats", server.address, "--ifaddr", "192.0.2.1").expect(FAILED)
+    assert sorted(seen) == ["127.0.0.2"] * 2 + ["127.0.0.3"] * 2
+    assert "cannot connect from 192.0.2.1" in foreign.err
+
+
 # Servers that misbehave.
 
 
@@ -352,6 +386,116 @@ def test_a_server_of_another_protocol_is_said(loadgen, speaks, name):
     assert f"does not speak {name}" in done.err
 
 
+def test_a_server_that_reads_no_more_ends_the_run(loadgen):
+    def stop_reading(connection):
+        connection.sendall(INFO)
+        heard = b""
+        while b"PING\r\n" not in heard:
+            heard += connection.recv(1 << 16)
+        connection.sendall(b"PONG\r\n")
+        stopped.wait(RUN_S)
+
+    for pace in ("--flood", "--rate=1m", "--duration=1s"):
+        stopped = threading.Event()
+        with Misbehaving(stop_reading) as server:
+            flags = ["--nats", server.address, "--timeout", "300ms", "--warmup", "0s", pace]
+            length = [] if "duration" in pace else ["--msgs", "100m"]
+            done = loadgen("pub", *flags, *length).expect(FAILED)
+            stopped.set()
+        assert "nothing has moved for 300ms" in done.err or "no answer to a ping" in done.err, pace
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_server_that_acknowledges_nothing_ends_the_run(loadgen, qos):
+    def take_all(connection):
+        connection.recv(1 << 16)
+        connection.sendall(b"\x20\x02\x00\x00")
+
+    with Misbehaving(take_all) as server:
+        flags = ["--from", "mqtt", "--mqtt", server.address, "--qos", qos, "--msgs", "1k", "--timeout", "300ms"]
+        done = loadgen("pub", *flags).expect(FAILED)
+    assert "nothing has moved for 300ms" in done.err and "acknowledges nothing" in done.err
+
+
+@pytest.mark.parametrize(("code", "version"), [(0x80, 4), (0x87, 5)])
+def test_a_refused_subscription_is_said(loadgen, code, version):
+    def refuse(connection):
+        connection.recv(1 << 16)
+        connection.sendall(b"\x20\x02\x00\x00" if version == 4 else b"\x20\x03\x00\x00\x00")
+        connection.recv(1 << 16)
+        connection.sendall(bytes([0x90, 3, 0, 1, code] if version == 4 else [0x90, 4, 0, 1, 0, code]))
+
+    with Misbehaving(refuse) as server:
+        flags = ["--to", "mqtt", "--mqtt", server.address, "--mqtt-version", version]
+        done = loadgen("sub", *flags).expect(FAILED)
+    assert "refuse" in done.err and "subscri" in done.err
+
+
+def test_a_subscriber_that_gets_no_more_of_its_messages_gives_up(strait, tmp_path, loadgen):
+    process, file = start(tmp_path, "sub", *at(strait), "--prefix", "scarce", "--msgs", "1m", "--timeout", "500ms")
+    try:
+        # It waits for the first as long as it takes, and for the next no longer than it was told.
+        while process.poll() is None:
+            (tmp_path / "pub").mkdir(exist_ok=True)
+            publisher, _ = start(tmp_path / "pub", "pub", *at(strait), "--prefix", "scarce", "--msgs", 10)
+            publisher.communicate(timeout=RUN_S)
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:
+                pass
+        out, err = process.communicate(timeout=RUN_S)
+    finally:
+        process.kill()
+        process.wait()
+    result = Result(process, out, err, file).expect(FAILED)
+    assert "nothing has moved for 500ms" in err and "of 1000000 messages have come" in err
+    assert result.json["received"] >= 1
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_reader_whom_mosquitto_denies_is_said(denying_mosquitto, loadgen, qos, version):
+    flags = ["--from", "mqtt", "--to", "mqtt", "--mqtt", gateway.address(denying_mosquitto), "--timeout", "500ms"]
+    done = loadgen("pubsub", *flags, "--window", 10, "--qos", qos, "--mqtt-version", version).expect(FAILED)
+    assert "nothing has moved for 500ms" in done.err and "subscriber" in done.err
+
+
+@pytest.mark.parametrize("denied", ["publish", "subscribe"])
+def test_what_nats_server_denies_is_said(denying_nats_server, loadgen, denied):
+    login = ["--user", f"no-{denied}", "--password", "x", "--timeout", "2s"]
+    done = loadgen("pubsub", "--nats", gateway.address(denying_nats_server), *login).expect(FAILED)
+    assert "Permissions Violation" in done.err
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_dying_mosquitto_ends_the_run(tmp_path, qos, version):
+    broker = serve_mosquitto(tmp_path, "allow_anonymous true")
+    flags = ["--from", "mqtt", "--to", "mqtt", "--qos", qos, "--mqtt-version", version, "--window", 10]
+    assert_death_is_said(broker, "--mqtt", flags, tmp_path)
+
+
+@pytest.mark.parametrize("binary", NATS_SERVERS.values(), ids=NATS_SERVERS.keys())
+def test_a_dying_nats_server_ends_the_run(tmp_path, binary):
+    assert_death_is_said(serve(lambda port: [binary, "-a", "127.0.0.1", "-p", str(port)]), "--nats", [], tmp_path)
+
+
+def assert_death_is_said(served, where, flags, folder):
+    address = next(served)
+    process, file = start(folder, "pubsub", where, gateway.address(address), *flags, "--duration", "1h", "--warmup", "0s")
+    try:
+        assert "received" in process.stderr.readline()
+        # The fixture that serves ends its process when it is closed.
+        served.close()
+        out, err = process.communicate(timeout=RUN_S)
+    finally:
+        process.kill()
+        process.wait()
+        served.close()
+    result = Result(process, out, err, file).expect(FAILED)
+    assert "connection" in err and result.json["error"]
+
+
 def test_a_dying_gateway_ends_the_run(start_strait, tmp_path):
     strait = start_strait()
     process, file = start(tmp_path, "pubsub", *at(strait), "--duration", "1h", "--warmup", "0s")
@@ -382,6 +526,12 @@ def test_a_dying_gateway_ends_the_run(start_strait, tmp_path):
         ["pubsub", "--nats", "nowhere"],
         ["pubsub", "--no-such-flag"],
         ["pub", "--publishers", "0"],
+        ["pubsub", "--connections", "3"],
+        ["pubsub", "--from", "mqtt", "--port", "1883"],
+        ["pubsub", "--ifaddr", "here"],
+        ["run"],
+        ["run", "x.toml", "--qos", "3"],
+        ["compare", "only-one.json"],
     ],
     ids=" ".join,
 )
@@ -403,7 +553,8 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.n_charts += tag == "svg"
         self.outside += [tag] * (tag in ("script", "link", "img", "iframe"))
-        self.outside += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        links = [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        self.outside += [link for link in links if not link.startswith("#")]
 
     def handle_data(self, data):
         self.text += data
