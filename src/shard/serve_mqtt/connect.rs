@@ -1,0 +1,81 @@
+//! CONNECT: whose it is, whether it is taken, and what a client hears that is not.
+
+use crate::mqtt::connection::Connection as Mqtt;
+use crate::mqtt::malformed::Malformed;
+use crate::mqtt::packet::{Connect, Version};
+use crate::shard::Shard;
+use crate::shard::closed::Closed;
+use crate::shard::connection::Life;
+use crate::shard::id::ConnectionId;
+use crate::shard::input::Served;
+use crate::time::Time;
+
+impl Shard {
+    /// A CONNECT that can't be read is answered in the client's version, as far as it can be told.
+    pub(super) fn refuse_malformed_connect(&mut self, id: ConnectionId, input: &[u8], malformed: Malformed) {
+        let version = match malformed {
+            // [MQTT-3.1.2-1] lets a server close on a name that is not MQTT's at all.
+            Malformed::UnknownProtocol => return,
+            Malformed::UnsupportedVersion(level) if level > Version::V5.level() => Version::V5,
+            Malformed::UnsupportedVersion(_) => Version::V3_1_1,
+            _ if connect_level(input) == Some(Version::V5.level()) => Version::V5,
+            // MQTT 3 has no word for it.
+            _ => return,
+        };
+        self.with_mqtt(id, |_, out| Mqtt::refuse(version, malformed.reason(), out));
+    }
+
+    pub(super) fn mqtt_connect(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        n_taken: usize,
+        now: Time,
+    ) -> Served {
+        let home = self.home(connect.client_id);
+        let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
+        if home != self.core && !connection.is_home {
+            connection.life = Life::Leaving(home);
+            self.clients.effects.depart.push((id, home));
+            return Served::Waiting;
+        }
+        connection.is_home = true;
+        if let Err(reason) = Mqtt::judge_connect(connect) {
+            self.with_mqtt(id, |_, out| Mqtt::refuse(connect.version, reason, out));
+            return self.end(id, Closed::MqttConnect(reason), now);
+        }
+        let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let offer = self.settings.mqtt.offer;
+        if self.is_outdated(id, client_id) {
+            // As if it had come in time: it is let in, and its successor takes over.
+            self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
+            self.clients.counters.taken_over += 1;
+            return self.end(id, Closed::TakenOver, now);
+        }
+        if let Some(other) = self.directory.insert(client_id.into(), id)
+            && other != id
+        {
+            self.clients.counters.taken_over += 1;
+            self.close(other, Closed::TakenOver, now);
+        }
+        self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
+        self.check_deadlines(id, now);
+        Served::Taken(n_taken)
+    }
+
+    /// Whether a connection that was accepted later has this client id already. The CONNECTs of two that were
+    /// accepted on different cores may come home in either order, and the client waits on its last one.
+    fn is_outdated(&self, id: ConnectionId, client_id: &[u8]) -> bool {
+        let nth = |id| self.clients.slots.get(id).map(|connection| connection.nth);
+        self.directory.get(client_id).is_some_and(|holder| nth(*holder) > nth(id))
+    }
+}
+
+/// The level that a CONNECT gives after its protocol name, however broken the rest is.
+fn connect_level(input: &[u8]) -> Option<u8> {
+    let n_length = input.get(1..5)?.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let name = input.get(1 + n_length..)?;
+    let name_len = usize::from(u16::from_be_bytes([*name.first()?, *name.get(1)?]));
+    name.get(2 + name_len).copied()
+}
