@@ -134,6 +134,11 @@ impl ProtocolKind {
 pub enum Quality {
     AtMostOnce,
     AtLeastOnce,
+    ExactlyOnce,
+}
+
+impl Quality {
+    pub const COUNT: usize = 3;
 }
 
 /// How many digits the sizes of a NATS publish were sent with: nats-server echoes leading zeros.

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["shard", "message", "time"]),
     ("sim", &["shard", "mqtt", "nats", "subject", "message", "payload", "time"]),
     ("shard", &["mqtt", "nats", "subject", "message", "payload", "time"]),
-    ("mqtt", &["subject", "message", "payload"]),
+    ("mqtt", &["subject", "message", "payload", "time"]),
     ("nats", &["subject", "message", "payload"]),
     ("subject", &[]),
     ("message", &["payload", "time"]),

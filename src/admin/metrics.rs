@@ -113,6 +113,8 @@ impl Shown {
             ("connection_ended", total.discarded),
             ("queue_full", total.dropped_queue_full),
             ("session_full", total.dropped_session_full),
+            ("offline", total.dropped_offline),
+            ("expired", total.expired),
             ("packet_too_large", total.dropped_packet_too_large),
             ("no_group_member", total.dropped_no_member),
             ("no_topic_for_subject", total.unmappable),
@@ -149,7 +151,7 @@ impl Shown {
             "Clients ended because they read too slowly.",
             total.slow_consumers,
         )?;
-        out.counter("strait_sessions_taken_over", "Client ids taken over by a newcomer.", total.taken_over)?;
+        self.sessions(out)?;
         out.counter("strait_panics", "Defects that cost one connection.", total.panics)?;
         out.gauges(
             "strait_subscriptions",
@@ -157,6 +159,26 @@ impl Shown {
             None,
             by_protocol(total.n_subscriptions),
         )
+    }
+
+    fn sessions(&self, out: &mut Out<'_>) -> fmt::Result {
+        let total = &self.total;
+        let n_online = total.n_sessions.saturating_sub(total.n_offline_sessions);
+        let sessions = [(("client", "online"), n_online), (("client", "offline"), total.n_offline_sessions)];
+        out.gauges("strait_sessions", "MQTT sessions there are.", None, sessions)?;
+        out.counter("strait_sessions_taken_over", "Client ids taken over by a newcomer.", total.taken_over)?;
+        out.counter("strait_sessions_resumed", "Sessions taken up again.", total.sessions_resumed)?;
+        let ended = [
+            (("reason", "expired"), total.sessions_expired),
+            (("reason", "no_room"), total.sessions_discarded),
+        ];
+        out.counters("strait_sessions_ended", "Sessions ended without their client.", None, ended)?;
+        out.counter(
+            "strait_sessions_refused",
+            "Clients refused for too many sessions.",
+            total.sessions_refused,
+        )?;
+        out.counter("strait_wills_published", "Wills of lost clients published.", total.wills_published)
     }
 
     fn sockets(&self, out: &mut Out<'_>) -> fmt::Result {

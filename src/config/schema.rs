@@ -101,10 +101,23 @@ schema! {
         keep_alive_secs_max: u16 = Kind::integer(0, 0..=65_535, "seconds"),
         /// Levels of a topic or topic filter.
         topic_levels_max: usize = Kind::integer(128, 1..=65_535, "levels"),
+        /// Sessions in all, connected or not; each shard has its share. Clients beyond it are refused, of MQTT
+        /// 5.0 with 0x97.
+        sessions_max: usize = Kind::integer(1_000_000, 1..=1_000_000_000, "sessions"),
+        /// The longest that a session outlives its connection. An MQTT 5.0 client that asks for more is told
+        /// this as Session Expiry Interval. 4294967295: for ever, if the client asks for that.
+        session_expiry_secs_max: u32 = Kind::integer(4_294_967_295, 0..=4_294_967_295, "seconds"),
+        /// How long the session of a 3.1.1 client without clean session outlives its connection.
+        session_expiry_secs: u32 = Kind::integer(604_800, 0..=4_294_967_295, "seconds"),
         /// Messages that wait in a session for its client. Those beyond it are dropped and counted.
         session_queue_messages_max: usize = Kind::integer(100_000, 1..=1_000_000_000, "messages"),
         /// Bytes of the messages that wait in a session for its client.
         session_queue_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=1024 * GIB, "bytes"),
+        /// Drops the oldest message of a session whose queue is full, and not the one that comes.
+        session_queue_drops_oldest: bool = Kind::Boolean { default: false },
+        /// QoS 1 and 2 messages under way from a client at once: the Receive Maximum in CONNACK. A client that
+        /// sends more is disconnected with 0x93.
+        receive_maximum: u16 = Kind::integer(65_535, 1..=65_535, "messages"),
         /// QoS 1 and 2 messages under way to a client at once. A client's own Receive Maximum lowers it.
         inflight_max: u16 = Kind::integer(1024, 1..=65_535, "messages"),
         /// Subscriptions of a session. 0: no limit.

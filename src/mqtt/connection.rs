@@ -1,14 +1,14 @@
-//! One MQTT client from its first byte on: what CONNECT said, what may come next, and the answers that need
-//! nothing else. Not its subscriptions' place in the tables: the shard keeps that and gives each a key.
+//! One MQTT client's connection from its first byte on: what CONNECT said, what may come next, and the
+//! answers that need nothing else. Not what outlives it: that is its [`Session`].
 
-use crate::mqtt::encode;
+use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Inflight;
-use crate::mqtt::packet::{Connack, Connect, Disconnect, Version};
+use crate::mqtt::packet::{Connack, Connect, Disconnect, Qos, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
-use crate::mqtt::receipts::Receipts;
+use crate::mqtt::receipts::{Ready, Receipts};
+use crate::mqtt::session::{Expiry, Session};
 use ahash::RandomState;
-use std::collections::HashMap;
 
 /// What this gateway offers, as CONNACK says it.
 #[derive(Clone, Copy, Debug)]
@@ -19,44 +19,51 @@ pub struct Offer {
     pub keep_alive_secs_max: u16,
     /// Unacknowledged messages sent to one client at once, whatever more it accepts.
     pub inflight_max: u16,
+    /// Unacknowledged messages that a client may send at once.
+    pub receive_maximum: u16,
+    /// The longest that a session outlives its connection, in seconds; `u32::MAX` for ever.
+    pub session_expiry_secs_max: u32,
+    /// How long one does whose client can't say: MQTT 3 without clean session.
+    pub session_expiry_secs: u32,
 }
 
-/// A client and its session, which end together.
+/// A client and its session.
 #[derive(Debug)]
 pub struct Connection {
     /// What packets are written in; until CONNECT says it, the oldest.
     version: Version,
-    client_id: Box<[u8]>,
     is_connected: bool,
     keep_alive_secs: u16,
     /// Packets that the client takes, in bytes.
     packet_bytes_max: u32,
-    pub inflight: Inflight,
+    /// Messages of QoS 1 and 2 that the client may send before it has more acknowledgements (section 4.9).
+    n_receivable: u16,
+    receive_maximum: u16,
     pub receipts: Receipts,
-    /// Topic filter → the shard's key of the subscription.
-    filters: HashMap<Box<[u8]>, u32, RandomState>,
+    pub session: Session,
 }
 
 impl Connection {
     pub fn new(hasher: RandomState) -> Self {
         Self {
             version: Version::V3_1_1,
-            client_id: Box::default(),
             is_connected: false,
             keep_alive_secs: 0,
             packet_bytes_max: u32::MAX,
-            inflight: Inflight::new(1),
+            n_receivable: 0,
+            receive_maximum: 0,
             receipts: Receipts::default(),
-            filters: HashMap::with_hasher(hasher),
+            session: Session::new(b"", Expiry::WithConnection, Inflight::new(1, 0), hasher),
         }
     }
 
+    #[inline]
     pub fn version(&self) -> Version {
         self.version
     }
 
     pub fn client_id(&self) -> &[u8] {
-        &self.client_id
+        self.session.client_id()
     }
 
     pub fn is_connected(&self) -> bool {
@@ -79,10 +86,6 @@ impl Connection {
         if connect.properties.authentication_method().is_some() {
             return Err(Reason::BadAuthenticationMethod);
         }
-        if connect.will.is_some() {
-            // A will that would be forgotten is refused. MQTT 3 has no nearer word than "server unavailable".
-            return Err(Reason::ImplementationSpecificError);
-        }
         // [MQTT-3.1.3-8]; MQTT 3.1 has no empty identifier at all.
         let may_be_empty = match connect.version {
             Version::V3_1 => false,
@@ -95,25 +98,82 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the client in under `client_id`, which is its own or the one assigned to it, and answers.
-    pub fn accept(&mut self, connect: &Connect<'_>, client_id: &[u8], offer: &Offer, out: &mut Vec<u8>) {
+    /// How long a session that this CONNECT begins or takes up outlives its connection.
+    pub fn expiry(connect: &Connect<'_>, offer: &Offer) -> Expiry {
+        let secs = match connect.version {
+            Version::V5 => connect.properties.session_expiry_interval().unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => offer.session_expiry_secs,
+        };
+        Expiry::from_secs(secs.min(offer.session_expiry_secs_max))
+    }
+
+    /// The messages that may be under way to this client at once.
+    pub fn window(connect: &Connect<'_>, offer: &Offer) -> u16 {
+        connect.properties.receive_maximum().unwrap_or(u16::MAX).min(offer.inflight_max)
+    }
+
+    /// Takes the client in with its session, one that was there already or a new one, and answers. With
+    /// `has_assigned_id` the client learns its name.
+    pub fn accept(
+        &mut self,
+        connect: &Connect<'_>,
+        has_assigned_id: bool,
+        session_present: bool,
+        offer: &Offer,
+        out: &mut Vec<u8>,
+    ) {
         let properties = connect.properties;
         self.version = connect.version;
-        self.client_id = client_id.into();
         self.is_connected = true;
         self.packet_bytes_max = properties.maximum_packet_size().unwrap_or(u32::MAX);
-        let window = properties.receive_maximum().unwrap_or(u16::MAX);
-        self.inflight = Inflight::new(window.min(offer.inflight_max));
+        self.receive_maximum = offer.receive_maximum;
+        self.n_receivable = offer.receive_maximum;
         let wanted = connect.keep_alive_secs;
         let limit = offer.keep_alive_secs_max;
         // Only MQTT 5 lets a server shorten the client's promise.
         let is_shortened = self.version.is_v5() && limit != 0 && (wanted == 0 || wanted > limit);
         self.keep_alive_secs = if is_shortened { limit } else { wanted };
-        let block =
-            connack_properties(offer, connect.client_id.is_empty().then_some(client_id), is_shortened);
-        let connack =
-            Connack { session_present: false, reason: Reason::Success, properties: block.properties() };
+        let mut block = connack_properties(offer);
+        let mut push = |property| block.push(property).expect("every value of it is within MQTT's range");
+        if properties.session_expiry_interval().unwrap_or(0) != self.session.expiry.as_secs() {
+            push(Property::SessionExpiryInterval(self.session.expiry.as_secs()));
+        }
+        if has_assigned_id {
+            push(Property::AssignedClientIdentifier(self.session.client_id()));
+        }
+        if is_shortened {
+            push(Property::ServerKeepAlive(limit));
+        }
+        let connack = Connack { session_present, reason: Reason::Success, properties: block.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
+    }
+
+    /// Whether the client may send one more message of QoS 1 or 2. [MQTT-3.3.4-7]
+    #[inline]
+    pub fn may_receive_one(&self, qos: Qos, packet_id: u16) -> bool {
+        let unreleased = &self.session.unreleased;
+        let has_room = unreleased.len() < usize::from(self.receive_maximum);
+        (self.n_receivable > 0 && has_room) || (qos == Qos::ExactlyOnce && unreleased.contains(packet_id))
+    }
+
+    /// Counts one that came.
+    #[inline]
+    pub fn receive_one(&mut self) {
+        self.n_receivable = self.n_receivable.saturating_sub(1);
+    }
+
+    /// One that it had sent is acknowledged for good: it may send one more. More often than it sent one this
+    /// changes nothing.
+    #[inline]
+    pub fn may_receive_more(&mut self) {
+        self.n_receivable = self.receive_maximum.min(self.n_receivable.saturating_add(1));
+    }
+
+    /// The connection is gone, and what belongs to it alone.
+    pub fn suspend(&mut self) {
+        self.session.inflight.suspend();
+        self.session.unreleased.suspend(std::mem::take(&mut self.receipts));
     }
 
     /// Answers a CONNECT that is not taken. `version` is the client's.
@@ -130,55 +190,43 @@ impl Connection {
         }
     }
 
-    /// Sends the PUBACKs whose turn has come.
+    /// Sends the PUBACKs and PUBRECs whose turn has come.
+    #[inline]
     pub fn send_receipts(&mut self, out: &mut Vec<u8>) {
-        while let Some((packet_id, reason)) = self.receipts.next_ready() {
-            encode::bare_ack(out, self.version, encode::AckKind::Puback, packet_id, reason);
+        while let Some(Ready { packet_id, is_exactly_once, reason }) = self.receipts.next_ready() {
+            let is_refused = reason.is_failure();
+            let kind = if is_exactly_once { AckKind::Pubrec } else { AckKind::Puback };
+            encode::bare_ack(out, self.version, kind, packet_id, reason);
+            if is_exactly_once {
+                self.session.unreleased.answered(packet_id, is_refused);
+            }
+            if !is_exactly_once || is_refused {
+                self.may_receive_more();
+            }
         }
     }
 
-    /// The key of the subscription to `filter`.
-    pub fn subscription(&self, filter: &[u8]) -> Option<u32> {
-        self.filters.get(filter).copied()
-    }
-
-    pub fn n_subscriptions(&self) -> usize {
-        self.filters.len()
-    }
-
-    /// Notes that `filter` now names the subscription `key`.
-    pub fn subscribed(&mut self, filter: &[u8], key: u32) {
-        self.filters.insert(filter.into(), key);
-    }
-
-    /// Frees `filter` if it still names `key`.
-    pub fn unsubscribed(&mut self, filter: &[u8], key: u32) {
-        if self.filters.get(filter) == Some(&key) {
-            self.filters.remove(filter);
-        }
-        if self.filters.is_empty() {
-            self.filters.shrink_to_fit();
-        }
+    /// Answers a PUBREL, after which the client may use its identifier anew. [MQTT-4.3.3-11]
+    pub fn release(&mut self, packet_id: u16, out: &mut Vec<u8>) {
+        let is_known = self.session.unreleased.release(packet_id);
+        let reason = if is_known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+        encode::bare_ack(out, self.version, AckKind::Pubcomp, packet_id, reason);
+        self.may_receive_more();
     }
 }
 
-fn connack_properties(
-    offer: &Offer,
-    assigned: Option<&[u8]>,
-    is_keep_alive_shortened: bool,
-) -> PropertyBlock {
+fn connack_properties(offer: &Offer) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let fixed = [
-        Property::SessionExpiryInterval(0),
-        Property::MaximumQos(crate::mqtt::packet::Qos::AtLeastOnce),
         Property::RetainAvailable(false),
         Property::MaximumPacketSize(offer.packet_bytes_max),
         Property::SubscriptionIdentifierAvailable(false),
         Property::SharedSubscriptionAvailable(false),
     ];
-    let assigned = assigned.map(Property::AssignedClientIdentifier);
-    let keep_alive = is_keep_alive_shortened.then_some(Property::ServerKeepAlive(offer.keep_alive_secs_max));
-    for property in fixed.into_iter().chain(assigned).chain(keep_alive) {
+    // Absent it is the largest (section 3.2.2.3.3).
+    let receive_maximum =
+        (offer.receive_maximum != u16::MAX).then_some(Property::ReceiveMaximum(offer.receive_maximum));
+    for property in fixed.into_iter().chain(receive_maximum) {
         block.push(property).expect("every value of it is within MQTT's range");
     }
     block

@@ -1,60 +1,118 @@
-//! Messages of QoS 1 towards one client: the identifiers under way, within the window that the client's
-//! Receive Maximum opens, and the bounded queue of those that wait for it. Not persistent: nothing is sent
-//! again, so what is under way keeps only its identifier.
+//! Messages of QoS 1 and 2 towards one client: those it was sent, under their identifiers, within the window
+//! that the client's Receive Maximum opens, and the bounded queue of those that wait for it. It outlives the
+//! connection: what was not acknowledged is sent again to the next one, first and under the same
+//! identifiers. Not the writing of it.
 
-use crate::message::Origin;
-use bytes::Bytes;
-use std::collections::VecDeque;
+use crate::message::Quality;
+use crate::mqtt::kept::{Kept, Log};
+use crate::time::Time;
 
 /// The outgoing side of a session.
 #[derive(Debug)]
 pub struct Inflight {
-    /// Unacknowledged messages that the client accepts at once. `n_unacknowledged <= window`.
+    /// Unacknowledged messages that the client accepts at once. `n_under_way <= window`.
     window: u16,
-    n_unacknowledged: u16,
-    /// Identifiers from `first_id` on, in order; true where the acknowledgement came before an older one's.
-    acknowledged: VecDeque<bool>,
+    /// Of those sent on this connection.
+    n_under_way: u16,
     first_id: u16,
-    waiting: VecDeque<Waiting>,
-    n_waiting_bytes: usize,
+    /// The first `n_current` of `sent` were sent on this connection; the rest on one before, and wait for
+    /// their repetition.
+    n_current: usize,
+    /// What bounds `sent` in bytes: one that is not acknowledged keeps all after it.
+    sent_bytes_max: usize,
+    /// By identifier, from `first_id` on.
+    sent: Log<Sent>,
+    waiting: Log<()>,
 }
 
-/// A frame without its identifier.
+/// How far a message has come.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    state: State,
+    /// Counts in this connection's window.
+    is_under_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Sent, and not acknowledged.
+    Published,
+    /// QoS 2: the client has it; PUBREL is sent and PUBCOMP is due. It is never sent again. [MQTT-4.3.3-3]
+    Released,
+    /// The identifier is free, as soon as those before it are.
+    Done,
+}
+
+/// What is to be written next.
 #[derive(Debug)]
-pub struct Waiting {
-    pub head: Box<[u8]>,
-    /// Where in `head` the identifier goes.
-    pub packet_id_at: usize,
-    pub payload: Bytes,
-    pub origin: Origin,
+pub enum Next<'a> {
+    Publish { packet_id: u16, dup: bool, kept: Kept<'a> },
+    Pubrel { packet_id: u16 },
 }
 
-impl Waiting {
-    pub fn n_bytes(&self) -> usize {
-        self.head.len() + self.payload.len()
-    }
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The message is done with.
+    Done,
+    /// PUBREC: now PUBREL is due.
+    Release,
+    /// No such message is under way.
+    Unknown,
+    /// Such a message is, of the other QoS.
+    Mismatched,
+}
+
+/// Where messages wait, and what gives way when there is no room.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub messages_max: usize,
+    pub bytes_max: usize,
+    pub drops_oldest: bool,
+}
+
+/// What became of a message that is to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    pub is_kept: bool,
+    /// Older ones that made room for it, and those of them whose time was over.
+    pub n_dropped: usize,
+    pub n_expired: usize,
 }
 
 impl Inflight {
-    pub fn new(window: u16) -> Self {
+    pub fn new(window: u16, sent_bytes_max: usize) -> Self {
         Self {
             window: window.max(1),
-            n_unacknowledged: 0,
-            acknowledged: VecDeque::new(),
+            n_under_way: 0,
             first_id: 1,
-            waiting: VecDeque::new(),
-            n_waiting_bytes: 0,
+            n_current: 0,
+            sent_bytes_max,
+            sent: Log::default(),
+            waiting: Log::default(),
         }
     }
 
-    /// Whether one more may leave.
+    /// Whether one more may leave that was never sent.
+    #[inline]
     pub fn is_open(&self) -> bool {
         // An identifier is not used again while an older one is under way.
-        self.n_unacknowledged < self.window && self.acknowledged.len() < usize::from(u16::MAX)
+        self.n_under_way < self.window
+            && self.n_current == self.sent.len()
+            && self.sent.len() < usize::from(u16::MAX)
+            && self.sent.n_bytes() < self.sent_bytes_max
     }
 
+    /// Whether something must leave before a message that comes now.
+    #[inline]
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether something could leave, if the window and the client let it.
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.has_waiting() || self.n_current < self.sent.len()
     }
 
     pub fn n_waiting(&self) -> usize {
@@ -62,53 +120,173 @@ impl Inflight {
     }
 
     pub fn n_waiting_bytes(&self) -> usize {
-        self.n_waiting_bytes
+        self.waiting.n_bytes()
     }
 
-    /// The identifier of a message that leaves now. [MQTT-2.2.1-4]
-    pub fn begin(&mut self) -> u16 {
+    /// Bytes of all that is kept for the client.
+    #[inline]
+    pub fn n_bytes(&self) -> usize {
+        self.sent.n_bytes() + self.waiting.n_bytes()
+    }
+
+    /// Messages that the client may have and has not acknowledged.
+    pub fn n_sent(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Keeps a message that leaves now, and gives it its identifier. [MQTT-2.2.1-4]
+    #[inline]
+    pub fn begin(&mut self, kept: &Kept<'_>) -> u16 {
         debug_assert!(self.is_open());
-        let id = nth_id_after(self.first_id, self.acknowledged.len());
-        self.acknowledged.push_back(false);
-        self.n_unacknowledged += 1;
+        let id = nth_id_after(self.first_id, self.sent.len());
+        self.sent.push(kept, Sent { state: State::Published, is_under_way: true });
+        self.n_current += 1;
+        self.n_under_way += 1;
         id
     }
 
-    /// Notes a PUBACK; false where no such message is under way.
-    pub fn acknowledge(&mut self, id: u16) -> bool {
-        let place = usize::from(distance(self.first_id, id));
-        match self.acknowledged.get_mut(place) {
-            Some(acknowledged) if id != 0 && !*acknowledged => *acknowledged = true,
-            _ => return false,
+    /// Notes a PUBACK.
+    #[inline]
+    pub fn puback(&mut self, id: u16) -> Acknowledged {
+        match self.find(id) {
+            Some((idx, Quality::AtLeastOnce, State::Published)) => self.finish(idx),
+            None | Some((_, _, State::Done)) => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Mismatched,
         }
-        self.n_unacknowledged -= 1;
-        while let Some(true) = self.acknowledged.front() {
-            self.acknowledged.pop_front();
+    }
+
+    /// Notes a PUBREC, and that PUBREL follows it. One that refuses the message ends it. [MQTT-4.3.3-4]
+    pub fn pubrec(&mut self, id: u16, is_refused: bool) -> Acknowledged {
+        match self.find(id) {
+            Some((idx, Quality::ExactlyOnce, State::Published)) if is_refused => self.finish(idx),
+            Some((idx, Quality::ExactlyOnce, State::Published | State::Released)) => {
+                if let Some(sent) = self.sent.note_mut(idx) {
+                    sent.state = State::Released;
+                }
+                Acknowledged::Release
+            }
+            None | Some((_, _, State::Done)) => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Mismatched,
+        }
+    }
+
+    /// Notes a PUBCOMP.
+    pub fn pubcomp(&mut self, id: u16) -> Acknowledged {
+        match self.find(id) {
+            Some((idx, Quality::ExactlyOnce, State::Released)) => self.finish(idx),
+            None | Some((_, _, State::Done)) => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Mismatched,
+        }
+    }
+
+    /// Gives up a message that can't be sent after all.
+    pub fn give_up(&mut self, id: u16) {
+        if let Some((idx, _, State::Published | State::Released)) = self.find(id) {
+            self.finish(idx);
+        }
+    }
+
+    #[inline]
+    fn find(&self, id: u16) -> Option<(usize, Quality, State)> {
+        if id == 0 {
+            return None;
+        }
+        let idx = usize::from(distance(self.first_id, id));
+        Some((idx, self.sent.quality(idx)?, self.sent.note(idx)?.state))
+    }
+
+    #[inline]
+    fn finish(&mut self, idx: usize) -> Acknowledged {
+        if let Some(sent) = self.sent.note_mut(idx) {
+            sent.state = State::Done;
+            self.n_under_way -= u16::from(std::mem::take(&mut sent.is_under_way));
+        }
+        while self.sent.note(0).is_some_and(|sent| sent.state == State::Done) {
+            self.sent.pop_front();
+            self.n_current = self.n_current.saturating_sub(1);
             self.first_id = nth_id_after(self.first_id, 1);
         }
-        if self.acknowledged.is_empty() {
-            self.acknowledged = VecDeque::new();
+        Acknowledged::Done
+    }
+
+    /// Keeps a message until the window opens, or the client is back.
+    pub fn wait(&mut self, kept: &Kept<'_>, limits: &Limits, now: Time) -> Waited {
+        let mut waited = Waited { is_kept: true, ..Waited::default() };
+        let is_full = |waiting: &Log<()>| {
+            waiting.len() >= limits.messages_max || waiting.n_bytes() + kept.n_bytes() > limits.bytes_max
+        };
+        while is_full(&self.waiting) {
+            let is_expired = self.waiting.get(0).is_some_and(|oldest| oldest.is_expired(now));
+            if self.waiting.is_empty() || !(is_expired || limits.drops_oldest) {
+                return Waited { is_kept: false, ..waited };
+            }
+            self.waiting.pop_front();
+            waited.n_dropped += usize::from(!is_expired);
+            waited.n_expired += usize::from(is_expired);
         }
-        true
+        self.waiting.push(kept, ());
+        waited
     }
 
-    /// Keeps a message until the window opens.
-    pub fn wait(&mut self, waiting: Waiting) {
-        self.n_waiting_bytes += waiting.n_bytes();
-        self.waiting.push_back(waiting);
+    /// The next that may leave: what an earlier connection left unacknowledged, in its order
+    /// [MQTT-4.4.0-1], and then what waits. Of the latter, what is expired is dropped and counted.
+    pub fn next(&mut self, now: Time, n_expired: &mut u64) -> Option<Next<'_>> {
+        while self.n_current < self.sent.len() {
+            let idx = self.n_current;
+            let is_window_open = self.n_under_way < self.window;
+            let sent = self.sent.note_mut(idx)?;
+            let state = sent.state;
+            if state == State::Published {
+                if !is_window_open {
+                    return None;
+                }
+                sent.is_under_way = true;
+                self.n_under_way += 1;
+            }
+            self.n_current += 1;
+            let packet_id = nth_id_after(self.first_id, idx);
+            match state {
+                State::Published => {
+                    return self.sent.get(idx).map(|kept| Next::Publish { packet_id, dup: true, kept });
+                }
+                State::Released => return Some(Next::Pubrel { packet_id }),
+                State::Done => {}
+            }
+        }
+        if !self.is_open() {
+            return None;
+        }
+        while self.waiting.get(0).is_some_and(|oldest| oldest.is_expired(now)) {
+            self.waiting.pop_front();
+            *n_expired += 1;
+        }
+        let idx = self.sent.len();
+        let oldest = self.waiting.get(0)?;
+        self.sent.push(&oldest, Sent { state: State::Published, is_under_way: true });
+        self.waiting.pop_front();
+        self.n_current += 1;
+        self.n_under_way += 1;
+        let packet_id = nth_id_after(self.first_id, idx);
+        self.sent.get(idx).map(|kept| Next::Publish { packet_id, dup: false, kept })
     }
 
-    /// The message that has waited longest.
-    pub fn next_waiting(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.n_waiting_bytes -= waiting.n_bytes();
-        Some(waiting)
+    /// The connection is gone: everything that was sent is to be sent again.
+    pub fn suspend(&mut self) {
+        self.n_current = 0;
+        self.n_under_way = 0;
+        self.sent.notes_mut().for_each(|sent| sent.is_under_way = false);
+        self.sent.shrink();
+        self.waiting.shrink();
     }
 
-    /// Drops what waits, and says how many bytes it was.
+    /// A connection has come for it, with its own window.
+    pub fn resume(&mut self, window: u16) {
+        self.window = window.max(1);
+    }
+
+    /// Drops what waits, and says how many it were.
     pub fn forget_waiting(&mut self) -> usize {
-        self.waiting = VecDeque::new();
-        std::mem::take(&mut self.n_waiting_bytes)
+        std::mem::take(&mut self.waiting).len()
     }
 }
 
@@ -123,49 +301,4 @@ fn distance(from: u16, to: u16) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::ProtocolKind;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    proptest! {
-        #[test]
-        fn identifiers_under_way_are_distinct_and_within_the_window(
-            steps in proptest::collection::vec((any::<bool>(), 0usize..8), 0..300),
-            window in 1u16..10,
-            first_id in prop_oneof![Just(1u16), Just(65_530)],
-        ) {
-            let mut inflight = Inflight { first_id, ..Inflight::new(window) };
-            let mut under_way = BTreeSet::new();
-            for (begin, nth) in steps {
-                if begin && inflight.is_open() {
-                    let id = inflight.begin();
-                    prop_assert!(id != 0 && under_way.insert(id));
-                } else if let Some(&id) = under_way.iter().nth(nth) {
-                    under_way.remove(&id);
-                    prop_assert!(inflight.acknowledge(id));
-                    prop_assert!(!inflight.acknowledge(id));
-                }
-                prop_assert!(under_way.len() <= usize::from(window));
-                prop_assert!(!inflight.acknowledge(0));
-            }
-        }
-    }
-
-    #[test]
-    fn messages_wait_in_order_and_their_bytes_are_counted() {
-        let mut inflight = Inflight::new(1);
-        for n in 0..3 {
-            inflight.wait(Waiting {
-                head: vec![n; 10].into(),
-                packet_id_at: 0,
-                payload: Bytes::from_static(b"xx"),
-                origin: Origin { protocol: ProtocolKind::Nats, read_at: Default::default() },
-            });
-        }
-        assert_eq!(inflight.n_waiting_bytes(), 36);
-        assert_eq!(inflight.next_waiting().map(|waiting| waiting.head.first().copied()), Some(Some(0)));
-        assert_eq!((inflight.n_waiting(), inflight.n_waiting_bytes()), (2, 24));
-    }
-}
+mod tests;

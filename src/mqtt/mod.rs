@@ -19,7 +19,9 @@ pub mod malformed;
 pub mod encode;
 
 pub mod connection;
+pub mod session;
 pub mod inflight;
+pub mod kept;
 pub mod receipts;
 
 mod value;

@@ -4,6 +4,7 @@
 //! One shape serves all versions: what a version lacks is empty or has its default. Fields are what the
 //! peer said, in MQTT 5 words.
 
+use crate::message::Quality;
 use crate::mqtt::property::Properties;
 use crate::mqtt::reason::Reason;
 use crate::mqtt::wire::Reader;
@@ -59,6 +60,26 @@ impl Qos {
             1 => Some(Qos::AtLeastOnce),
             2 => Some(Qos::ExactlyOnce),
             _ => None,
+        }
+    }
+
+    /// The level of a neutral message's quality.
+    #[inline]
+    pub const fn of(quality: Quality) -> Qos {
+        match quality {
+            Quality::AtMostOnce => Qos::AtMostOnce,
+            Quality::AtLeastOnce => Qos::AtLeastOnce,
+            Quality::ExactlyOnce => Qos::ExactlyOnce,
+        }
+    }
+
+    /// What the level is called across protocols.
+    #[inline]
+    pub const fn quality(self) -> Quality {
+        match self {
+            Qos::AtMostOnce => Quality::AtMostOnce,
+            Qos::AtLeastOnce => Quality::AtLeastOnce,
+            Qos::ExactlyOnce => Quality::ExactlyOnce,
         }
     }
 }

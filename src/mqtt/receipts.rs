@@ -1,8 +1,10 @@
-//! The acknowledgements that one client is owed, in the order of its publishes: a PUBACK leaves only after
-//! those before it, however the cores answer. [MQTT-4.6.0-2]
+//! The acknowledgements that one client is owed, in the order of its publishes: a PUBACK or PUBREC leaves
+//! only after those before it, however the cores answer [MQTT-4.6.0-2] [MQTT-4.6.0-3]; and the QoS 2
+//! publishes of which it has not said PUBREL.
 
+use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What is owed.
 #[derive(Debug, Default)]
@@ -10,17 +12,27 @@ pub struct Receipts {
     queue: VecDeque<Receipt>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Receipt {
     packet_id: u16,
+    /// Owed a PUBREC, not a PUBACK.
+    is_exactly_once: bool,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Cores have yet to answer for this ticket.
     Waiting(u64),
     Ready(Reason),
+}
+
+/// An acknowledgement that may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    pub packet_id: u16,
+    pub is_exactly_once: bool,
+    pub reason: Reason,
 }
 
 impl Receipts {
@@ -29,18 +41,22 @@ impl Receipts {
         self.queue.len()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// A publish that was taken everywhere at once.
-    pub fn owe_ready(&mut self, packet_id: u16, reason: Reason) {
-        self.queue.push_back(Receipt { packet_id, state: State::Ready(reason) });
+    #[inline]
+    pub fn owe_ready(&mut self, packet_id: u16, qos: Qos, reason: Reason) {
+        let is_exactly_once = qos == Qos::ExactlyOnce;
+        self.queue.push_back(Receipt { packet_id, is_exactly_once, state: State::Ready(reason) });
     }
 
     /// A publish whose ticket is open.
-    pub fn owe_waiting(&mut self, packet_id: u16, ticket: u64) {
-        self.queue.push_back(Receipt { packet_id, state: State::Waiting(ticket) });
+    pub fn owe_waiting(&mut self, packet_id: u16, qos: Qos, ticket: u64) {
+        let is_exactly_once = qos == Qos::ExactlyOnce;
+        self.queue.push_back(Receipt { packet_id, is_exactly_once, state: State::Waiting(ticket) });
     }
 
     /// The last answer for `ticket` came.
@@ -53,14 +69,81 @@ impl Receipts {
         }
     }
 
-    /// The next PUBACK that may leave.
-    pub fn next_ready(&mut self) -> Option<(u16, Reason)> {
-        let &Receipt { packet_id, state: State::Ready(reason) } = self.queue.front()? else { return None };
+    /// The next acknowledgement that may leave.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<Ready> {
+        let &Receipt { packet_id, is_exactly_once, state: State::Ready(reason) } = self.queue.front()? else {
+            return None;
+        };
         self.queue.pop_front();
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > 4 {
             self.queue = VecDeque::new();
         }
-        Some((packet_id, reason))
+        Some(Ready { packet_id, is_exactly_once, reason })
+    }
+}
+
+/// The QoS 2 publishes that a client has not released, by identifier: one that comes again is not published
+/// again. They outlive the connection. [MQTT-4.3.3-10]
+#[derive(Debug, Default)]
+pub struct Unreleased {
+    flows: BTreeMap<u16, Flow>,
+}
+
+/// Who answers the publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// This connection's receipts have its PUBREC.
+    Owed,
+    /// It has had its PUBREC.
+    Answered,
+    /// Its connection ended before cores had answered for this ticket.
+    Left(u64),
+}
+
+impl Unreleased {
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Notes that a PUBREC is owed, and says how the flow stood where it is known already.
+    pub fn begin(&mut self, packet_id: u16) -> Option<Flow> {
+        self.flows.insert(packet_id, Flow::Owed)
+    }
+
+    pub fn contains(&self, packet_id: u16) -> bool {
+        self.flows.contains_key(&packet_id)
+    }
+
+    /// PUBREC left; one that refuses ends the flow. [MQTT-4.3.3-9]
+    pub fn answered(&mut self, packet_id: u16, is_refused: bool) {
+        if is_refused {
+            self.flows.remove(&packet_id);
+        } else if let Some(flow) = self.flows.get_mut(&packet_id) {
+            *flow = Flow::Answered;
+        }
+    }
+
+    /// PUBREL came; false where there is no such flow.
+    pub fn release(&mut self, packet_id: u16) -> bool {
+        self.flows.remove(&packet_id).is_some()
+    }
+
+    /// The connection is gone, and with it the answers it was owed: a client publishes again what was not
+    /// acknowledged.
+    pub fn suspend(&mut self, receipts: Receipts) {
+        for receipt in receipts.queue.into_iter().filter(|receipt| receipt.is_exactly_once) {
+            if let Some(flow) = self.flows.get_mut(&receipt.packet_id) {
+                *flow = match receipt.state {
+                    State::Waiting(ticket) => Flow::Left(ticket),
+                    State::Ready(_) => Flow::Answered,
+                };
+            }
+        }
     }
 }
 
@@ -71,16 +154,33 @@ mod tests {
     #[test]
     fn receipts_leave_in_the_order_of_their_publishes() {
         let mut receipts = Receipts::default();
-        receipts.owe_waiting(7, 100);
-        receipts.owe_ready(8, Reason::Success);
-        receipts.owe_waiting(9, 101);
+        receipts.owe_waiting(7, Qos::AtLeastOnce, 100);
+        receipts.owe_ready(8, Qos::ExactlyOnce, Reason::Success);
+        receipts.owe_waiting(9, Qos::AtLeastOnce, 101);
         assert_eq!(receipts.next_ready(), None);
         receipts.settle(101, Reason::NoMatchingSubscribers);
         assert_eq!(receipts.next_ready(), None);
         receipts.settle(100, Reason::Success);
-        assert_eq!(receipts.next_ready(), Some((7, Reason::Success)));
-        assert_eq!(receipts.next_ready(), Some((8, Reason::Success)));
-        assert_eq!(receipts.next_ready(), Some((9, Reason::NoMatchingSubscribers)));
+        let ready = |packet_id, is_exactly_once, reason| Some(Ready { packet_id, is_exactly_once, reason });
+        assert_eq!(receipts.next_ready(), ready(7, false, Reason::Success));
+        assert_eq!(receipts.next_ready(), ready(8, true, Reason::Success));
+        assert_eq!(receipts.next_ready(), ready(9, false, Reason::NoMatchingSubscribers));
         assert!(receipts.is_empty());
+    }
+
+    #[test]
+    fn a_flow_of_qos_2_is_known_until_it_is_released_or_refused() {
+        let (mut unreleased, mut receipts) = (Unreleased::default(), Receipts::default());
+        for packet_id in 1..=3 {
+            assert_eq!(unreleased.begin(packet_id), None);
+        }
+        unreleased.answered(1, false);
+        unreleased.answered(2, true);
+        receipts.owe_waiting(3, Qos::ExactlyOnce, 50);
+        unreleased.suspend(receipts);
+        assert_eq!(unreleased.begin(1), Some(Flow::Answered));
+        assert_eq!(unreleased.begin(2), None);
+        assert_eq!(unreleased.begin(3), Some(Flow::Left(50)));
+        assert!(unreleased.release(1) && !unreleased.release(1));
     }
 }

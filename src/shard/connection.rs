@@ -51,6 +51,8 @@ pub struct Connection {
     pub pressed_since: Option<Time>,
     /// Its queue overflowed; it ends when the fan-out does.
     pub is_overflowed: bool,
+    /// Its CONNACK waits for the fence, and nothing may come before it. [MQTT-3.2.0-1]
+    pub awaits_connack: bool,
     /// Already on the core where its session lives.
     pub is_home: bool,
     pub subscriptions: Subscriptions,
@@ -78,6 +80,8 @@ pub enum Life {
     Leaving(CoreId),
     /// Flushes what is queued and then ends, at the latest then.
     Closing(Time),
+    /// Its socket is gone; what is left is a session that waits for its client.
+    Offline,
 }
 
 impl Connection {
@@ -100,6 +104,7 @@ impl Connection {
             is_dirty: false,
             pressed_since: None,
             is_overflowed: false,
+            awaits_connack: false,
             is_home: false,
             subscriptions: Subscriptions::default(),
             given_up: Vec::new(),
@@ -139,6 +144,29 @@ impl Connection {
         self.life == Life::Open
     }
 
+    /// Whether deliveries go into its queue. Others wait in its session, if it has one that stays.
+    #[inline]
+    pub fn is_reachable(&self) -> bool {
+        self.is_open() && !self.is_write_dead && !self.is_overflowed && !self.awaits_connack
+    }
+
+    /// Leaves nothing of a connection but its session.
+    pub fn go_offline(&mut self) {
+        debug_assert!(self.queue.is_empty());
+        self.life = Life::Offline;
+        self.marks = Marks::default();
+        self.kept = Vec::new();
+        self.held = Vec::new();
+        self.is_at_end = false;
+        self.is_write_dead = false;
+        self.is_overflowed = false;
+        self.is_dirty = false;
+        self.awaits_connack = false;
+        self.pressed_since = None;
+        self.stuck_since = None;
+        self.check_at = Time::NEVER;
+    }
+
     /// Whether its input is not taken for now.
     pub fn is_waiting(&self) -> bool {
         self.is_kept_waiting() || self.is_choked
@@ -165,14 +193,14 @@ impl Connection {
     pub fn is_session_pressed(&self, settings: &Settings) -> bool {
         let Protocol::Mqtt(mqtt) = &self.protocol else { return false };
         let limits = &settings.mqtt;
-        mqtt.inflight.n_waiting() >= limits.session_queue_messages_max.div_ceil(4) * 3
-            || mqtt.inflight.n_waiting_bytes() >= limits.session_queue_bytes_max / 4 * 3
+        mqtt.session.inflight.n_waiting() >= limits.session_queue_messages_max.div_ceil(4) * 3
+            || mqtt.session.inflight.n_waiting_bytes() >= limits.session_queue_bytes_max / 4 * 3
     }
 
-    /// Bytes that wait for this client in all.
+    /// Bytes that are kept for this client in all.
     pub fn n_queued_bytes(&self) -> usize {
         match &self.protocol {
-            Protocol::Mqtt(mqtt) => self.queue.len() + mqtt.inflight.n_waiting_bytes(),
+            Protocol::Mqtt(mqtt) => self.queue.len() + mqtt.session.inflight.n_bytes(),
             Protocol::Nats(_) => self.queue.len(),
         }
     }

@@ -63,12 +63,17 @@ counters! {
     delivered: ByDirection,
     /// Their payloads, in bytes.
     delivered_bytes: ByDirection,
-    /// Deliveries that were queued for a client whose connection ended before they were written.
+    /// Deliveries that were queued for a client and never written, since its connection or its session ended.
+    /// A session that stays sends those of QoS 1 and 2 again.
     discarded: u64,
     /// Deliveries of QoS 0 that a full write queue had no room for.
     dropped_queue_full: u64,
-    /// Deliveries of QoS 1 that a full session queue had no room for: the declared exception to "kept".
+    /// Deliveries of QoS 1 and 2 that a full session queue had no room for: the declared exception to "kept".
     dropped_session_full: u64,
+    /// Deliveries of QoS 0 to clients that were not connected.
+    dropped_offline: u64,
+    /// Deliveries whose message expired while they waited.
+    expired: u64,
     /// Deliveries larger than the client's maximum packet size.
     dropped_packet_too_large: u64,
     /// Queue group messages for which no core had a member left.
@@ -103,6 +108,20 @@ counters! {
     slow_consumers: u64,
     /// Of those, by a new connection of the same client id.
     taken_over: u64,
+    /// Wills of clients that were lost.
+    wills_published: u64,
+    /// Sessions of now, connected or not.
+    n_sessions: u64,
+    /// Of those, the ones whose client is not connected.
+    n_offline_sessions: u64,
+    /// Sessions that a new connection took up again.
+    sessions_resumed: u64,
+    /// Sessions that ended since their client stayed away.
+    sessions_expired: u64,
+    /// Sessions that ended since the core had no room for what they kept.
+    sessions_discarded: u64,
+    /// Clients refused since there were too many sessions.
+    sessions_refused: u64,
     /// Defects of ours that cost a connection.
     panics: u64,
     /// Subscriptions of now.

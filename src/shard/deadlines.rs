@@ -8,7 +8,7 @@ use crate::time::{Span, Time};
 const SLOT: Span = Span::from_millis(100);
 const N_SLOTS: usize = 1_024;
 
-/// The wheel. What lies beyond its horizon waits in the last slot and is entered again from there.
+/// The wheel. What lies beyond its horizon waits in one of the last slots and is entered again from there.
 #[derive(Debug)]
 pub struct Deadlines {
     slots: Vec<Vec<(ConnectionId, Time)>>,
@@ -27,7 +27,11 @@ impl Deadlines {
     /// Enters a deadline.
     pub fn schedule(&mut self, id: ConnectionId, due: Time) {
         let horizon = self.next_slot + N_SLOTS as u64 - 1;
-        let slot = slot_of(due).clamp(self.next_slot, horizon);
+        let mut slot = slot_of(due).max(self.next_slot);
+        if slot > horizon {
+            // Spread, so that a hundred thousand sessions that end next week don't come up as one until then.
+            slot = horizon - u64::from(id.slot) % (N_SLOTS as u64 / 2);
+        }
         self.slots[slot as usize % N_SLOTS].push((id, due));
         self.n_entries += 1;
     }

@@ -8,16 +8,15 @@ use super::id::{ConnectionId, Slots};
 use super::latency::{Direction, Latencies};
 use super::routes::Route;
 use super::settings::Settings;
-use super::shapes::{MqttShape, Shapes};
+use super::shapes::Shapes;
 use super::table::Target;
+use super::waiting::{keep_waiting, kept};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
-use crate::mqtt::inflight::Waiting;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
-use bytes::Bytes;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -49,16 +48,16 @@ pub struct Clients {
 /// A message's way through one core's clients.
 #[derive(Debug)]
 pub struct Fanout<'m> {
-    message: &'m Message<'m>,
-    publisher: Option<Publisher>,
-    shapes: Box<Shapes>,
+    pub(super) message: &'m Message<'m>,
+    pub(super) publisher: Option<Publisher>,
+    pub(super) shapes: Box<Shapes>,
     /// Whether some client took it.
     pub is_taken: bool,
     /// Whether a client that took it falls behind.
     pub is_pressed: bool,
     /// Whether the next of QoS 1 may find a session's queue full.
     pub is_session_pressed: bool,
-    now: Time,
+    pub(super) now: Time,
 }
 
 /// Who published, if it is a client of this core.
@@ -71,9 +70,9 @@ pub struct Publisher {
 
 /// What a client's queue may hold, and what a delivery may need of the shard.
 #[derive(Clone, Copy)]
-struct Room<'s> {
-    settings: &'s Settings,
-    origin: Origin,
+pub(super) struct Room<'s> {
+    pub settings: &'s Settings,
+    pub origin: Origin,
 }
 
 impl Default for Clients {
@@ -137,8 +136,8 @@ impl Clients {
     /// Gives the message to one subscription; false where it is not eligible and another may be asked.
     pub fn deliver(&mut self, target: Target, fanout: &mut Fanout<'_>, settings: &Settings) -> bool {
         let Some(connection) = self.slots.get_mut(target.connection) else { return false };
-        if !connection.is_open() || connection.is_write_dead || connection.is_overflowed {
-            return false;
+        if !connection.is_reachable() {
+            return self.deliver_to_session(target, fanout, settings);
         }
         #[cfg(test)]
         assert!(self.breaks != Some(target.connection), "a delivery panics on purpose");
@@ -156,9 +155,10 @@ impl Clients {
                 fanout.deliver_nats(nats, subscription, queue, &mut self.pool, room)
             }
             Protocol::Mqtt(mqtt) => {
-                let n_waiting_before = mqtt.inflight.n_waiting_bytes();
+                let n_kept_before = mqtt.session.inflight.n_bytes();
                 let outcome = fanout.deliver_mqtt(mqtt, subscription, is_own, queue, &mut self.pool, room);
-                self.n_queued_bytes += mqtt.inflight.n_waiting_bytes() - n_waiting_before;
+                self.n_queued_bytes += mqtt.session.inflight.n_bytes();
+                self.n_queued_bytes -= n_kept_before;
                 outcome
             }
         };
@@ -188,10 +188,12 @@ impl Clients {
         self.note(target, outcome, fanout)
     }
 
-    fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
-        let Outcome { n_queued, end } = outcome;
+    pub(super) fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
+        let Outcome { n_queued, n_gave_way, n_expired, end } = outcome;
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
+        counters.dropped_session_full += n_gave_way;
+        counters.expired += n_expired;
         let is_taken = match end {
             End::Delivered => true,
             End::DeliveredLast => {
@@ -205,6 +207,10 @@ impl Clients {
             End::DroppedSessionFull => {
                 counters.dropped_session_full += n_left;
                 true
+            }
+            End::DroppedOffline => {
+                counters.dropped_offline += n_left;
+                false
             }
             End::DroppedPacketTooLarge => {
                 counters.dropped_packet_too_large += n_left;
@@ -245,35 +251,6 @@ impl Clients {
         }
     }
 
-    /// Sends what waited for the client's window, as far as it and the write queue have room.
-    pub fn send_waiting(&mut self, id: ConnectionId, settings: &Settings) {
-        let Some(connection) = self.slots.get_mut(id) else { return };
-        if connection.is_write_dead || !connection.is_open() {
-            return;
-        }
-        let Connection { protocol: Protocol::Mqtt(mqtt), queue, marks, .. } = connection else { return };
-        let n_bytes_before = queue.len();
-        while mqtt.inflight.is_open()
-            && queue.len() < session_share(settings)
-            && let Some(waiting) = mqtt.inflight.next_waiting()
-        {
-            self.n_queued_bytes -= waiting.n_bytes();
-            let len_before = queue.len();
-            let packet_id = mqtt.inflight.begin();
-            queue.append(&mut self.pool, |buffer| {
-                let at = buffer.len() + waiting.packet_id_at;
-                buffer.extend_from_slice(&waiting.head);
-                buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-            });
-            append_payload(queue, &mut self.pool, &waiting.payload);
-            marks.note(waiting.origin, 1, len_before, queue.len());
-        }
-        self.n_queued_bytes += queue.len() - n_bytes_before;
-        if queue.len() > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
-            self.effects.flush.push(id);
-        }
-    }
-
     /// The address of a client, for the log.
     pub fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
         self.slots.get(id).map(|connection| connection.peer)
@@ -283,41 +260,41 @@ impl Clients {
 /// How long a subscriber that stays at three quarters of its limits slows its publishers.
 const PATIENCE: Span = Span::from_secs(5);
 
-/// Messages of QoS 1 wait in their session rather than fill more than half of the write queue, where
+/// Messages of QoS 1 and 2 wait in their session rather than fill more than half of the write queue, where
 /// QoS 0 and answers need room as well.
-fn session_share(settings: &Settings) -> usize {
+pub(super) fn session_share(settings: &Settings) -> usize {
     settings.write_queue_bytes_max / 2
-}
-
-fn append_payload(queue: &mut WriteQueue, pool: &mut BufferPool, payload: &Bytes) {
-    if payload.len() >= crate::payload::SHARED_BYTES_MIN {
-        queue.append_shared(payload.clone());
-    } else if !payload.is_empty() {
-        queue.append(pool, |buffer| buffer.extend_from_slice(payload));
-    }
 }
 
 /// What became of a message, or of a run, at one subscription.
 #[derive(Clone, Copy)]
-struct Outcome {
-    n_queued: u64,
+pub(super) struct Outcome {
+    pub n_queued: u64,
+    /// Older ones that were dropped for it, and those whose time was over.
+    pub n_gave_way: u64,
+    pub n_expired: u64,
     /// What became of those that were not queued, or what follows.
-    end: End,
+    pub end: End,
 }
 
 impl Outcome {
-    const fn none(end: End) -> Self {
-        Self { n_queued: 0, end }
+    pub const fn none(end: End) -> Self {
+        Self::queued(0, end)
+    }
+
+    pub const fn queued(n_queued: u64, end: End) -> Self {
+        Self { n_queued, n_gave_way: 0, n_expired: 0, end }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Delivered,
     DeliveredLast,
     NotEligible,
     DroppedQueueFull,
     DroppedSessionFull,
+    DroppedOffline,
     DroppedPacketTooLarge,
     Unmappable,
     SubjectTooLong,
@@ -374,7 +351,7 @@ impl Fanout<'_> {
         } else {
             End::Delivered
         };
-        Outcome { n_queued: n as u64, end }
+        Outcome::queued(n as u64, end)
     }
 
     fn deliver_mqtt(
@@ -386,73 +363,57 @@ impl Fanout<'_> {
         pool: &mut BufferPool,
         room: Room<'_>,
     ) -> Outcome {
-        let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind
-        else {
-            return Outcome::none(End::NotEligible);
-        };
         let message = self.message;
-        if (is_own && *no_local)
-            || (*begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject))
-        {
-            return Outcome::none(End::NotEligible);
-        }
-        if !self.shapes.has_topic(message) {
-            return Outcome::none(End::Unmappable);
-        }
-        let quality = message.quality.min(*quality);
-        let shape = self.shapes.mqtt(message, mqtt.version(), quality);
+        let quality = match self.quality_for(subscription, is_own) {
+            Ok(quality) => quality,
+            Err(end) => return Outcome::none(end),
+        };
+        let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);
         let n_bytes = shape.packet_len(&message.payload);
         if n_bytes > mqtt.packet_bytes_max() {
             return Outcome::none(End::DroppedPacketTooLarge);
         }
-        if quality == Quality::AtLeastOnce {
-            return deliver_for_receipt(mqtt, message, shape, queue, pool, room);
+        if quality == Quality::AtMostOnce {
+            let n = room.n_fitting(queue, n_bytes, message.n());
+            if n > 0 {
+                shape.queue(message, n, queue, pool);
+            }
+            let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
+            return Outcome::queued(n as u64, end);
         }
-        let n = room.n_fitting(queue, n_bytes, message.n());
-        if n > 0 {
-            shape.queue(message, n, queue, pool);
+        debug_assert!(message.run.is_none(), "only QoS 0 comes in runs");
+        let kept = kept(message, topic, quality, room.origin);
+        let inflight = &mut mqtt.session.inflight;
+        if inflight.has_pending() || !inflight.is_open() || queue.len() >= session_share(room.settings) {
+            return keep_waiting(mqtt, &kept, room, self.now);
         }
-        let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
-        Outcome { n_queued: n as u64, end }
-    }
-}
-
-/// Sends one message at QoS 1 where the client's window and its queue have room; otherwise it waits.
-fn deliver_for_receipt(
-    mqtt: &mut mqtt::connection::Connection,
-    message: &Message<'_>,
-    shape: &MqttShape,
-    queue: &mut WriteQueue,
-    pool: &mut BufferPool,
-    room: Room<'_>,
-) -> Outcome {
-    debug_assert!(message.run.is_none(), "only QoS 0 comes in runs");
-    let large = match message.payload {
-        Payload::Copied(_) => None,
-        Payload::Shared(bytes) => Some(bytes),
-    };
-    if mqtt.inflight.is_open() && !mqtt.inflight.has_waiting() && queue.len() < session_share(room.settings) {
-        let packet_id = mqtt.inflight.begin();
+        let packet_id = inflight.begin(&kept);
         queue.append(pool, |buffer| {
             let at = buffer.len() + shape.packet_id_at;
             buffer.extend_from_slice(&shape.frame);
             buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
         });
-        if let Some(bytes) = large {
+        if let Payload::Shared(bytes) = message.payload {
             queue.append_shared(bytes.clone());
         }
-        return Outcome { n_queued: 1, end: End::Delivered };
+        Outcome::queued(1, End::Delivered)
     }
-    let limits = &room.settings.mqtt;
-    if mqtt.inflight.n_waiting() >= limits.session_queue_messages_max
-        || mqtt.inflight.n_waiting_bytes() + shape.packet_len(&message.payload)
-            > limits.session_queue_bytes_max
-    {
-        return Outcome::none(End::DroppedSessionFull);
+
+    /// The quality with which an MQTT subscription is due the message, or why it is not.
+    pub(super) fn quality_for(&mut self, subscription: &Subscription, is_own: bool) -> Result<Quality, End> {
+        let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind
+        else {
+            return Err(End::NotEligible);
+        };
+        let message = self.message;
+        if (is_own && *no_local)
+            || (*begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject))
+        {
+            return Err(End::NotEligible);
+        }
+        if !self.shapes.has_topic(message) {
+            return Err(End::Unmappable);
+        }
+        Ok(message.quality.min(*quality))
     }
-    let head = shape.frame[..shape.head_len].into();
-    let payload = large.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload.as_slice()));
-    let (packet_id_at, origin) = (shape.packet_id_at, room.origin);
-    mqtt.inflight.wait(Waiting { head, packet_id_at, payload, origin });
-    Outcome { n_queued: 1, end: End::Delivered }
 }

@@ -116,16 +116,21 @@ impl Shard {
     /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can.
     pub(super) fn settle(&mut self, now: Time) {
         self.keep_core_total();
-        while let Some(id) = self.runnable.pop() {
-            self.take_kept(id, now);
-            let Some(connection) = self.clients.slots.get_mut(id) else { continue };
-            if connection.is_waiting() || !connection.is_open() {
-                continue;
+        loop {
+            while let Some(id) = self.runnable.pop() {
+                self.take_kept(id, now);
+                let Some(connection) = self.clients.slots.get_mut(id) else { continue };
+                if connection.is_waiting() || !connection.is_open() {
+                    continue;
+                }
+                if connection.is_at_end {
+                    self.close(id, Closed::ByPeer, now);
+                } else {
+                    self.clients.effects.resume.push(id);
+                }
             }
-            if connection.is_at_end {
-                self.close(id, Closed::ByPeer, now);
-            } else {
-                self.clients.effects.resume.push(id);
+            if self.wills.is_empty() || !self.publish_wills(now) {
+                break;
             }
         }
         for core in self.others() {

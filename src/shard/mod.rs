@@ -27,6 +27,8 @@ mod serve_mqtt;
 mod serve_nats;
 mod publish;
 mod subscribe;
+mod sessions;
+mod waiting;
 mod upkeep;
 mod guard;
 
@@ -62,7 +64,7 @@ pub struct Shard {
     n_accepted: u64,
     /// Client ids given away.
     n_names: u64,
-    /// MQTT clients whose home this core is, by client id.
+    /// MQTT clients whose home this core is, connected or not, by client id.
     directory: HashMap<Box<[u8]>, ConnectionId, ahash::RandomState>,
     table: Table,
     interest: Interest,
@@ -89,6 +91,8 @@ pub struct Shard {
     must_stall: bool,
     /// What the publisher of this turn sends next would be acknowledged and might be lost.
     must_stop: bool,
+    /// Wills whose time has come, for the end of the turn.
+    wills: VecDeque<(ConnectionId, Box<mqtt::session::Will>)>,
     deadlines: Deadlines,
     due: Vec<(ConnectionId, Time)>,
     now: Time,
@@ -150,6 +154,7 @@ impl Shard {
             to_stall: Vec::new(),
             must_stall: false,
             must_stop: false,
+            wills: VecDeque::new(),
             deadlines: Deadlines::default(),
             due: Vec::new(),
             now: Time::START,
@@ -297,7 +302,7 @@ impl Shard {
         self.clients.counters.mail_sent += 1;
         self.clients.counters.mail_sent_bytes += batch.n_bytes() as u64;
         self.is_fence_fresh = false;
-        if peer.outbox.has_room() && !peer.waiting.is_empty() {
+        if peer.outbox.has_room() && !(peer.waiting.is_empty() && self.wills.is_empty()) {
             self.outbox_has_room(to, now);
             self.settle(now);
         }
@@ -324,7 +329,8 @@ impl Shard {
 
     /// Whether a connection ends when its queue is written.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
-        self.clients.slots.get(id).is_none_or(|connection| matches!(connection.life, Life::Closing(_)))
+        let is_over = |life| matches!(life, Life::Closing(_) | Life::Offline);
+        self.clients.slots.get(id).is_none_or(|connection| is_over(connection.life))
     }
 
     /// What was counted so far, and what there is now.
@@ -336,6 +342,7 @@ impl Shard {
             queued_bytes: self.clients.n_queued_bytes as u64,
             outbox_bytes: self.peers.iter().map(|peer| peer.outbox.n_bytes() as u64).sum(),
             n_tickets: self.tickets.len() as u64,
+            n_sessions: self.directory.len() as u64,
             ..self.clients.counters
         }
     }
@@ -356,7 +363,7 @@ impl Shard {
     }
 
     pub fn n_connections(&self) -> usize {
-        self.clients.slots.len()
+        self.clients.slots.len() - self.clients.counters.n_offline_sessions as usize
     }
 
     /// Bytes that wait for this core's clients, and the most that wait for one other core.

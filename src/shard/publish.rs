@@ -9,6 +9,7 @@ use super::mail::{Address, Batch, GroupPick, Item, Posted};
 use super::routes::{GroupRoute, Route};
 use super::tickets::{Purpose, Ticket};
 use crate::message::{Message, Run};
+use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
 use crate::nats;
 use crate::payload::Payload;
@@ -36,9 +37,10 @@ impl Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     Nothing,
-    /// MQTT QoS 1.
+    /// MQTT QoS 1 and 2.
     Receipt {
         packet_id: u16,
+        qos: Qos,
     },
     /// A NATS request whose publisher wants to hear that nobody took it.
     NoResponders,
@@ -182,7 +184,7 @@ impl Shard {
     ) -> Option<u64> {
         let purpose = match ask {
             _ if posts.is_empty() => None,
-            Ask::Receipt { .. } => Some(Purpose::Puback),
+            Ask::Receipt { .. } => Some(Purpose::Receipt),
             Ask::NoResponders if !is_taken => {
                 Some(Purpose::NoResponders { reply: message.reply.into(), subject: message.subject.into() })
             }
@@ -190,11 +192,11 @@ impl Shard {
         };
         let n_posts = posts.len() as u32;
         let ticket = purpose.map(|purpose| self.tickets.open(publisher, purpose, is_taken, n_posts));
-        if let (Some(ticket), Ask::Receipt { packet_id }) = (ticket, ask)
+        if let (Some(ticket), Ask::Receipt { packet_id, qos }) = (ticket, ask)
             && let Some(connection) = self.clients.slots.get_mut(publisher)
             && let Protocol::Mqtt(mqtt) = &mut connection.protocol
         {
-            mqtt.receipts.owe_waiting(packet_id, ticket);
+            mqtt.receipts.owe_waiting(packet_id, qos, ticket);
         }
         for Post { core, to_plain, groups } in posts {
             let address = Address { origin_core: self.core, publisher, ticket, to_plain, groups };
@@ -212,11 +214,11 @@ impl Shard {
             Ask::Nothing => {}
             Ask::NoResponders if is_taken => {}
             Ask::NoResponders => self.say_no_responders(publisher, message.reply, message.subject),
-            Ask::Receipt { packet_id } => {
+            Ask::Receipt { packet_id, qos } => {
                 if let Some(connection) = self.clients.slots.get_mut(publisher)
                     && let Protocol::Mqtt(mqtt) = &mut connection.protocol
                 {
-                    mqtt.receipts.owe_ready(packet_id, puback_reason(is_taken));
+                    mqtt.receipts.owe_ready(packet_id, qos, receipt_reason(is_taken));
                 }
                 self.send_receipts(publisher);
             }
@@ -291,11 +293,11 @@ impl Shard {
         let Some(ticket) = closed else { return };
         let Ticket { connection, purpose, is_taken, .. } = ticket;
         match purpose {
-            Purpose::Puback => {
+            Purpose::Receipt => {
                 if let Some(publisher) = self.clients.slots.get_mut(connection)
                     && let Protocol::Mqtt(mqtt) = &mut publisher.protocol
                 {
-                    mqtt.receipts.settle(number, puback_reason(is_taken));
+                    mqtt.receipts.settle(number, receipt_reason(is_taken));
                 }
                 self.send_receipts(connection);
             }
@@ -342,7 +344,7 @@ impl Shard {
         }
     }
 
-    fn send_receipts(&mut self, id: ConnectionId) {
+    pub(super) fn send_receipts(&mut self, id: ConnectionId) {
         let mut out = std::mem::take(&mut self.answer);
         if let Some(connection) = self.clients.slots.get_mut(id)
             && let Protocol::Mqtt(mqtt) = &mut connection.protocol
@@ -355,6 +357,6 @@ impl Shard {
     }
 }
 
-fn puback_reason(is_taken: bool) -> Reason {
+fn receipt_reason(is_taken: bool) -> Reason {
     if is_taken { Reason::Success } else { Reason::NoMatchingSubscribers }
 }

@@ -12,8 +12,10 @@ use super::input::Served;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode::{self, AckKind};
-use crate::mqtt::packet::Packet;
+use crate::mqtt::inflight::Acknowledged;
+use crate::mqtt::packet::{Ack, Disconnect, Packet};
 use crate::mqtt::reason::Reason;
+use crate::mqtt::session::Expiry;
 use crate::time::Time;
 
 impl Shard {
@@ -61,24 +63,19 @@ impl Shard {
     fn mqtt_other(&mut self, id: ConnectionId, packet: Packet<'_>, n_taken: usize, now: Time) -> Served {
         match packet {
             Packet::Puback(ack) => {
-                self.with_mqtt(id, |mqtt, _| {
-                    mqtt.inflight.acknowledge(ack.packet_id);
-                });
-                self.clients.send_waiting(id, &self.settings);
-                self.end_stalls_of_pressed(id, now);
+                let acknowledged = self.clients.acknowledge(id, |it| it.puback(ack.packet_id));
+                return self.after_acknowledged(id, acknowledged, n_taken, now);
             }
+            Packet::Pubrec(ack) => return self.mqtt_pubrec(id, &ack, n_taken, now),
+            Packet::Pubcomp(ack) => {
+                let acknowledged = self.clients.acknowledge(id, |it| it.pubcomp(ack.packet_id));
+                return self.after_acknowledged(id, acknowledged, n_taken, now);
+            }
+            Packet::Pubrel(ack) => self.with_mqtt(id, |mqtt, out| mqtt.release(ack.packet_id, out)),
             Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken, now),
             Packet::Unsubscribe(unsubscribe) => self.mqtt_unsubscribe(id, &unsubscribe),
             Packet::Pingreq => self.with_mqtt(id, |_, out| encode::pingresp(out)),
-            // Left over from a session elsewhere: nothing of QoS 2 is under way here. The handshake ends.
-            Packet::Pubrel(ack) => {
-                self.answer_stray(id, AckKind::Pubcomp, ack.packet_id);
-            }
-            Packet::Pubrec(ack) => {
-                self.answer_stray(id, AckKind::Pubrel, ack.packet_id);
-            }
-            Packet::Pubcomp(_) => {}
-            Packet::Disconnect(_) => return self.end(id, Closed::ByPeer, now),
+            Packet::Disconnect(disconnect) => return self.mqtt_disconnect(id, &disconnect, now),
             // [MQTT-4.8.0-1] and enhanced authentication, which is refused in CONNECT.
             Packet::Connect(_)
             | Packet::Publish(_)
@@ -106,9 +103,58 @@ impl Shard {
         self.send_answer(id, out);
     }
 
-    fn answer_stray(&mut self, id: ConnectionId, kind: AckKind, packet_id: u16) {
-        self.with_mqtt(id, |mqtt, out| {
-            encode::bare_ack(out, mqtt.version(), kind, packet_id, Reason::PacketIdentifierNotFound);
-        });
+    /// What follows an acknowledgement. One of the wrong kind is no answer to what was sent.
+    fn after_acknowledged(
+        &mut self,
+        id: ConnectionId,
+        acknowledged: Acknowledged,
+        n_taken: usize,
+        now: Time,
+    ) -> Served {
+        if acknowledged == Acknowledged::Mismatched {
+            return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now);
+        }
+        self.clients.send_waiting(id, &self.settings, now);
+        self.end_stalls_of_pressed(id, now);
+        Served::Taken(n_taken)
+    }
+
+    fn mqtt_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>, n_taken: usize, now: Time) -> Served {
+        let packet_id = ack.packet_id;
+        let acknowledged = self.clients.acknowledge(id, |it| it.pubrec(packet_id, ack.reason.is_failure()));
+        let reason = match acknowledged {
+            // [MQTT-4.3.3-4]
+            Acknowledged::Release => Some(Reason::Success),
+            // Left over from a session that is gone: the handshake ends.
+            Acknowledged::Unknown if !ack.reason.is_failure() => Some(Reason::PacketIdentifierNotFound),
+            Acknowledged::Unknown | Acknowledged::Done | Acknowledged::Mismatched => None,
+        };
+        if let Some(reason) = reason {
+            self.with_mqtt(id, |mqtt, out| {
+                encode::bare_ack(out, mqtt.version(), AckKind::Pubrel, packet_id, reason);
+            });
+        }
+        self.after_acknowledged(id, acknowledged, n_taken, now)
+    }
+
+    fn mqtt_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>, now: Time) -> Served {
+        let mut is_refused = false;
+        if disconnect.reason == Reason::Success {
+            // [MQTT-3.14.4-3], and [MQTT-3.1.2-10]
+            self.with_mqtt(id, |mqtt, _| mqtt.session.will = None);
+        }
+        if let Some(secs) = disconnect.properties.session_expiry_interval() {
+            let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
+            self.with_mqtt(id, |mqtt, _| {
+                // A session that was to end with its connection can't be kept by its last word (section
+                // 3.14.2.2.2).
+                is_refused = mqtt.session.expiry == Expiry::WithConnection && secs > 0;
+                if !is_refused {
+                    mqtt.session.expiry = Expiry::from_secs(secs.min(secs_max));
+                }
+            });
+        }
+        let closed = if is_refused { Closed::MqttRefused(Reason::ProtocolError) } else { Closed::ByPeer };
+        self.end(id, closed, now)
     }
 }

@@ -34,6 +34,16 @@ pub struct NatsSettings {
     pub subscriptions_max: usize,
 }
 
+impl MqttSettings {
+    pub fn session_queue(&self) -> mqtt::inflight::Limits {
+        mqtt::inflight::Limits {
+            messages_max: self.session_queue_messages_max,
+            bytes_max: self.session_queue_bytes_max,
+            drops_oldest: self.session_queue_drops_oldest,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct MqttSettings {
     pub decode: mqtt::decode::Limits,
@@ -44,7 +54,11 @@ pub struct MqttSettings {
     pub offer: mqtt::connection::Offer,
     /// Subscriptions of one connection; 0 for any number.
     pub subscriptions_max: usize,
-    /// Messages of QoS 1 that wait for one client's window.
+    /// Sessions whose home is one core, connected or not.
+    pub sessions_max: usize,
+    /// Messages of QoS 1 and 2 that wait for one client, and for its window.
     pub session_queue_messages_max: usize,
     pub session_queue_bytes_max: usize,
+    /// Whether the oldest gives way where they are too many, and not the one that comes.
+    pub session_queue_drops_oldest: bool,
 }

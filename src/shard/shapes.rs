@@ -25,7 +25,7 @@ pub struct Shapes {
     /// By whether the client takes headers.
     nats: [NatsShape; 2],
     /// By MQTT 5 or before, then by QoS.
-    mqtt: [[MqttShape; 2]; 2],
+    mqtt: [[MqttShape; Quality::COUNT]; 2],
     built_for: BuiltFor,
 }
 
@@ -97,14 +97,20 @@ impl Shapes {
         })
     }
 
+    /// What the message looks like to such a client, and its topic.
     #[inline]
-    pub fn mqtt(&mut self, message: &Message<'_>, version: Version, quality: Quality) -> &MqttShape {
+    pub fn mqtt(&mut self, message: &Message<'_>, version: Version, quality: Quality) -> (&MqttShape, &[u8]) {
         let by_version = &mut self.mqtt[usize::from(version.is_v5())];
-        let shape = &mut by_version[usize::from(quality == Quality::AtLeastOnce)];
+        let shape = &mut by_version[quality as usize];
         if !shape.is_built {
             shape.build(message, &self.topic, version, quality);
         }
-        shape
+        (shape, &self.topic)
+    }
+
+    /// The topic, where there is one.
+    pub fn topic(&self) -> &[u8] {
+        &self.topic
     }
 }
 
@@ -232,7 +238,7 @@ impl MqttShape {
         self.frame.clear();
         let publish = Publish {
             dup: false,
-            qos: if quality == Quality::AtLeastOnce { Qos::AtLeastOnce } else { Qos::AtMostOnce },
+            qos: Qos::of(quality),
             retain: false,
             topic,
             packet_id: 0,

@@ -152,11 +152,15 @@ impl Shard {
         connection.is_choked = false;
         connection.heard_at = now;
         let held = std::mem::take(&mut connection.held);
+        let has_session = std::mem::take(&mut connection.awaits_connack);
         self.clients.write(id, &held);
+        if has_session {
+            self.clients.send_waiting(id, &self.settings, now);
+        }
         self.runnable.push(id);
     }
 
-    fn end_given_up(&mut self, id: ConnectionId) {
+    pub(super) fn end_given_up(&mut self, id: ConnectionId) {
         let given_up =
             self.clients.slots.get_mut(id).map(|connection| std::mem::take(&mut connection.given_up));
         for key in given_up.into_iter().flatten() {

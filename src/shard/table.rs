@@ -58,12 +58,21 @@ impl Members {
 
 impl MemberList {
     /// Looks from both ends at once: subscriptions mostly end in the order they began, or in the reverse.
-    fn take_out(&mut self, target: Target) {
+    fn place(&self, target: Target) -> Option<usize> {
         let len = self.list.len();
         let from_ends = (0..len.div_ceil(2)).flat_map(|idx| [idx, len - 1 - idx]);
-        if let Some(target_idx) = from_ends.into_iter().find(|&idx| self.list[idx] == target) {
+        from_ends.into_iter().find(|&idx| self.list[idx] == target)
+    }
+
+    fn take_out(&mut self, target: Target) {
+        if let Some(target_idx) = self.place(target) {
             self.list.remove(target_idx);
         }
+    }
+
+    fn find_mut(&mut self, target: Target) -> Option<&mut Target> {
+        let target_idx = self.place(target)?;
+        self.list.get_mut(target_idx)
     }
 }
 
@@ -130,6 +139,13 @@ impl Table {
             && take_out(&mut entry.get_mut().members)
         {
             entry.remove();
+        }
+    }
+
+    /// A subscription's client has another place now. Nothing changes for the other cores.
+    pub fn retarget(&mut self, filter: &SubjectFilter, group: Option<&Rc<[u8]>>, from: Target, to: Target) {
+        if let Some(place) = self.members_or_new(filter).list_mut(group).find_mut(from) {
+            *place = to;
         }
     }
 

@@ -9,6 +9,7 @@ use settings::{MqttSettings, NatsSettings};
 
 mod latency;
 mod runs;
+mod sessions;
 
 fn settings() -> Settings {
     Settings {
@@ -34,10 +35,15 @@ fn settings() -> Settings {
                 packet_bytes_max: 1 << 21,
                 keep_alive_secs_max: 0,
                 inflight_max: 1_024,
+                receive_maximum: u16::MAX,
+                session_expiry_secs_max: u32::MAX,
+                session_expiry_secs: 3_600,
             },
             subscriptions_max: 0,
             session_queue_messages_max: 1_000,
             session_queue_bytes_max: 1 << 20,
+            session_queue_drops_oldest: false,
+            sessions_max: 1_000,
         },
         write_queue_bytes_max: 1 << 20,
         core_queue_bytes_max: 1 << 24,

@@ -20,12 +20,10 @@ pub struct Ticket {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Purpose {
-    Puback,
+    /// PUBACK or PUBREC.
+    Receipt,
     /// What the 503 needs if nobody took the request.
-    NoResponders {
-        reply: Box<[u8]>,
-        subject: Box<[u8]>,
-    },
+    NoResponders { reply: Box<[u8]>, subject: Box<[u8]> },
 }
 
 /// The tickets of one core, by number.
@@ -81,6 +79,18 @@ impl Tickets {
         self.close_if_done(number)
     }
 
+    pub fn is_open(&self, number: u64) -> bool {
+        let place = number.checked_sub(self.first);
+        place.is_some_and(|place| matches!(self.open.get(place as usize), Some(Some(_))))
+    }
+
+    /// The publisher's session has another connection now.
+    pub fn readdress(&mut self, number: u64, connection: ConnectionId) {
+        if let Some(ticket) = self.get_mut(number) {
+            ticket.connection = connection;
+        }
+    }
+
     fn close_if_done(&mut self, number: u64) -> Option<Ticket> {
         let ticket = self.get_mut(number)?;
         if ticket.n_acknowledgements_due > 0 || ticket.n_forwarded_due != 0 {
@@ -119,8 +129,8 @@ mod tests {
     #[test]
     fn a_ticket_closes_with_its_last_answer() {
         let mut tickets = Tickets::default();
-        let first = tickets.open(CONNECTION, Purpose::Puback, false, 1);
-        let second = tickets.open(CONNECTION, Purpose::Puback, false, 2);
+        let first = tickets.open(CONNECTION, Purpose::Receipt, false, 1);
+        let second = tickets.open(CONNECTION, Purpose::Receipt, false, 2);
         assert_eq!(tickets.answered(second, true), None);
         assert!(tickets.answered(second, false).unwrap().is_taken);
         assert_eq!(tickets.answered(second, true), None);
@@ -133,7 +143,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_before_the_word_of_its_forwarding_closes_nothing() {
         let mut tickets = Tickets::default();
-        let ticket = tickets.open(CONNECTION, Purpose::Puback, false, 1);
+        let ticket = tickets.open(CONNECTION, Purpose::Receipt, false, 1);
         assert_eq!(tickets.settled(ticket, false), None);
         tickets.expect_forwarded(ticket);
         assert!(tickets.answered(ticket, true).unwrap().is_taken);
@@ -142,7 +152,7 @@ mod tests {
     #[test]
     fn what_comes_back_to_its_origin_and_goes_on_is_acknowledged_like_a_first_mail() {
         let mut tickets = Tickets::default();
-        let ticket = tickets.open(CONNECTION, Purpose::Puback, false, 1);
+        let ticket = tickets.open(CONNECTION, Purpose::Receipt, false, 1);
         tickets.expect_forwarded(ticket);
         assert_eq!(tickets.answered(ticket, false), None);
         tickets.took_over(ticket);

@@ -15,6 +15,9 @@ const LINGER: Span = Span::from_secs(2);
 /// The same when the gateway stops, and somebody waits for that.
 const LINGER_AT_STOP: Span = Span::from_millis(500);
 
+/// Deadlines looked at in one turn.
+const DEADLINES_PER_TICK: usize = 256;
+
 /// Lines about bad input in one second; the rest is counted.
 const COMPLAINTS_PER_SECOND: u32 = 10;
 
@@ -22,7 +25,7 @@ impl Shard {
     /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
     pub(super) fn close(&mut self, id: ConnectionId, closed: Closed, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        if matches!(connection.life, Life::Closing(_)) {
+        if matches!(connection.life, Life::Closing(_) | Life::Offline) {
             return;
         }
         let peer = connection.peer;
@@ -35,6 +38,7 @@ impl Shard {
             Protocol::Nats(_) => {
                 closed.nats_error().into_iter().for_each(|text| encode::error(&mut farewell, text));
             }
+            Protocol::Mqtt(_) if connection.awaits_connack => {}
             Protocol::Mqtt(mqtt) => {
                 closed.mqtt_reason().into_iter().for_each(|reason| mqtt.bid_farewell(reason, &mut farewell));
             }
@@ -46,10 +50,11 @@ impl Shard {
         self.clients.write(id, &farewell);
         let until = now + if closed == Closed::ShuttingDown { LINGER_AT_STOP } else { LINGER };
         self.stop_serving(id, until);
-        self.end_all_subscriptions(id);
+        self.suspend_session(id, now);
         self.clients.effects.close.push(id);
         self.end_stalls_of_pressed(id, now);
-        self.schedule(id, until);
+        let will_due = self.mqtt(id).map_or(Time::NEVER, |mqtt| mqtt.session.will_due);
+        self.schedule(id, until.min(will_due));
         self.log_close(id, peer, closed, now);
     }
 
@@ -63,13 +68,7 @@ impl Shard {
         connection.full_outbox = None;
         connection.is_stalled = false;
         connection.is_choked = false;
-        if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
-            self.clients.counters.discarded += mqtt.inflight.n_waiting() as u64;
-            self.clients.n_queued_bytes -= mqtt.inflight.forget_waiting();
-            if self.directory.get(mqtt.client_id()) == Some(&id) {
-                self.directory.remove(mqtt.client_id());
-            }
-        }
+        connection.awaits_connack = false;
     }
 
     fn log_close(&mut self, id: ConnectionId, peer: std::net::SocketAddr, closed: Closed, now: Time) {
@@ -106,7 +105,7 @@ impl Shard {
     }
 
     /// Forgets what waits for a client.
-    fn discard_queue(&mut self, id: ConnectionId) {
+    pub(super) fn discard_queue(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         self.clients.n_queued_bytes -= connection.queue.len();
         connection.queue.clear(&mut self.clients.pool);
@@ -114,7 +113,7 @@ impl Shard {
     }
 
     /// Enters a deadline, unless an earlier one is entered already.
-    fn schedule(&mut self, id: ConnectionId, due: Time) {
+    pub(super) fn schedule(&mut self, id: ConnectionId, due: Time) {
         if let Some(connection) = self.clients.slots.get_mut(id)
             && due < connection.check_at
         {
@@ -129,7 +128,9 @@ impl Shard {
         self.end_stalls(false, now);
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.advance(now, &mut due);
-        for (id, at) in due.drain(..) {
+        // The rest at once, but others between: a hundred thousand sessions may end in one moment.
+        let n_later = due.len().saturating_sub(DEADLINES_PER_TICK);
+        for (id, at) in due.drain(n_later..) {
             // An entry that an earlier deadline replaced no longer counts.
             if self.clients.slots.get(id).is_some_and(|connection| connection.check_at == at) {
                 self.guarded(id, now, |shard| shard.check_deadlines(id, now));
@@ -141,6 +142,9 @@ impl Shard {
 
     /// When `tick` has something to do, if ever.
     pub fn wake_at(&self) -> Option<Time> {
+        if !self.due.is_empty() {
+            return Some(self.now);
+        }
         let stall = self.stalled.front().map(|(until, _)| *until);
         [stall, self.deadlines.next()].into_iter().flatten().min()
     }
@@ -149,13 +153,14 @@ impl Shard {
     pub(super) fn check_deadlines(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.check_at = Time::NEVER;
-        if let Life::Closing(until) = connection.life {
-            if until <= now {
-                self.clients.effects.cut.push(id);
-            } else {
-                self.schedule(id, until);
+        match connection.life {
+            Life::Closing(until) if until <= now => return self.clients.effects.cut.push(id),
+            Life::Closing(until) => {
+                let will_due = self.check_will(id, now);
+                return self.schedule(id, until.min(will_due));
             }
-            return;
+            Life::Offline => return self.check_offline(id, now),
+            Life::Open | Life::Leaving(_) => {}
         }
         // Its silence is our doing.
         if connection.is_kept_waiting() {
@@ -235,6 +240,8 @@ impl Shard {
             }
             if largest.is_open() {
                 self.close(id, Closed::SlowConsumer, self.now);
+            } else if largest.queue.is_empty() {
+                self.discard_session(id);
             } else {
                 // It was only to read its last, and others would pay for that.
                 self.discard_queue(id);
@@ -268,7 +275,7 @@ impl Shard {
         if !connection.queue.is_empty() && is_nats && connection.is_open() {
             self.schedule(id, now + self.settings.write_timeout);
         }
-        self.clients.send_waiting(id, &self.settings);
+        self.clients.send_waiting(id, &self.settings, now);
         self.end_stalls_of_pressed(id, now);
         self.settle(now);
     }
@@ -302,9 +309,15 @@ impl Shard {
         self.now = now;
         self.close(id, Closed::Lost, now);
         self.discard_queue(id);
-        if let Some(connection) = self.clients.slots.remove(id) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && connection.life != Life::Offline
+        {
             self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
-            self.clients.n_queued_bytes -= connection.n_queued_bytes();
+            if self.has_session(id) {
+                self.go_offline(id, now);
+            } else if let Some(connection) = self.clients.slots.remove(id) {
+                self.clients.n_queued_bytes -= connection.n_queued_bytes();
+            }
         }
         self.settle(now);
     }

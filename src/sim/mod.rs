@@ -15,6 +15,9 @@ mod mqtt_client;
 mod nats_client;
 mod wire;
 
+mod persistence;
+mod session_client;
+
 mod oracle;
 mod quiet;
 

@@ -151,7 +151,7 @@ impl MqttClient {
         let topic = scene.oracle.publications[number].topic.clone().expect("it was made from a topic");
         let (qos, packet_id) = match quality {
             Quality::AtMostOnce => (Qos::AtMostOnce, 0),
-            Quality::AtLeastOnce => (Qos::AtLeastOnce, self.packet_id()),
+            Quality::AtLeastOnce | Quality::ExactlyOnce => (Qos::of(quality), self.packet_id()),
         };
         let properties = block.properties();
         let publish = Publish {
@@ -166,7 +166,7 @@ impl MqttClient {
         encode::publish(scene.out, self.version, &publish).expect("all of it is short");
         match quality {
             Quality::AtMostOnce => self.sent.push_back(Sent::Publish(number)),
-            Quality::AtLeastOnce => self.receipts.push_back((packet_id, number)),
+            Quality::AtLeastOnce | Quality::ExactlyOnce => self.receipts.push_back((packet_id, number)),
         }
         "PUBLISH"
     }
@@ -181,7 +181,7 @@ impl MqttClient {
             let no_local = self.version.is_v5() && scene.chance.one_in(4);
             filters
                 .push((filter.as_bytes(), SubscribeOptions { qos, no_local, ..SubscribeOptions::default() }));
-            let quality = if qos == Qos::AtMostOnce { Quality::AtMostOnce } else { Quality::AtLeastOnce };
+            let quality = qos.quality();
             let known = Known::sent(scene.oracle.now);
             let terms = Terms { known, quality, hears_itself: !no_local };
             entered.push(self.enter(filter, terms, qos, scene));
@@ -387,7 +387,7 @@ impl MqttClient {
 }
 
 fn confirm_subscribe(codes: &[u8], entered: &[(usize, usize, Qos)], scene: &mut Scene<'_>) -> Check {
-    let granted: Vec<u8> = entered.iter().map(|(_, _, qos)| (*qos as u8).min(1)).collect();
+    let granted: Vec<u8> = entered.iter().map(|(_, _, qos)| *qos as u8).collect();
     if codes != granted {
         return scene.unexpected(&format!("SUBACK {codes:?} where {granted:?} was due"));
     }

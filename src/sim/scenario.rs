@@ -104,7 +104,7 @@ fn swarm<const N: usize>(chance: &mut Chance) -> [usize; N] {
     weights
 }
 
-fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings {
+pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings {
     let roomy = 64 << 20;
     let mut limit = |small: &[usize]| if is_roomy { roomy } else { *chance.pick(small) };
     let write_queue_bytes_max = limit(&[600, 3_000, 20_000, roomy]);
@@ -138,10 +138,15 @@ fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings {
                 packet_bytes_max: frame_bytes_max,
                 keep_alive_secs_max: *chance.pick(&[0, 10]),
                 inflight_max: *chance.pick(&[1, 5, 100]),
+                receive_maximum: u16::MAX,
+                session_expiry_secs_max: u32::MAX,
+                session_expiry_secs: 3_600,
             },
             subscriptions_max: 0,
             session_queue_messages_max,
             session_queue_bytes_max,
+            session_queue_drops_oldest: false,
+            sessions_max: 1_000,
         },
         write_queue_bytes_max,
         core_queue_bytes_max,

@@ -1,6 +1,8 @@
 //! Thousands of seeds, and the proof that each kind of broken promise is found.
 
+use super::persistence::{Persistence, Plan};
 use super::{Failure, Kind, Lie, run};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of a default run; `STRAIT_SIM_SEEDS` asks for more.
@@ -87,4 +89,36 @@ fn assert_found(lie: Lie, kinds: &[Kind]) {
     let found = (1..=600)
         .find_map(|seed| run(seed, lie).err().filter(|failure| kinds.contains(&failure.violation.kind)));
     assert!(found.is_some(), "{lie:?} was never found out as one of {kinds:?}");
+}
+
+/// What a world of sessions came to.
+fn persistence(seed: u64, plan: Plan, n_returns: usize) -> Result<(), String> {
+    let run = || Persistence::new(seed, plan).run(plan, n_returns);
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(violation)) => Err(format!("seed {seed}: {:?}: {}", violation.kind, violation.what)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("seed {seed} panics: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+// [MQTT-4.4.0-1] [MQTT-4.3.2-5] [MQTT-4.3.3-13] [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-3.1.2-5]
+#[test]
+fn sessions_lose_and_double_nothing_however_their_clients_come_back() {
+    let plan = Plan { n_subscribers: 3, n_publishers: 2, n_messages: 30, n_returns_in_thousand: 20 };
+    for seed in 1..=number("STRAIT_SIM_SESSION_SEEDS").unwrap_or(600) {
+        persistence(seed, plan, 30).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+// [MQTT-3.1.4-3]
+#[test]
+fn ten_thousand_take_overs_from_all_cores_leave_one_connection_each_and_lose_nothing() {
+    let plan = Plan { n_subscribers: 4, n_publishers: 4, n_messages: 100, n_returns_in_thousand: 150 };
+    for seed in 1..=4 {
+        persistence(seed, plan, 2_500).unwrap_or_else(|failure| panic!("{failure}"));
+    }
 }

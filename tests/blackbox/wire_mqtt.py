@@ -58,7 +58,7 @@ def packet(kind, flags, body):
 
 def connect(
     version=V5, client_id="", clean=True, keep_alive=0, properties=(), will=None,
-    username=None, password=None, protocol=None, level=None,
+    username=None, password=None, protocol=None, level=None, will_properties=(),
 ):  # fmt: skip
     """`will` is (topic, payload, qos, retain)."""
     protocol = protocol or ("MQIsdp" if version == V31 else "MQTT")
@@ -67,7 +67,7 @@ def connect(
     if will:
         will_topic, will_payload, qos, retain = will
         flags |= 0x04 | qos << 3 | (0x20 if retain else 0)
-        payload += prop_block(version) + text(will_topic) + binary(will_payload)
+        payload += prop_block(version, will_properties) + text(will_topic) + binary(will_payload)
     if username is not None:
         flags |= 0x80
         payload += text(username)
@@ -98,11 +98,17 @@ def unsubscribe(packet_id, filters, version=V5):
 
 
 def puback(packet_id):
-    return packet("PUBACK", 0, struct.pack(">H", packet_id))
+    return ack("PUBACK", packet_id)
 
 
-def disconnect(version=V5, reason=0):
-    return packet("DISCONNECT", 0, bytes([reason]) if version == V5 and reason else b"")
+def ack(kind, packet_id):
+    return packet(kind, 2 if kind == "PUBREL" else 0, struct.pack(">H", packet_id))
+
+
+def disconnect(version=V5, reason=0, properties=()):
+    if version != V5 or not (reason or properties):
+        return packet("DISCONNECT", 0, b"")
+    return packet("DISCONNECT", 0, bytes([reason]) + (prop_block(V5, properties) if properties else b""))
 
 
 PINGREQ = b"\xc0\x00"

@@ -3,11 +3,13 @@
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Connect, Version};
+use crate::mqtt::reason::Reason;
 use crate::shard::Shard;
 use crate::shard::closed::Closed;
-use crate::shard::connection::Life;
+use crate::shard::connection::{Connection, Life};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
+use crate::subject::mapping;
 use crate::time::Time;
 
 impl Shard {
@@ -40,7 +42,7 @@ impl Shard {
             return Served::Waiting;
         }
         connection.is_home = true;
-        if let Err(reason) = Mqtt::judge_connect(connect) {
+        if let Err(reason) = Mqtt::judge_connect(connect).and_then(|()| self.judge_will(connect)) {
             self.with_mqtt(id, |_, out| Mqtt::refuse(connect.version, reason, out));
             return self.end(id, Closed::MqttConnect(reason), now);
         }
@@ -49,26 +51,70 @@ impl Shard {
         let offer = self.settings.mqtt.offer;
         if self.is_outdated(id, client_id) {
             // As if it had come in time: it is let in, and its successor takes over.
-            self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
+            let session = self.new_session(client_id);
+            self.with_mqtt(id, |mqtt, out| {
+                mqtt.session = session;
+                mqtt.accept(connect, assigned.is_some(), false, &offer, out);
+            });
             self.clients.counters.taken_over += 1;
             return self.end(id, Closed::TakenOver, now);
         }
-        if let Some(other) = self.directory.insert(client_id.into(), id)
-            && other != id
+        let holder = self.directory.get(client_id).copied();
+        if holder.is_none() && self.directory.len() >= self.settings.mqtt.sessions_max {
+            self.clients.counters.sessions_refused += 1;
+            let reason = Reason::QuotaExceeded;
+            self.with_mqtt(id, |_, out| Mqtt::refuse(connect.version, reason, out));
+            return self.end(id, Closed::MqttConnect(reason), now);
+        }
+        // [MQTT-3.1.4-3]
+        if let Some(holder) = holder
+            && self.clients.slots.get(holder).is_some_and(Connection::is_open)
         {
             self.clients.counters.taken_over += 1;
-            self.close(other, Closed::TakenOver, now);
+            self.close(holder, Closed::TakenOver, now);
         }
-        self.with_mqtt(id, |mqtt, out| mqtt.accept(connect, client_id, &offer, out));
+        let is_present = self.begin_session(id, connect, client_id, now);
+        if is_present {
+            // The session's subscriptions are what the client may count on, as after a SUBACK.
+            self.stamp(id);
+        }
+        self.with_mqtt(id, |mqtt, out| {
+            mqtt.accept(connect, assigned.is_some(), is_present, &offer, out);
+        });
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.awaits_connack = connection.fence.is_some();
+        }
+        self.clients.send_waiting(id, &self.settings, now);
         self.check_deadlines(id, now);
         Served::Taken(n_taken)
+    }
+
+    /// What of a will could not be published when its time comes.
+    fn judge_will(&self, connect: &Connect<'_>) -> Result<(), Reason> {
+        let Some(will) = &connect.will else { return Ok(()) };
+        let settings = &self.settings.mqtt;
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(will.topic, &mut subject);
+        if will.retain {
+            // [MQTT-3.2.2-13]
+            Err(Reason::RetainNotSupported)
+        } else if mapping::is_reserved_for_gateway(&subject) {
+            Err(Reason::NotAuthorized)
+        } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
+            Err(Reason::TopicNameInvalid)
+        } else if will.payload.len() > settings.payload_bytes_max {
+            Err(Reason::PacketTooLarge)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a connection that was accepted later has this client id already. The CONNECTs of two that were
     /// accepted on different cores may come home in either order, and the client waits on its last one.
     fn is_outdated(&self, id: ConnectionId, client_id: &[u8]) -> bool {
-        let nth = |id| self.clients.slots.get(id).map(|connection| connection.nth);
-        self.directory.get(client_id).is_some_and(|holder| nth(*holder) > nth(id))
+        let own = self.clients.slots.get(id).map(|connection| connection.nth);
+        let holder = self.directory.get(client_id).and_then(|holder| self.clients.slots.get(*holder));
+        holder.is_some_and(|holder| holder.is_open() && Some(holder.nth) > own)
     }
 }
 

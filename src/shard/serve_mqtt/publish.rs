@@ -1,8 +1,9 @@
 //! PUBLISH: what may be published, and how it is given to the crossroads.
 
-use crate::message::{Digits, Message, Quality, Run};
+use crate::message::{Digits, Message, Run};
 use crate::mqtt::packet::{Publish, Qos};
 use crate::mqtt::reason::Reason;
+use crate::mqtt::receipts::Flow;
 use crate::payload::{Payload, share_if_large};
 use crate::shard::Shard;
 use crate::shard::closed::Closed;
@@ -13,9 +14,6 @@ use crate::shard::input::Served;
 use crate::shard::publish::Ask;
 use crate::subject::mapping;
 use crate::time::Time;
-
-/// PUBACKs that a client may be owed at once: our Receive Maximum, which we leave at its default.
-const RECEIPTS_MAX: usize = u16::MAX as usize;
 
 impl Shard {
     pub(super) fn mqtt_publish(
@@ -43,9 +41,6 @@ impl Shard {
         if publish.retain {
             return Err(Reason::RetainNotSupported);
         }
-        if publish.qos == Qos::ExactlyOnce {
-            return Err(Reason::QosNotSupported);
-        }
         if publish.payload.len() > settings.payload_bytes_max {
             return Err(Reason::PacketTooLarge);
         }
@@ -63,10 +58,30 @@ impl Shard {
                 return Err(Reason::ProtocolError);
             }
         }
-        let owes_too_many = self.clients.slots.get(id).is_some_and(|connection| {
-            matches!(&connection.protocol, Protocol::Mqtt(mqtt) if mqtt.receipts.len() >= RECEIPTS_MAX)
-        });
-        if owes_too_many { Err(Reason::ReceiveMaximumExceeded) } else { Ok(()) }
+        // Section 3.3.4; one that comes again was counted the first time.
+        let is_too_many = publish.qos != Qos::AtMostOnce
+            && self.mqtt(id).is_some_and(|mqtt| !mqtt.may_receive_one(publish.qos, publish.packet_id));
+        if is_too_many { Err(Reason::ReceiveMaximumExceeded) } else { Ok(()) }
+    }
+
+    /// Answers a publish of QoS 2 that was published already; false where it is new, and then it is known
+    /// from here on.
+    fn is_repetition(&mut self, id: ConnectionId, packet_id: u16) -> bool {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return false };
+        let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return false };
+        let Some(flow) = mqtt.session.unreleased.begin(packet_id) else { return false };
+        match flow {
+            Flow::Owed => {}
+            Flow::Left(ticket) if self.tickets.is_open(ticket) => {
+                self.tickets.readdress(ticket, id);
+                mqtt.receipts.owe_waiting(packet_id, Qos::ExactlyOnce, ticket);
+            }
+            Flow::Answered | Flow::Left(_) => {
+                mqtt.receipts.owe_ready(packet_id, Qos::ExactlyOnce, Reason::Success);
+            }
+        }
+        self.send_receipts(id);
+        true
     }
 
     fn publish_to(
@@ -77,12 +92,13 @@ impl Shard {
         input: &[u8],
         n_taken: usize,
     ) -> Served {
-        let is_acknowledged = publish.qos == Qos::AtLeastOnce;
+        let is_acknowledged = publish.qos != Qos::AtMostOnce;
         if mapping::is_reserved_for_gateway(subject) {
             self.clients.counters.denied += 1;
             if is_acknowledged {
                 self.with_mqtt(id, |mqtt, out| {
-                    mqtt.receipts.owe_ready(publish.packet_id, Reason::NotAuthorized);
+                    mqtt.receive_one();
+                    mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::NotAuthorized);
                     mqtt.send_receipts(out);
                 });
             }
@@ -92,6 +108,13 @@ impl Shard {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
         };
+        // In the turn that routes it. [MQTT-4.3.3-8]
+        if publish.qos == Qos::ExactlyOnce && self.is_repetition(id, publish.packet_id) {
+            return Served::Taken(n_taken);
+        }
+        if is_acknowledged {
+            self.with_mqtt(id, |mqtt, _| mqtt.receive_one());
+        }
         let shared = share_if_large(publish.payload);
         let head_len = n_taken - publish.payload.len();
         let run = if shared.is_none() && !is_acknowledged {
@@ -107,10 +130,14 @@ impl Shard {
             digits: Digits::default(),
             properties: publish.properties.raw(),
             payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
-            quality: if is_acknowledged { Quality::AtLeastOnce } else { Quality::AtMostOnce },
+            quality: publish.qos.quality(),
             run,
         };
-        let ask = if is_acknowledged { Ask::Receipt { packet_id: publish.packet_id } } else { Ask::Nothing };
+        let ask = if is_acknowledged {
+            Ask::Receipt { packet_id: publish.packet_id, qos: publish.qos }
+        } else {
+            Ask::Nothing
+        };
         self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask);
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }

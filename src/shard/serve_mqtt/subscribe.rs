@@ -1,6 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE, filter by filter.
 
-use crate::message::Quality;
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Qos, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
 use crate::mqtt::property::Properties;
@@ -49,8 +48,12 @@ impl Shard {
         if n_levels > self.settings.mqtt.topic_levels_max {
             return Reason::TopicFilterInvalid;
         }
-        let quality = if options.qos == Qos::AtMostOnce { Quality::AtMostOnce } else { Quality::AtLeastOnce };
-        let granted = if quality == Quality::AtMostOnce { Reason::Success } else { Reason::GrantedQos1 };
+        let quality = options.qos.quality();
+        let granted = match options.qos {
+            Qos::AtMostOnce => Reason::Success,
+            Qos::AtLeastOnce => Reason::GrantedQos1,
+            Qos::ExactlyOnce => Reason::GrantedQos2,
+        };
         let kind = SubscriptionKind::Mqtt {
             topic_filter: filter.into(),
             quality,
@@ -59,7 +62,7 @@ impl Shard {
         };
         let Some(connection) = self.clients.slots.get_mut(id) else { return Reason::UnspecifiedError };
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Reason::UnspecifiedError };
-        let known = mqtt.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
+        let known = mqtt.session.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
             if let Some(subscription) = connection.subscriptions.get_mut(key) {
@@ -68,17 +71,17 @@ impl Shard {
                     self.take_back_subscription(id, key);
                 }
             }
-            self.with_mqtt(id, |mqtt, _| mqtt.subscribed(filter, key));
+            self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
             return granted;
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
-        if subscriptions_max > 0 && mqtt.n_subscriptions() >= subscriptions_max {
+        if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
             return Reason::QuotaExceeded;
         }
         let subscription =
             Subscription { filter: mapped.filter, parent: mapped.parent, kind, is_given_up: false };
         let key = self.begin_subscription(id, subscription);
-        self.with_mqtt(id, |mqtt, _| key.into_iter().for_each(|key| mqtt.subscribed(filter, key)));
+        self.with_mqtt(id, |mqtt, _| key.into_iter().for_each(|key| mqtt.session.subscribed(filter, key)));
         granted
     }
 
@@ -87,8 +90,8 @@ impl Shard {
         for filter in unsubscribe.filters.iter() {
             let mut key = None;
             self.with_mqtt(id, |mqtt, _| {
-                key = mqtt.subscription(filter);
-                key.into_iter().for_each(|key| mqtt.unsubscribed(filter, key));
+                key = mqtt.session.subscription(filter);
+                key.into_iter().for_each(|key| mqtt.session.unsubscribed(filter, key));
             });
             codes.push(match key {
                 Some(key) => {

@@ -1,0 +1,232 @@
+//! Sessions begin, wait for their client, move to its next connection, and end. One lives in the slot of the
+//! connection that has it or had it last, so that its subscriptions' places in the table stay; what changes
+//! hands is the slot.
+
+use super::Shard;
+use super::connection::{Connection, Life, Protocol, Subscription};
+use super::fanout::Publisher;
+use super::id::ConnectionId;
+use super::publish::Ask;
+use super::table::Target;
+use crate::message::{Digits, Message, Origin, ProtocolKind};
+use crate::mqtt::connection::Connection as Mqtt;
+use crate::mqtt::inflight::Inflight;
+use crate::mqtt::packet::Connect;
+use crate::mqtt::session::{Expiry, Session, Will};
+use crate::payload::{Payload, SHARED_BYTES_MIN};
+use crate::subject::mapping;
+use crate::time::{Span, Time};
+
+impl Shard {
+    /// Whether this slot has its client's session.
+    pub(super) fn has_session(&self, id: ConnectionId) -> bool {
+        self.mqtt(id).is_some_and(|mqtt| self.directory.get(mqtt.client_id()) == Some(&id))
+    }
+
+    pub(super) fn mqtt(&self, id: ConnectionId) -> Option<&Mqtt> {
+        match &self.clients.slots.get(id)?.protocol {
+            Protocol::Mqtt(mqtt) => Some(mqtt),
+            Protocol::Nats(_) => None,
+        }
+    }
+
+    fn mqtt_mut(&mut self, id: ConnectionId) -> Option<&mut Mqtt> {
+        match &mut self.clients.slots.get_mut(id)?.protocol {
+            Protocol::Mqtt(mqtt) => Some(mqtt),
+            Protocol::Nats(_) => None,
+        }
+    }
+
+    /// A connection ends: its session does too, or waits for the client from now on.
+    pub(super) fn suspend_session(&mut self, id: ConnectionId, now: Time) {
+        let stays = self.has_session(id)
+            && self.mqtt(id).is_some_and(|mqtt| mqtt.session.expiry != Expiry::WithConnection);
+        if !stays {
+            return self.end_session(id);
+        }
+        self.end_given_up(id);
+        if let Some(mqtt) = self.mqtt_mut(id) {
+            mqtt.suspend();
+            let session = &mut mqtt.session;
+            session.ends_at = match session.expiry {
+                Expiry::AfterSecs(secs) => now + Span::from_secs(secs.into()),
+                Expiry::Never | Expiry::WithConnection => Time::NEVER,
+            };
+            session.will_due = session.will.as_ref().map_or(Time::NEVER, |will| now + will.delay);
+        }
+        self.check_will(id, now);
+    }
+
+    /// Publishes the will of a client that has been gone for too long, or says when that will be.
+    pub(super) fn check_will(&mut self, id: ConnectionId, now: Time) -> Time {
+        let Some(session) = self.mqtt_mut(id).map(|mqtt| &mut mqtt.session) else { return Time::NEVER };
+        if session.will_due > now {
+            return session.will_due;
+        }
+        session.will_due = Time::NEVER;
+        let will = session.will.take();
+        self.wills.extend(will.map(|will| (id, will)));
+        Time::NEVER
+    }
+
+    /// Publishes the wills whose time has come, as if their clients had; false where some must wait for a
+    /// full outbox.
+    pub(super) fn publish_wills(&mut self, now: Time) -> bool {
+        let mut subject = Vec::new();
+        while let Some((id, will)) = self.wills.pop_front() {
+            subject.clear();
+            mapping::topic_to_subject(&will.topic, &mut subject);
+            let Ok(plan) = self.plan(&subject) else {
+                self.wills.push_front((id, will));
+                return false;
+            };
+            let is_large = will.payload.len() >= SHARED_BYTES_MIN;
+            let message = Message {
+                subject: &subject,
+                topic: &will.topic,
+                reply: b"",
+                header: b"",
+                digits: Digits::default(),
+                properties: &will.properties,
+                payload: if is_large {
+                    Payload::Shared(&will.payload)
+                } else {
+                    Payload::Copied(&will.payload)
+                },
+                quality: will.quality,
+                run: None,
+            };
+            self.clients.origin = Origin { protocol: ProtocolKind::Mqtt, read_at: now };
+            self.clients.counters.wills_published += 1;
+            self.carry_out(Publisher { id, hears_itself: true }, &message, plan, Ask::Nothing);
+        }
+        true
+    }
+
+    /// A connection's socket is gone, and its session stays.
+    pub(super) fn go_offline(&mut self, id: ConnectionId, now: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.go_offline();
+            self.clients.counters.n_offline_sessions += 1;
+        }
+        self.check_offline(id, now);
+    }
+
+    /// Ends a session whose client stayed away for too long.
+    pub(super) fn check_offline(&mut self, id: ConnectionId, now: Time) {
+        let will_due = self.check_will(id, now);
+        let Some(ends_at) = self.mqtt(id).map(|mqtt| mqtt.session.ends_at) else { return };
+        if ends_at > now {
+            return self.schedule(id, ends_at.min(will_due));
+        }
+        self.clients.counters.sessions_expired += 1;
+        self.end_session(id);
+    }
+
+    /// Ends a session for the room that it takes.
+    pub(super) fn discard_session(&mut self, id: ConnectionId) {
+        self.clients.counters.sessions_discarded += 1;
+        self.end_session(id);
+    }
+
+    /// Ends a connection's session, or that of one that is gone: its subscriptions, and what was kept for it.
+    pub(super) fn end_session(&mut self, id: ConnectionId) {
+        self.end_all_subscriptions(id);
+        let is_listed = self.has_session(id);
+        let Some(Connection { protocol: Protocol::Mqtt(mqtt), life, .. }) = self.clients.slots.get_mut(id)
+        else {
+            return;
+        };
+        self.clients.n_queued_bytes -= mqtt.session.inflight.n_bytes();
+        self.clients.counters.discarded += mqtt.session.inflight.forget_waiting() as u64;
+        mqtt.session.inflight = Inflight::new(1, 0);
+        // The end of the session is the latest time for it (section 3.1.3.2.2).
+        self.wills.extend(mqtt.session.will.take().map(|will| (id, will)));
+        mqtt.session.will_due = Time::NEVER;
+        let is_offline = *life == Life::Offline;
+        if is_listed {
+            self.directory.remove(mqtt.session.client_id());
+        }
+        if is_offline {
+            self.clients.slots.remove(id);
+            self.clients.counters.n_offline_sessions -= 1;
+        }
+    }
+
+    /// Gives a client that is let in its session: the one it had, if it wants that, or a new one. Whether it
+    /// had one.
+    pub(super) fn begin_session(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &[u8],
+        now: Time,
+    ) -> bool {
+        // Of a connection that was taken over only the session is left, if it stays.
+        let before = self.directory.get(client_id).copied().filter(|before| *before != id);
+        let is_present = match before {
+            Some(before) if !connect.clean_start => {
+                self.move_session(before, id);
+                true
+            }
+            // [MQTT-3.1.4-4]
+            Some(before) => {
+                self.end_session(before);
+                false
+            }
+            None => false,
+        };
+        let session = (!is_present).then(|| self.new_session(client_id));
+        self.directory.insert(client_id.into(), id);
+        let offer = self.settings.mqtt.offer;
+        if let Some(mqtt) = self.mqtt_mut(id) {
+            if let Some(session) = session {
+                mqtt.session = session;
+            }
+            mqtt.session.expiry = Mqtt::expiry(connect, &offer);
+            mqtt.session.inflight.resume(Mqtt::window(connect, &offer));
+            mqtt.session.resumed_at = now;
+            // In time: the last one's is not published. [MQTT-3.1.3-9]
+            mqtt.session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+            mqtt.session.will_due = Time::NEVER;
+        }
+        self.clients.counters.sessions_resumed += u64::from(is_present);
+        is_present
+    }
+
+    pub(super) fn new_session(&self, client_id: &[u8]) -> Session {
+        let inflight = Inflight::new(1, self.settings.mqtt.session_queue_bytes_max);
+        Session::new(client_id, Expiry::WithConnection, inflight, self.keys.hasher())
+    }
+
+    /// Moves a session from the slot of a connection that is over to that of the next one. Other cores know
+    /// its core alone, and that stays.
+    fn move_session(&mut self, from: ConnectionId, to: ConnectionId) {
+        let nobodys = self.new_session(b"");
+        let Some(connection) = self.clients.slots.get_mut(from) else { return };
+        let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return };
+        let session = std::mem::replace(&mut mqtt.session, nobodys);
+        let subscriptions = std::mem::take(&mut connection.subscriptions);
+        let is_offline = connection.life == Life::Offline;
+        self.is_changing_tables = true;
+        for key in subscriptions.keys() {
+            let place = |connection| Target { connection, subscription: key };
+            for filter in subscriptions.get(key).into_iter().flat_map(Subscription::filters) {
+                let group = subscriptions.get(key).and_then(Subscription::group);
+                self.table.retarget(filter, group, place(from), place(to));
+                self.routes.filter_changed(filter);
+            }
+        }
+        self.is_changing_tables = false;
+        if is_offline {
+            self.clients.slots.remove(from);
+            self.clients.counters.n_offline_sessions -= 1;
+        }
+        if let Some(connection) = self.clients.slots.get_mut(to)
+            && let Protocol::Mqtt(mqtt) = &mut connection.protocol
+        {
+            mqtt.session = session;
+            connection.subscriptions = subscriptions;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A session's side of a fan-out: what waits for a client that can't be written to, or for its window, and
+//! how it leaves. Not when a session begins or ends: `sessions`.
+
+use super::connection::{Connection, Protocol};
+use super::fanout::{Clients, End, Fanout, Outcome, Room, session_share};
+use super::id::ConnectionId;
+use super::latency::Direction;
+use super::settings::Settings;
+use super::table::Target;
+use super::write_queue::{BufferPool, WriteQueue};
+use crate::message::{Message, Origin, ProtocolKind, Quality};
+use crate::mqtt::connection::Connection as Mqtt;
+use crate::mqtt::encode::{self, AckKind};
+use crate::mqtt::inflight::{Acknowledged, Inflight, Next};
+use crate::mqtt::kept::Kept;
+use crate::mqtt::packet::{Publish, Qos};
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
+use crate::mqtt::reason::Reason;
+use crate::mqtt::session::Expiry;
+use crate::payload::Payload;
+use crate::time::{Span, Time};
+
+/// What a session sends in one go, in bytes: the rest follows as that is written.
+const BURST_BYTES: usize = 256 << 10;
+
+impl Clients {
+    /// Gives the message to the session of a client that can't be written to, where it has one that stays.
+    pub(super) fn deliver_to_session(
+        &mut self,
+        target: Target,
+        fanout: &mut Fanout<'_>,
+        settings: &Settings,
+    ) -> bool {
+        let Some(connection) = self.slots.get_mut(target.connection) else { return false };
+        let Connection { protocol: Protocol::Mqtt(mqtt), subscriptions, awaits_connack, .. } = connection
+        else {
+            return false;
+        };
+        let stays = mqtt.session.expiry != Expiry::WithConnection || *awaits_connack;
+        let Some(subscription) = subscriptions.get(target.subscription).filter(|_| stays) else {
+            return false;
+        };
+        let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
+        let n_kept_before = mqtt.session.inflight.n_bytes();
+        let room = Room { settings, origin: self.origin };
+        let outcome = match fanout.quality_for(subscription, is_own) {
+            Ok(Quality::AtMostOnce) => Outcome::none(End::DroppedOffline),
+            Ok(quality) => {
+                let kept = kept(fanout.message, fanout.shapes.topic(), quality, self.origin);
+                keep_waiting(mqtt, &kept, room, fanout.now)
+            }
+            Err(end) => Outcome::none(end),
+        };
+        self.n_queued_bytes += mqtt.session.inflight.n_bytes();
+        self.n_queued_bytes -= n_kept_before;
+        if outcome.n_queued > 0 {
+            let direction = Direction::new(self.origin.protocol, ProtocolKind::Mqtt).idx();
+            self.counters.delivered[direction] += outcome.n_queued;
+            self.counters.delivered_bytes[direction] += fanout.message.payload.len() as u64;
+        }
+        self.note(target, outcome, fanout)
+    }
+
+    /// Sends what its session has for a client, as far as its window and its write queue have room: first
+    /// what an earlier connection left unacknowledged, then what waited.
+    pub fn send_waiting(&mut self, id: ConnectionId, settings: &Settings, now: Time) {
+        let Some(connection) = self.slots.get_mut(id).filter(|connection| connection.is_reachable()) else {
+            return;
+        };
+        let Connection { protocol: Protocol::Mqtt(mqtt), queue, marks, .. } = connection else { return };
+        if !mqtt.session.inflight.has_pending() {
+            return;
+        }
+        let (version, packet_bytes_max) = (mqtt.version(), mqtt.packet_bytes_max());
+        let session = &mut mqtt.session;
+        let (n_bytes_before, n_kept_before) = (queue.len(), session.inflight.n_bytes());
+        let n_bytes_max = session_share(settings).min(n_bytes_before + BURST_BYTES);
+        let mut n_expired = 0;
+        while queue.len() < n_bytes_max
+            && let Some(next) = session.inflight.next(now, &mut n_expired)
+        {
+            let (packet_id, dup, kept) = match next {
+                Next::Pubrel { packet_id } => {
+                    queue.append(&mut self.pool, |out| {
+                        encode::bare_ack(out, version, AckKind::Pubrel, packet_id, Reason::Success);
+                    });
+                    continue;
+                }
+                Next::Publish { packet_id, dup, kept } => (packet_id, dup, kept),
+            };
+            let mut block = PropertyBlock::new();
+            let publish = to_publish(&kept, packet_id, dup, now, &mut block);
+            let len_before = queue.len();
+            if encode::publish_frame_len(version, &publish).is_ok_and(|len| len <= packet_bytes_max) {
+                queue.append(&mut self.pool, |out| {
+                    encode::publish_head(out, version, &publish).expect("its length was told");
+                });
+                append_payload(queue, &mut self.pool, &kept.payload);
+                let read_at = kept.origin.read_at.max(session.resumed_at);
+                if !dup {
+                    marks.note(Origin { read_at, ..kept.origin }, 1, len_before, queue.len());
+                }
+            } else {
+                // [MQTT-3.1.2-25]: as if it had been sent.
+                session.inflight.give_up(packet_id);
+                self.counters.dropped_packet_too_large += 1;
+            }
+        }
+        self.counters.expired += n_expired;
+        self.n_queued_bytes += queue.len() + session.inflight.n_bytes();
+        self.n_queued_bytes -= n_bytes_before + n_kept_before;
+        if queue.len() > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
+            self.effects.flush.push(id);
+        }
+    }
+
+    /// Changes what is under way to a client, and what that frees.
+    pub fn acknowledge(
+        &mut self,
+        id: ConnectionId,
+        note: impl FnOnce(&mut Inflight) -> Acknowledged,
+    ) -> Acknowledged {
+        let Some(Connection { protocol: Protocol::Mqtt(mqtt), .. }) = self.slots.get_mut(id) else {
+            return Acknowledged::Unknown;
+        };
+        let n_kept_before = mqtt.session.inflight.n_bytes();
+        let acknowledged = note(&mut mqtt.session.inflight);
+        self.n_queued_bytes += mqtt.session.inflight.n_bytes();
+        self.n_queued_bytes -= n_kept_before;
+        acknowledged
+    }
+}
+
+fn append_payload(queue: &mut WriteQueue, pool: &mut BufferPool, payload: &Payload<'_>) {
+    match payload {
+        Payload::Shared(bytes) => queue.append_shared((*bytes).clone()),
+        Payload::Copied(bytes) => queue.append(pool, |buffer| buffer.extend_from_slice(bytes)),
+    }
+}
+
+/// The packet of a message that was kept. What is left of its life is told anew. [MQTT-3.3.2-6]
+fn to_publish<'a>(
+    kept: &Kept<'a>,
+    packet_id: u16,
+    dup: bool,
+    now: Time,
+    block: &'a mut PropertyBlock,
+) -> Publish<'a> {
+    let mut properties = Properties::from_checked(kept.properties);
+    if let Some(secs_left) = kept.secs_left(now) {
+        block.push_without(properties, |it| matches!(it, Property::MessageExpiryInterval(_)));
+        block.push(Property::MessageExpiryInterval(secs_left)).expect("any number of seconds is legal");
+        properties = block.properties();
+    }
+    Publish {
+        dup,
+        qos: Qos::of(kept.quality),
+        retain: kept.retain,
+        topic: kept.topic,
+        packet_id,
+        properties,
+        payload: match kept.payload {
+            Payload::Copied(bytes) => bytes,
+            Payload::Shared(bytes) => bytes,
+        },
+    }
+}
+
+/// Keeps a message in its session until it can be sent.
+pub(super) fn keep_waiting(mqtt: &mut Mqtt, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
+    let waited = mqtt.session.inflight.wait(kept, &room.settings.mqtt.session_queue(), now);
+    let (n_queued, end) = if waited.is_kept { (1, End::Delivered) } else { (0, End::DroppedSessionFull) };
+    Outcome { n_queued, n_gave_way: waited.n_dropped as u64, n_expired: waited.n_expired as u64, end }
+}
+
+/// The message as a session keeps it.
+pub(super) fn kept<'a>(
+    message: &'a Message<'a>,
+    topic: &'a [u8],
+    quality: Quality,
+    origin: Origin,
+) -> Kept<'a> {
+    let mut expires_at = Time::NEVER;
+    if !message.properties.is_empty() {
+        let properties = Properties::from_checked(message.properties);
+        let secs = properties.message_expiry_interval();
+        expires_at = secs.map_or(Time::NEVER, |secs| origin.read_at + Span::from_secs(secs.into()));
+    }
+    Kept {
+        topic,
+        properties: message.properties,
+        payload: message.payload,
+        quality,
+        retain: false,
+        expires_at,
+        origin,
+    }
+}
