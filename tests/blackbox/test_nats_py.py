@@ -2,8 +2,11 @@
 
 import asyncio
 import collections
+import json
 
+import nats
 import nats.errors
+import nats.micro
 import pytest
 
 from clients import connect_nats, run, settle
@@ -217,5 +220,99 @@ def test_a_drain_loses_nothing_that_has_arrived(strait):
         await end.wait()
         await nc.drain()
         assert heard == list(range(1000))
+
+    run(scenario())
+
+
+def test_requests_of_the_old_style_get_their_replies(strait):
+    async def scenario():
+        server, client = await connect_nats(strait), await connect_nats(strait)
+
+        async def serve(message):
+            await message.respond(message.data.upper())
+
+        await server.subscribe("old.upper", cb=serve)
+        await settle(server)
+        for n in range(100):
+            reply = await client.request("old.upper", b"r%d" % n, timeout=10, old_style=True)
+            assert reply.data == b"R%d" % n
+
+    run(scenario())
+
+
+def test_one_connection_has_ten_thousand_subscriptions(strait):
+    async def scenario():
+        nc, publisher = await connect_nats(strait), await connect_nats(strait)
+        heard, everything = set(), asyncio.Event()
+
+        async def on_message(message):
+            heard.add(message.subject)
+            if len(heard) == 10_000:
+                everything.set()
+
+        for n in range(10_000):
+            await nc.subscribe(f"many.{n}", cb=on_message)
+        await settle(nc)
+        for n in range(10_000):
+            await publisher.publish(f"many.{n}")
+        await settle(publisher)
+        await everything.wait()
+
+    run(scenario())
+
+
+def test_a_micro_service_is_discovered_and_asked(strait):
+    async def scenario():
+        server, client = await connect_nats(strait), await connect_nats(strait)
+        services = [await nats.micro.add_service(server, name="upper", version="1.2.3") for _ in range(2)]
+
+        async def upper(request):
+            await request.respond(request.data.upper())
+
+        for service in services:
+            await service.add_endpoint(name="upper", subject="micro.upper", handler=upper)
+        await settle(server)
+        for subject in ["$SRV.PING", "$SRV.INFO.upper", "$SRV.STATS.upper"]:
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox)
+            await client.publish(subject, b"", reply=inbox)
+            found = [json.loads((await answers.next_msg(10)).data) for _ in services]
+            assert {answer["id"] for answer in found} == {service.id for service in services}
+            assert {answer["version"] for answer in found} == {"1.2.3"}
+        one = await client.request(f"$SRV.PING.upper.{services[0].id}", timeout=10)
+        assert json.loads(one.data)["type"] == "io.nats.micro.v1.ping_response"
+        assert (await client.request("micro.upper", b"x", timeout=10)).data == b"X"
+        for service in services:
+            await service.stop()
+
+    run(scenario())
+
+
+def test_clients_find_the_gateway_again_after_a_restart(start_strait, cores):
+    strait = start_strait(cores)
+
+    async def scenario():
+        again = asyncio.Event()
+
+        async def on_reconnected():
+            again.set()
+
+        async def on_error(_):
+            pass
+
+        nc = await nats.connect(
+            strait.nats_url, reconnect_time_wait=0.05, max_reconnect_attempts=-1, reconnected_cb=on_reconnected,
+            error_cb=on_error,
+        )  # fmt: skip
+        subscription = await nc.subscribe("again")
+        await settle(nc)
+        await asyncio.to_thread(strait.stop)
+        await asyncio.to_thread(start_strait, cores, mqtt_port=strait.mqtt[1], nats_port=strait.nats[1])
+        await again.wait()
+        publisher = await connect_nats(strait)
+        await settle(nc)
+        await publisher.publish("again", b"after")
+        assert (await subscription.next_msg(10)).data == b"after"
+        await nc.close()
 
     run(scenario())
