@@ -1,13 +1,16 @@
 //! Gathers what the cores have: asks every one, waits a moment for their answers, and keeps the sums. Not
 //! what is shown of it.
 
-use super::desk::{AdminDesk, Desks, Shared};
+use super::desk::{AdminDesk, Ask, Desks, Shared};
+use crate::shard::census::{Answer, Question, Seen, SeenSubscription};
 use crate::shard::counters::Counters;
 use crate::shard::latency::Latencies;
+use crate::time::Time;
+use crossbeam_channel::TrySendError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a core may take to answer. A turn takes microseconds.
@@ -17,7 +20,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub struct Collection {
     pub shared: Arc<Shared>,
     state: Mutex<State>,
+    askers: Vec<Asker>,
+    /// One walk through the cores at a time.
+    looks: Semaphore,
     wake: Box<dyn Fn(usize) + Send + Sync>,
+    now: Box<dyn Fn() -> Time + Send + Sync>,
+}
+
+type Asker = crossbeam_channel::Sender<Ask>;
+
+/// A connection, and the core that it is on.
+#[derive(Clone, Debug)]
+pub struct Found {
+    core_idx: usize,
+    pub seen: Seen,
 }
 
 impl fmt::Debug for Collection {
@@ -65,10 +81,77 @@ impl Snapshot {
 }
 
 impl Collection {
-    pub fn new(desks: Desks, wake: Box<dyn Fn(usize) + Send + Sync>) -> Self {
+    pub fn new(
+        desks: Desks,
+        wake: Box<dyn Fn(usize) + Send + Sync>,
+        now: Box<dyn Fn() -> Time + Send + Sync>,
+    ) -> Self {
         let Desks { cores, shared } = desks;
+        let askers = cores.iter().map(|desk| desk.asks.clone()).collect();
         let cores = cores.into_iter().map(|desk| Core { desk, spare: Some(Box::default()) }).collect();
-        Self { shared, state: Mutex::new(State { cores, latencies: Latencies::default() }), wake }
+        let state = Mutex::new(State { cores, latencies: Latencies::default() });
+        Self { shared, state, askers, looks: Semaphore::new(1), wake, now }
+    }
+
+    pub fn now(&self) -> Time {
+        (self.now)()
+    }
+
+    /// The open connections that are wanted, of all cores that answer.
+    pub async fn connections(&self, wants: impl Fn(&Seen) -> bool) -> Vec<Found> {
+        let _walk = self.looks.acquire().await;
+        let mut all = Vec::new();
+        for core_idx in 0..self.askers.len() {
+            let mut from = Some(0);
+            while let Some(place) = from
+                && let Some(Answer::Connections { found, next }) =
+                    self.look(core_idx, Question::Connections { from: place }).await
+            {
+                from = next;
+                all.extend(found.into_iter().filter(&wants).map(|seen| Found { core_idx, seen }));
+            }
+        }
+        all
+    }
+
+    /// The wanted among those that have ended and are still remembered.
+    pub async fn ended(&self, wants: impl Fn(&Seen) -> bool) -> Vec<Found> {
+        let _walk = self.looks.acquire().await;
+        let mut all = Vec::new();
+        for core_idx in 0..self.askers.len() {
+            let mut from = Some(0);
+            while let Some(place) = from
+                && let Some(Answer::Ended { found, next }) =
+                    self.look(core_idx, Question::Ended { from: place }).await
+            {
+                from = next;
+                all.extend(found.into_iter().filter(&wants).map(|seen| Found { core_idx, seen }));
+            }
+        }
+        all
+    }
+
+    /// A connection's subscriptions; none where it has gone meanwhile.
+    pub async fn subscriptions(&self, one: &Found) -> Vec<SeenSubscription> {
+        let _walk = self.looks.acquire().await;
+        let (mut all, mut from) = (Vec::new(), Some(0));
+        while let Some(key) = from
+            && let Some(Answer::Subscriptions { found, next }) =
+                self.look(one.core_idx, Question::Subscriptions { of: one.seen.id, from: key }).await
+        {
+            from = next;
+            all.extend(found);
+        }
+        all
+    }
+
+    /// One core's answer, if it comes in time.
+    async fn look(&self, core_idx: usize, question: Question) -> Option<Answer> {
+        let (answer, answered) = oneshot::channel();
+        // There is room for one look, unless the core is so late that its last asker has given up.
+        self.askers[core_idx].try_send(Ask::Look(question, answer)).ok()?;
+        (self.wake)(core_idx);
+        tokio::time::timeout(ANSWER_WITHIN, answered).await.ok()?.ok()
     }
 
     /// Asks all cores. What one has done before this was called is in the answer.
@@ -81,9 +164,11 @@ impl Collection {
                 core.take_over(recorded, latencies);
             }
             if let Some(spare) = core.spare.take() {
-                // There is room for the one set that goes back and forth.
-                let _ = core.desk.asks.try_send(spare);
-                (self.wake)(core_idx);
+                // Full only where looks have piled up at a core that does not answer.
+                match core.desk.asks.try_send(Ask::Latencies(spare)) {
+                    Err(TrySendError::Full(Ask::Latencies(spare))) => core.spare = Some(spare),
+                    _ => (self.wake)(core_idx),
+                }
             }
         }
         let until = Instant::now() + ANSWER_WITHIN;
@@ -111,14 +196,15 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use super::super::about::About;
     use super::super::desk::{CoreDesk, desks};
     use super::*;
     use crate::shard::latency::Direction;
-    use crate::time::{Span, Time};
+    use crate::time::Span;
 
     /// Answers as a core does, each time with one more delivery.
     fn answer(core: &mut CoreDesk, n_published: u64) {
-        let Some(mut empty) = core.asked() else { panic!("the core was not asked") };
+        let Some(Ask::Latencies(mut empty)) = core.asked() else { panic!("the core was not asked") };
         assert!(empty.of(Direction::NatsToNats).histogram().is_empty());
         empty.record(Direction::NatsToNats, Span::from_millis(1), 1);
         core.publish(&Counters { published: [0, n_published], ..Counters::default() }, Time::START);
@@ -133,8 +219,8 @@ mod tests {
 
     #[test]
     fn what_cores_hand_over_is_summed_and_nothing_is_lost_by_a_late_one() {
-        let (desks, mut cores) = desks(2);
-        let collection = Collection::new(desks, Box::new(|_| {}));
+        let (desks, mut cores) = desks(About::of_cores(2));
+        let collection = Collection::new(desks, Box::new(|_| {}), Box::new(|| Time::START));
         let len = |snapshot: &Snapshot| snapshot.latencies.of(Direction::NatsToNats).histogram().len();
         run(async {
             let (snapshot, ()) = tokio::join!(collection.snapshot(), async { answer(&mut cores[0], 1) });
@@ -151,6 +237,31 @@ mod tests {
             });
             assert!(snapshot.cores.iter().all(|core| core.has_answered));
             assert_eq!((len(&snapshot), snapshot.total().published), (4, [0, 8]));
+        });
+    }
+
+    #[test]
+    fn a_look_goes_on_until_a_core_has_no_more_and_a_silent_one_does_not_stop_it() {
+        let (desks, cores) = desks(About::of_cores(2));
+        let collection = Collection::new(desks, Box::new(|_| {}), Box::new(|| Time::START));
+        run(async {
+            let (found, asked) = tokio::join!(collection.ended(|_| true), async {
+                let mut asked = Vec::new();
+                for next in [Some(256), None] {
+                    let ask = loop {
+                        match cores[0].asked() {
+                            Some(ask) => break ask,
+                            None => tokio::task::yield_now().await,
+                        }
+                    };
+                    let Ask::Look(Question::Ended { from }, answer) = ask else { panic!("{ask:?}") };
+                    asked.push(from);
+                    answer.send(Answer::Ended { found: Vec::new(), next }).unwrap();
+                }
+                asked
+            });
+            assert!(found.is_empty());
+            assert_eq!(asked, [0, 256]);
         });
     }
 }

@@ -1,13 +1,16 @@
-//! Where a core and the admin thread meet: counters in atomics that only the core writes, and recorded
-//! latencies that change hands when they are asked for. Neither waits for the other.
+//! Where a core and the admin thread meet: counters in atomics that only the core writes, recorded latencies
+//! that change hands when they are asked for, and looks at connections, a slice at a time. Neither waits for
+//! the other.
 
+use super::about::About;
+use crate::shard::census::{Answer, Question};
 use crate::shard::counters::{Counters, N_WORDS};
 use crate::shard::latency::Latencies;
 use crate::time::{Span, Time};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How old the published counters of a busy core may be; one that is asked publishes at once.
 const PUBLISH_EVERY: Span = Span::from_millis(1);
@@ -40,6 +43,7 @@ pub struct Desks {
 /// What any thread may set.
 #[derive(Debug)]
 pub struct Shared {
+    pub about: About,
     stage: AtomicU8,
     /// Connections turned away: for their number, and for want of descriptors.
     pub n_turned_away: [AtomicU64; 2],
@@ -63,16 +67,28 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct AdminDesk {
     pub board: Arc<Board>,
-    pub asks: Sender<Box<Latencies>>,
+    pub asks: Sender<Ask>,
     pub answers: mpsc::UnboundedReceiver<Box<Latencies>>,
+}
+
+/// What the admin thread wants of a core.
+#[derive(Debug)]
+pub enum Ask {
+    /// What was recorded; an empty set to record in from now on.
+    Latencies(Box<Latencies>),
+    /// A slice of its connections, answered where it says.
+    Look(Question, oneshot::Sender<Answer>),
 }
 
 /// A core's side.
 #[derive(Debug)]
 pub struct CoreDesk {
     board: Arc<Board>,
+    /// Every core's.
+    boards: Arc<[Arc<Board>]>,
+    shared: Arc<Shared>,
     published_at: Time,
-    asks: Receiver<Box<Latencies>>,
+    asks: Receiver<Ask>,
     answers: mpsc::UnboundedSender<Box<Latencies>>,
 }
 
@@ -96,23 +112,34 @@ impl Board {
     }
 }
 
-/// Desks for `n_cores`: the admin thread's side, and one for each core.
-pub fn desks(n_cores: usize) -> (Desks, Vec<CoreDesk>) {
-    let shared = Shared {
+/// Asks that wait for a core: one for what it recorded, and a look.
+const ASKS_MAX: usize = 2;
+
+/// Desks for all cores: the admin thread's side, and one for each core.
+pub fn desks(about: About) -> (Desks, Vec<CoreDesk>) {
+    let shared = Arc::new(Shared {
         stage: AtomicU8::new(Stage::Starting as u8),
         n_turned_away: [AtomicU64::new(0), AtomicU64::new(0)],
-    };
-    let (admin, cores) = (0..n_cores).map(|_| desk()).unzip();
-    (Desks { cores: admin, shared: Arc::new(shared) }, cores)
+        about,
+    });
+    let board = |_| Arc::new(Board { words: [const { AtomicU64::new(0) }; N_WORDS] });
+    let boards: Arc<[_]> = (0..shared.about.n_cores).map(board).collect();
+    let (admin, cores) = boards.iter().map(|board| desk(board, &boards, &shared)).unzip();
+    (Desks { cores: admin, shared }, cores)
 }
 
-fn desk() -> (AdminDesk, CoreDesk) {
-    let board = Arc::new(Board { words: [const { AtomicU64::new(0) }; N_WORDS] });
-    // One set of latencies goes back and forth.
-    let (asks, asked) = bounded(1);
+fn desk(board: &Arc<Board>, boards: &Arc<[Arc<Board>]>, shared: &Arc<Shared>) -> (AdminDesk, CoreDesk) {
+    let (asks, asked) = bounded(ASKS_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
-    let core = CoreDesk { board: board.clone(), published_at: Time::START, asks: asked, answers };
-    (AdminDesk { board, asks, answers: answered }, core)
+    let core = CoreDesk {
+        board: board.clone(),
+        boards: boards.clone(),
+        shared: shared.clone(),
+        published_at: Time::START,
+        asks: asked,
+        answers,
+    };
+    (AdminDesk { board: board.clone(), asks, answers: answered }, core)
 }
 
 impl Desks {
@@ -133,9 +160,20 @@ impl CoreDesk {
         self.board.publish(counters);
     }
 
-    /// An empty set of latencies where the admin thread asks for the core's.
-    pub fn asked(&self) -> Option<Box<Latencies>> {
+    /// The next thing that the admin thread asks for.
+    pub fn asked(&self) -> Option<Ask> {
         self.asks.try_recv().ok()
+    }
+
+    /// What all cores have published.
+    pub fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        self.boards.iter().for_each(|board| total.add(&board.read()));
+        total
+    }
+
+    pub fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Gives the admin thread what was recorded. It may be gone; then nobody wants it.

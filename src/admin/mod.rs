@@ -1,16 +1,21 @@
 //! The control plane: what operators ask over HTTP, answered on a thread of its own with a small runtime of
 //! its own. Not on the way of any message: it sees snapshots of counters and of recorded latencies, and a core
-//! that is asked for them exchanges two pointers.
+//! that is asked for them exchanges two pointers; connections it sees slice by slice.
 
+pub mod about;
 pub mod desk;
 mod collect;
+pub mod monitor;
+mod process;
 mod metrics;
 mod exposition;
 mod histograms;
 mod http;
 
-pub use desk::{CoreDesk, Desks, Stage};
+pub use about::About;
+pub use desk::{Ask, CoreDesk, Desks, Stage};
 
+use crate::time::Time;
 use std::io;
 use std::net::TcpListener;
 
@@ -34,9 +39,14 @@ impl Server {
         Ok(Self { runtime, listener, desks })
     }
 
-    /// Serves for as long as the process lives; `wake` makes a core look at its desk.
-    pub fn run(self, wake: impl Fn(usize) + Send + Sync + 'static) {
+    /// Serves for as long as the process lives; `wake` makes a core look at its desk, and `now` is the time.
+    pub fn run(
+        self,
+        wake: impl Fn(usize) + Send + Sync + 'static,
+        now: impl Fn() -> Time + Send + Sync + 'static,
+    ) {
         let Self { runtime, listener, desks } = self;
-        runtime.block_on(http::serve(listener, collect::Collection::new(desks, Box::new(wake))));
+        let collection = collect::Collection::new(desks, Box::new(wake), Box::new(now));
+        runtime.block_on(http::serve(listener, collection));
     }
 }

@@ -45,7 +45,24 @@ impl ConnectRefused {
     }
 }
 
-/// Why a publish goes nowhere; the connection stays.
+/// What becomes of a publish that goes to no subscriber; the connection stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrouted {
+    Denied(PublishDenied),
+    /// The server itself is asked, and answers.
+    Request(ServerRequest),
+}
+
+/// What a client may ask of the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerRequest {
+    /// `$SYS.REQ.USER.INFO`: who the requester is.
+    UserInfo,
+    /// `$SYS.REQ.SERVER.PING`: how the server is doing.
+    ServerPing,
+}
+
+/// Why a publish is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishDenied {
     /// The subject belongs to the gateway or to a server's own traffic.
@@ -154,23 +171,30 @@ impl Connection {
         true
     }
 
-    /// Whether the publish may go anywhere. Without effect, so that it can wait and be judged again.
-    pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), PublishDenied> {
-        let is_server_traffic =
-            |subject: &[u8]| subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
-        // A subject is ordinary unless it begins with one of `$ _ /`.
-        if matches!(publish.subject, [b'$' | b'_' | b'/', ..])
-            && (is_server_traffic(publish.subject) || mapping::is_reserved_for_gateway(publish.subject))
-        {
-            return Err(PublishDenied::Subject);
+    /// Whether the publish goes to its subscribers. Without effect, so that it can wait and be judged again.
+    #[inline]
+    pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), Unrouted> {
+        // Subject and reply are ordinary unless they begin with one of `$ _ /`.
+        let is_special =
+            matches!(publish.subject, [b'$' | b'_' | b'/', ..]) || matches!(publish.reply, [b'$' | b'_', ..]);
+        if is_special { Self::judge_special(publish) } else { Ok(()) }
+    }
+
+    fn judge_special(publish: &Publish<'_>) -> Result<(), Unrouted> {
+        let Publish { subject, reply, .. } = *publish;
+        let is_server_traffic = subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
+        if is_server_traffic || mapping::is_reserved_for_gateway(subject) {
+            return Err(Unrouted::Denied(PublishDenied::Subject));
         }
-        let reply = publish.reply;
-        if matches!(reply, [b'$' | b'_', ..])
-            && (reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK."))
-        {
-            return Err(PublishDenied::Reply);
+        if reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.") {
+            return Err(Unrouted::Denied(PublishDenied::Reply));
         }
-        Ok(())
+        match subject {
+            _ if reply.is_empty() => Ok(()),
+            b"$SYS.REQ.USER.INFO" => Err(Unrouted::Request(ServerRequest::UserInfo)),
+            b"$SYS.REQ.SERVER.PING" => Err(Unrouted::Request(ServerRequest::ServerPing)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a publish that is taken may have an answer at all.

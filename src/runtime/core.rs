@@ -4,7 +4,8 @@
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
 use super::{Event, connection, timer};
-use crate::admin::CoreDesk;
+use crate::admin::monitor::system::Teller;
+use crate::admin::{Ask, CoreDesk};
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::Time;
@@ -53,6 +54,7 @@ pub struct Core {
     pub is_stopping: bool,
     /// Where the admin thread asks for what was counted.
     pub desk: CoreDesk,
+    teller: Teller,
     events: Sender<Event>,
     has_stopped: bool,
     to_start: ToStart,
@@ -101,6 +103,7 @@ impl Core {
             armed_until: Time::NEVER,
             is_stopping: false,
             desk,
+            teller: Teller::default(),
             mesh,
             events,
             has_stopped: false,
@@ -153,12 +156,15 @@ impl Core {
     /// recorded.
     fn report(&mut self) {
         let now = self.shard.now();
-        if let Some(mut latencies) = self.desk.asked() {
-            self.shard.swap_latencies(&mut latencies);
-            self.desk.publish(&self.shard.counters(), now);
-            self.desk.answer(latencies);
-        } else if self.desk.is_due(now) {
-            self.desk.publish(&self.shard.counters(), now);
+        match self.desk.asked() {
+            Some(Ask::Latencies(mut latencies)) => {
+                self.shard.swap_latencies(&mut latencies);
+                self.desk.publish(&self.shard.counters(), now);
+                self.desk.answer(latencies);
+            }
+            Some(Ask::Look(question, answer)) => drop(answer.send(self.shard.look(question))),
+            None if self.desk.is_due(now) => self.desk.publish(&self.shard.counters(), now),
+            None => {}
         }
     }
 
@@ -259,6 +265,12 @@ pub fn see_to(core: &mut Core) {
         }
         for (id, to) in effects.depart {
             depart(core, id, to);
+        }
+        for request in effects.requests {
+            let now = core.clock.now();
+            core.desk.publish(&core.shard.counters(), now);
+            let told = core.teller.tell(&request, &core.desk, now);
+            core.shard.answer(&request, &told, now);
         }
         if !post(core) && asks_nothing {
             return;

@@ -94,13 +94,17 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let (mesh, bells) = mesh.map_err(|error| system("opening the cores' bells", &error))?;
     let mesh = Arc::new(mesh);
     let (events, event) = channel();
-    let (desks, core_desks) = admin::desk::desks(n_cores);
-    let shared = desks.shared();
+    let clock = Clock::start();
     let admin_address = admin.as_ref().map(|(_, address)| *address);
+    let addresses = [address(Listener::Nats), address(Listener::Mqtt), admin_address];
+    let about =
+        settings::about(config, &settings, clock.date_of_start(), addresses, host::processors().len());
+    let (desks, core_desks) = admin::desk::desks(about);
+    let shared = desks.shared();
     if let Some((socket, _)) = admin {
-        start_admin(socket, desks, &mesh)?;
+        start_admin(socket, desks, &mesh, clock)?;
     }
-    start_cores(&settings, &mesh, seed, core_desks.into_iter().zip(bells), &events)?;
+    start_cores(&settings, &mesh, seed, clock, core_desks.into_iter().zip(bells), &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
     let turn = Arc::new(AtomicUsize::new(0));
@@ -143,23 +147,25 @@ fn bind(listener: &'static str, address: SocketAddr) -> Result<(Socket, SocketAd
     Ok((socket, bound))
 }
 
-fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>) -> Result<(), StartError> {
+fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>, clock: Clock) -> Result<(), StartError> {
     let server = admin::Server::new(socket.into(), desks);
     let server = server.map_err(|error| system("starting the admin listener", &error))?;
     let mesh = mesh.clone();
-    spawn_thread("admin".into(), move || server.run(move |core| mesh.wake(CoreId(core as u16))))
+    spawn_thread("admin".into(), move || {
+        server.run(move |core| mesh.wake(CoreId(core as u16)), move || clock.now());
+    })
 }
 
 fn start_cores(
     settings: &Arc<Settings>,
     mesh: &Arc<Mesh>,
     seed: [u64; 9],
+    clock: Clock,
     desks_and_bells: impl Iterator<Item = (CoreDesk, Socket)>,
     events: &Sender<Event>,
 ) -> Result<(), StartError> {
     let [a, b, c, d, e, f, chance, ..] = seed;
     let keys = Keys::from_seed([a, b, c, d, e, f]);
-    let clock = Clock::start();
     let processors = host::processors();
     for (core, (desk, bell)) in desks_and_bells.enumerate() {
         let placement = processors

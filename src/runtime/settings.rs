@@ -1,11 +1,13 @@
 //! The configuration as shards take it.
 
+use crate::admin::About;
 use crate::config::schema::{Config, Limits};
 use crate::mqtt;
 use crate::nats;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
 
 /// What an MQTT packet may carry besides its payload, in bytes: the longest topic, or a shorter one and
 /// properties.
@@ -89,6 +91,35 @@ pub fn shard_settings(
         batch_bytes_max: lanes.batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
         write_timeout: Span::from_secs(limits.write_timeout_secs.into()),
+    }
+}
+
+/// What the monitoring tells of the process. The addresses are those for NATS, MQTT and the admin.
+pub fn about(
+    config: &Config,
+    settings: &Settings,
+    started_at: SystemTime,
+    [nats, mqtt, admin]: [Option<SocketAddr>; 3],
+    n_processors: usize,
+) -> About {
+    About {
+        started_at,
+        server_id: settings.nats.server.server_id.clone(),
+        server_name: settings.nats.server.server_name.clone(),
+        nats_version: nats::handshake::COMPATIBLE_VERSION,
+        nats,
+        mqtt,
+        admin,
+        n_processors,
+        n_cores: settings.n_cores,
+        connections_max: config.limits.connections_max,
+        subscriptions_max: settings.nats.subscriptions_max,
+        ping_interval: settings.nats.ping_interval,
+        pings_outstanding_max: settings.nats.pings_outstanding_max,
+        control_line_bytes_max: settings.nats.parse.control_line_bytes_max,
+        payload_bytes_max: settings.nats.parse.payload_bytes_max,
+        write_queue_bytes_max: settings.write_queue_bytes_max,
+        write_timeout: settings.write_timeout,
     }
 }
 

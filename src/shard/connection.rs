@@ -1,6 +1,7 @@
 //! One connection as its shard keeps it: the protocol's state, the bytes in both directions, its
 //! subscriptions, and what it waits for. Not a socket: `runtime` has that under the same id.
 
+use super::census::Traffic;
 use super::id::CoreId;
 use super::latency::Marks;
 use super::settings::Settings;
@@ -65,6 +66,9 @@ pub struct Connection {
     pub heard_at: Time,
     /// When its socket last brought something; what is kept was there by then.
     pub read_at: Time,
+    /// When its socket last took something.
+    pub written_at: Time,
+    pub traffic: Traffic,
     /// Since when its socket takes nothing of what waits; `None` while it takes all.
     pub stuck_since: Option<Time>,
     /// When a NATS client is asked next whether it is there.
@@ -112,6 +116,8 @@ impl Connection {
             accepted_at: now,
             heard_at: now,
             read_at: now,
+            written_at: now,
+            traffic: Traffic::default(),
             stuck_since: None,
             ping_at: None,
             check_at: Time::NEVER,
@@ -285,6 +291,24 @@ impl Subscriptions {
             *self = Self::default();
         }
         Some(removed)
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len() - self.free.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those with `n_max` keys from `from` on.
+    pub fn range(&self, from: usize, n_max: usize) -> impl Iterator<Item = &Subscription> {
+        self.list.iter().skip(from).take(n_max).flatten()
+    }
+
+    /// Keys, the free ones among them.
+    pub fn n_places(&self) -> usize {
+        self.list.len()
     }
 
     pub fn keys(&self) -> Vec<u32> {

@@ -126,6 +126,8 @@ counters! {
     panics: u64,
     /// Subscriptions of now.
     n_subscriptions: ByProtocol,
+    /// Subscriptions that ever began.
+    n_subscribed: u64,
     /// Batches of mail that left for other cores.
     mail_sent: u64,
     /// Their bytes.
@@ -138,6 +140,8 @@ counters! {
     route_hits: u64,
     /// Looks that it did not.
     route_misses: u64,
+    /// Results in the cache of now.
+    route_cache_entries: u64,
     /// Bytes of the cache of now.
     route_cache_bytes: u64,
     /// Bytes that wait for clients now.

@@ -1,6 +1,7 @@
 //! What a turn asks of the driver. Lists that are emptied and used again.
 
 use super::id::{ConnectionId, CoreId};
+use super::system::Request;
 
 /// In the order in which they are to be done.
 #[derive(Debug, Default)]
@@ -15,11 +16,18 @@ pub struct Effects {
     pub depart: Vec<(ConnectionId, CoreId)>,
     /// Connections that had waited and may be read again.
     pub resume: Vec<ConnectionId>,
+    /// What clients ask of the server itself, to be answered through `Shard::answer`.
+    pub requests: Vec<Request>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        let Self { flush, close, cut, depart, resume } = self;
-        flush.is_empty() && close.is_empty() && cut.is_empty() && depart.is_empty() && resume.is_empty()
+        let Self { flush, close, cut, depart, resume, requests } = self;
+        flush.is_empty()
+            && close.is_empty()
+            && cut.is_empty()
+            && depart.is_empty()
+            && resume.is_empty()
+            && requests.is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! One message, or one run of them, to many clients of this core: who is eligible, what their queues have
 //! room for, and what follows. What it looks like to them: `shapes`.
 
+use super::census::Ended;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
@@ -36,6 +37,8 @@ pub struct Clients {
     pub finished: Vec<Target>,
     /// NATS clients whose queue has no room left.
     pub overflowed: Vec<ConnectionId>,
+    /// Connections that have ended, for those who ask.
+    pub ended: Ended,
     /// Clients in whose delivery something panicked.
     pub broken: Vec<ConnectionId>,
     /// Makes the next delivery to this client panic.
@@ -87,6 +90,7 @@ impl Default for Clients {
             n_queued_bytes: 0,
             finished: Vec::new(),
             overflowed: Vec::new(),
+            ended: Ended::default(),
             broken: Vec::new(),
             #[cfg(test)]
             breaks: None,

@@ -76,10 +76,20 @@ impl<T> Slots<T> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &T)> {
-        self.slots.iter().enumerate().filter_map(|(slot, (generation, value))| {
+        self.range(0, self.slots.len())
+    }
+
+    /// Those in `n_max` slots from `from` on.
+    pub fn range(&self, from: usize, n_max: usize) -> impl Iterator<Item = (ConnectionId, &T)> {
+        self.slots.iter().enumerate().skip(from).take(n_max).filter_map(|(slot, (generation, value))| {
             let id = ConnectionId { slot: slot as u32, generation: *generation };
             value.as_ref().map(|value| (id, value))
         })
+    }
+
+    /// Slots, the free ones among them.
+    pub fn n_places(&self) -> usize {
+        self.slots.len()
     }
 
     pub fn ids(&self) -> Vec<ConnectionId> {

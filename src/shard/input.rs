@@ -167,6 +167,7 @@ impl Shard {
             }
             _ => return input.len(),
         };
+        let n_published = self.n_published(id);
         let need = loop {
             if n_taken == input.len() || self.must_stop {
                 break 0;
@@ -184,6 +185,7 @@ impl Shard {
                 Served::Ended => return input.len(),
             }
         };
+        self.count_taken(id, n_published);
         let Some(connection) = self.clients.slots.get_mut(id) else { return input.len() };
         connection.need = need;
         if self.must_stall {

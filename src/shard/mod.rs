@@ -22,6 +22,8 @@ pub mod tickets;
 pub mod deadlines;
 pub mod shapes;
 pub mod fanout;
+pub mod census;
+pub mod system;
 mod input;
 mod serve_mqtt;
 mod serve_nats;
@@ -61,7 +63,6 @@ pub struct Shard {
     keys: Keys,
     chance: Chance,
     clients: Clients,
-    n_accepted: u64,
     /// Client ids given away.
     n_names: u64,
     /// MQTT clients whose home this core is, connected or not, by client id.
@@ -136,7 +137,6 @@ impl Shard {
             keys: keys.clone(),
             chance: Chance(seed),
             clients: Clients::default(),
-            n_accepted: 0,
             n_names: 0,
             directory: HashMap::with_hasher(keys.hasher()),
             table: Table::new(keys),
@@ -186,10 +186,8 @@ impl Shard {
         let protocol = match listener {
             Listener::Mqtt => Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.hasher()))),
             Listener::Nats => {
-                self.n_accepted += 1;
-                // Unique in the process: cores count in steps of their number.
-                let client_id = self.n_accepted * self.settings.n_cores as u64 + u64::from(self.core.0);
-                Protocol::Nats(Box::new(nats::connection::Connection::new(client_id, self.keys.hasher())))
+                let nats = nats::connection::Connection::new(census::cid(nth), self.keys.hasher());
+                Protocol::Nats(Box::new(nats))
             }
         };
         let connection = Connection::new(protocol, peer, nth, now);
@@ -336,6 +334,7 @@ impl Shard {
     /// What was counted so far, and what there is now.
     pub fn counters(&self) -> Counters {
         Counters {
+            route_cache_entries: self.routes.n_entries() as u64,
             route_cache_bytes: self.routes.n_bytes() as u64,
             route_hits: self.routes.n_hits,
             route_misses: self.routes.n_misses,

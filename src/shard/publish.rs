@@ -59,14 +59,7 @@ struct Post {
 impl Shard {
     /// Looks up who gets `subject`, or says whose outbox the publisher must wait for.
     pub(super) fn plan(&mut self, subject: &[u8]) -> Result<Plan, CoreId> {
-        let route = self.routes.find(subject, &self.table, &self.interest);
-        let mut picks = std::mem::take(&mut self.picks);
-        picks.clear();
-        for (group_idx, group) in route.groups.iter().enumerate() {
-            if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
-                picks.push((group_idx, core));
-            }
-        }
+        let Plan { route, picks } = self.plan_anyway(subject);
         let picked = picks.iter().map(|(_, core)| *core).filter(|core| *core != self.core);
         let full =
             route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
@@ -77,6 +70,25 @@ impl Shard {
             }
             None => Ok(Plan { route, picks }),
         }
+    }
+
+    /// The same where outboxes may be exceeded.
+    #[inline]
+    pub(super) fn plan_anyway(&mut self, subject: &[u8]) -> Plan {
+        let route = self.routes.find(subject, &self.table, &self.interest);
+        let mut picks = std::mem::take(&mut self.picks);
+        picks.clear();
+        for (group_idx, group) in route.groups.iter().enumerate() {
+            if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
+                picks.push((group_idx, core));
+            }
+        }
+        Plan { route, picks }
+    }
+
+    /// Gives a plan up; its list is used again.
+    pub(super) fn drop_plan(&mut self, plan: Plan) {
+        self.picks = plan.picks;
     }
 
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.

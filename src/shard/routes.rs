@@ -175,6 +175,11 @@ impl Routes {
     }
 
     /// About what the cache holds, in bytes.
+    /// Results that are cached.
+    pub fn n_entries(&self) -> usize {
+        self.young.results.len() + self.old.results.len()
+    }
+
     pub fn n_bytes(&self) -> usize {
         self.young.n_bytes + self.old.n_bytes
     }

@@ -8,7 +8,7 @@ use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::Ask;
 use crate::message::{Message, Quality, Run};
-use crate::nats::connection::Connection as Nats;
+use crate::nats::connection::{Connection as Nats, Unrouted};
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
@@ -112,10 +112,8 @@ impl Shard {
     ) -> Served {
         let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
         let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
-        if let Err(denied) = nats.judge_publish(publish) {
-            self.clients.counters.denied += 1;
-            self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, out));
-            return Served::Taken(n_taken);
+        if let Err(unrouted) = nats.judge_publish(publish) {
+            return self.nats_publish_unrouted(id, publish, unrouted, n_taken);
         }
         let publisher = Publisher { id, hears_itself: nats.echo() };
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
@@ -150,6 +148,29 @@ impl Shard {
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         self.carry_out(publisher, &message, plan, ask);
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
+    }
+
+    #[cold]
+    fn nats_publish_unrouted(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        unrouted: Unrouted,
+        n_taken: usize,
+    ) -> Served {
+        match unrouted {
+            Unrouted::Denied(denied) => {
+                self.clients.counters.denied += 1;
+                self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, out));
+            }
+            Unrouted::Request(asked) => {
+                if let Err(full) = self.take_request(id, asked, publish.reply) {
+                    return self.wait_for_outbox(id, full);
+                }
+                self.with_nats(id, |nats, out| nats.acknowledge(out));
+            }
+        }
+        Served::Taken(n_taken)
     }
 
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {

@@ -20,6 +20,7 @@ impl Shard {
         let connection = self.clients.slots.get_mut(id)?;
         let key = connection.subscriptions.insert(subscription);
         self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] += 1;
+        self.clients.counters.n_subscribed += 1;
         let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
         for filter in &filters {

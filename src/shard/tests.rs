@@ -7,6 +7,7 @@ use crate::nats;
 use crate::time::Span;
 use settings::{MqttSettings, NatsSettings};
 
+mod census;
 mod latency;
 mod runs;
 mod sessions;

@@ -29,6 +29,8 @@ impl Shard {
             return;
         }
         let peer = connection.peer;
+        self.note_end(id, closed, now);
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
         self.clients.counters.n_closed[closed.reason() as usize] += 1;
         // A farewell behind half a frame, or in the place of a CONNACK, could not be read.
         let can_read_more = closed != Closed::SlowConsumer || connection.queue.is_empty();
@@ -261,7 +263,13 @@ impl Shard {
         connection.queue.advance(n_written, pool);
         *n_queued_bytes -= n_written;
         counters.count_write(kind, n_written);
+        let traffic = &mut connection.traffic;
+        if n_written > 0 {
+            traffic.out_bytes += n_written as u64;
+            connection.written_at = now;
+        }
         connection.marks.written(n_written, |from, read_at, n| {
+            traffic.n_out += n;
             latencies.record(Direction::new(from, kind), now.since(read_at), n);
         });
         // Counted from the first write that left something: a queue that was empty for long is not late.

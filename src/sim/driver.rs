@@ -33,6 +33,10 @@ impl World {
                     self.moving.push((moved, home, link_idx));
                 }
             }
+            for request in effects.requests {
+                let told = format!("{:?}", request.asked);
+                self.shards[core.idx()].answer(&request, told.as_bytes(), self.now);
+            }
             is_done &= !self.post(core);
             if is_done {
                 return self.check_bounds(core);
