@@ -122,7 +122,7 @@ def test_connz_tells_of_each_connection_what_nats_server_tells(start_strait, the
             known = [{field for d in one.get("subscriptions_list_detail", []) for field in d} for one in (here, there)]
             assert known[0] == known[1]
             for field in ["kind", "type", "ip", "pending_bytes", "in_msgs", "out_msgs", "in_bytes", "subscriptions",
-                          "name", "lang", "version", "authorized_user", "account"]:  # fmt: skip
+                          "name", "lang", "version", "authorized_user", "name_tag"]:  # fmt: skip
                 assert here.get(field) == there.get(field), f"{query} {name} {field}"
             assert sorted(here.get("subscriptions_list", [])) == sorted(there.get("subscriptions_list", []))
             details = [

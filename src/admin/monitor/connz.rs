@@ -214,7 +214,7 @@ fn entry(about: &About, seen: &Seen, now: Time, shows_user: bool) -> Map<String,
     }
     if shows_user {
         seen.user.iter().for_each(|user| drop(put("authorized_user", json!(user))));
-        put("account", json!(ACCOUNT));
+        put("name_tag", json!(ACCOUNT));
     }
     object
 }
