@@ -174,10 +174,6 @@ impl Shard {
     }
 
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        let Ok(filter) = SubjectFilter::parse(subject) else {
-            self.with_nats(id, |_, out| encode::error(out, "Invalid Subject"));
-            return;
-        };
         if queue == Some(b"_sys_") {
             self.with_nats(id, |_, out| {
                 encode::permissions_violation(out, "Subscription to", subject, queue);
@@ -192,6 +188,11 @@ impl Shard {
                 self.with_nats(id, |_, out| encode::error(out, "maximum subscriptions exceeded"));
                 return;
             }
+            // With a sid in use nobody looks at the subject.
+            let Ok(filter) = SubjectFilter::parse(subject) else {
+                self.with_nats(id, |_, out| encode::error(out, "Invalid Subject"));
+                return;
+            };
             self.end_given_up_with_sid(id, sid);
             let kind = SubscriptionKind::Nats {
                 sid: sid.into(),
