@@ -156,6 +156,7 @@ fn outcome(
         n_stalls: 0,
         route_hits: 0,
         route_misses: 0,
+        route_cache_entries: 0,
         route_cache_bytes: 0,
         queued_bytes: 0,
         ..alone.shard.counters()
