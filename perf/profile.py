@@ -2,9 +2,11 @@
 where the time goes, not how much there is: that is scripts/compare."""
 
 import argparse
+import difflib
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +26,15 @@ TARGET = servers.ROOT / "target/profile"
 
 def main(arguments):
     options = parse(arguments)
-    chosen = [each for each in scenarios.table() if each.id == options.scenario]
+    known = scenarios.table()
+    chosen = [each for each in known if each.id == options.scenario]
     if not chosen:
-        return refuse(run.USAGE, f"no scenario is called {options.scenario}; scripts/compare --list shows all")
+        near = difflib.get_close_matches(options.scenario, [each.id for each in known])
+        meant = f": did you mean {' or '.join(near)}?" if near else ";"
+        return refuse(run.USAGE, f"no scenario is called {options.scenario}{meant} scripts/compare --list shows all")
+    # Said before a build that takes minutes.
+    if not shutil.which("perf"):
+        return refuse(run.UNAVAILABLE, "perf is not installed: on Debian `apt install linux-perf`, elsewhere linux-tools")
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return refuse(run.UNAVAILABLE, "two cores are needed: one for the server, one for the generator")

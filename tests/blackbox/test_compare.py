@@ -141,3 +141,22 @@ def test_a_server_that_is_absent_is_said_to_be(tmp_path):
 def test_wrong_usage_is_refused_with_64(tmp_path, arguments, word):
     code, said = Compare(tmp_path).run(*arguments)
     assert code == 64 and word in said
+
+
+# The other script, as far as it goes without recording anything.
+
+
+def test_a_profile_of_no_known_scenario_names_the_nearest():
+    code, said = profile("nats-1to-16")
+    assert code == 64 and "did you mean" in said and "nats-1to1-16" in said
+
+
+def test_a_profile_without_perf_says_what_to_install_before_it_builds(tmp_path):
+    code, said = profile("nats-1to1-16", path=tmp_path)
+    assert code == 69 and "linux-perf" in said
+
+
+def profile(*arguments, path=os.environ["PATH"]):
+    command = [sys.executable, gateway.ROOT / "scripts/profile", *arguments]
+    done = subprocess.run(command, env={**os.environ, "PATH": str(path)}, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
