@@ -37,14 +37,18 @@ fn scenario(document: &Value, runs: &[Value]) -> (String, String) {
     let row = |(idx, run): (usize, &Value)| {
         let outcome = report::outcome(run);
         let class = if outcome == "ok" { "good" } else { "bad" };
+        let latency = |quantile: &str| match figure(run, &format!("/latency_us/{quantile}")) {
+            us if us > 0.0 => time(us),
+            _ => "–".into(),
+        };
         format!(
             "<tr><td><a href=\"#run-{idx}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
              <td><span class=\"badge {class}\">{}</span></td></tr>",
             escaped(run["name"].as_str().unwrap_or_default()),
             short(figure(run, "/rates/sent_per_s")),
             short(figure(run, "/rates/received_per_s")),
-            time(figure(run, "/latency_us/p50")),
-            time(figure(run, "/latency_us/p99")),
+            latency("p50"),
+            latency("p99"),
             grouped(figure(run, "/lost") as u64),
             escaped(&outcome)
         )
@@ -283,14 +287,16 @@ fn thresholds(result: &Value) -> String {
     let row = |check: &Value| {
         let (class, word) = if check["ok"] == true { ("good", "kept") } else { ("bad", "missed") };
         let rule = escaped(check["text"].as_str().unwrap_or_default());
-        let value = check["value"].as_f64().map_or_else(|| "not measured".into(), plain);
+        let is_time = check["unit"] == "µs";
+        let shown = |value: f64| if is_time { time(value) } else { plain(value) };
+        let value = check["value"].as_f64().map_or_else(|| "not measured".into(), shown);
         format!(
             "<tr><td><code>{rule}</code></td><td>{value}</td>\
              <td><span class=\"badge {class}\">{word}</span></td></tr>"
         )
     };
     let rows: String = checks.iter().map(row).collect();
-    format!("<h2>Thresholds</h2><table><tr><th>rule<th>value (times in µs)<th></tr>{rows}</table>\n")
+    format!("<h2>Thresholds</h2><table><tr><th>rule<th>value<th></tr>{rows}</table>\n")
 }
 
 /// The table that ends a run, and its latencies as one of their own.

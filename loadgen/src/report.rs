@@ -72,7 +72,7 @@ pub fn json(job: &Job, outcome: &Outcome, thresholds: &[Threshold]) -> Value {
         .iter()
         .map(|threshold| {
             let (value, is_kept) = threshold.check(&result);
-            json!({ "text": threshold.text, "value": value, "ok": is_kept })
+            json!({ "text": threshold.text, "value": value, "unit": threshold.unit(), "ok": is_kept })
         })
         .collect();
     result["thresholds"] = Value::Array(checks);
@@ -166,12 +166,17 @@ pub fn table(result: &Value) -> String {
 }
 
 pub fn rows(result: &Value) -> Vec<(&'static str, String)> {
-    let mut rows = traffic(result);
+    let mut rows = if result["verb"] == "conn" { held(result) } else { traffic(result) };
     rows.extend(resources(result));
     for check in result["thresholds"].as_array().into_iter().flatten() {
         let mark = if check["ok"] == true { "kept" } else { "MISSED" };
         let text = check["text"].as_str().unwrap_or_default();
-        rows.push(("threshold", format!("{mark}: {text} (value {})", check["value"])));
+        let value = match check["value"].as_f64() {
+            Some(value) if check["unit"] == "µs" => format!("{value:.1} µs"),
+            Some(value) => format!("{value}"),
+            None => "none: it was not measured".into(),
+        };
+        rows.push(("threshold", format!("{mark}: {text} (value {value})")));
     }
     rows
 }
@@ -210,6 +215,11 @@ fn traffic(result: &Value) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// Connections carry nothing.
+fn held(result: &Value) -> Vec<(&'static str, String)> {
+    vec![("held", format!("{:.3} s", number(result, "/duration_s")))]
+}
+
 fn resources(result: &Value) -> Vec<(&'static str, String)> {
     let number = |pointer: &str| number(result, pointer);
     let mut rows = Vec::new();
@@ -223,15 +233,13 @@ fn resources(result: &Value) -> Vec<(&'static str, String)> {
         ));
     }
     if !result["server"].is_null() {
-        rows.push((
-            "server",
-            format!(
-                "{:.3} s CPU   {:.4} µs a message   {:.1} MiB",
-                number("/server/cpu_s"),
-                number("/server/cpu_us_per_message"),
-                number("/server/rss_bytes") / 1048576.0
-            ),
-        ));
+        let each = if result["verb"] == "conn" {
+            format!("{} bytes a connection", count(result, "/server/memory_bytes_per_connection"))
+        } else {
+            format!("{:.4} µs a message", number("/server/cpu_us_per_message"))
+        };
+        let (cpu_s, memory) = (number("/server/cpu_s"), number("/server/rss_bytes") / 1048576.0);
+        rows.push(("server", format!("{cpu_s:.3} s CPU   {each}   {memory:.1} MiB")));
     }
     rows.push((
         "generator",
@@ -259,7 +267,10 @@ pub fn overview(document: &Value) -> String {
         "run", "sent /s", "received /s", "p50 µs", "p99 µs"
     );
     for run in runs {
-        let us = |quantile: &str| format!("{:.1}", number(run, &format!("/latency_us/{quantile}")));
+        let us = |quantile: &str| match number(run, &format!("/latency_us/{quantile}")) {
+            us if us > 0.0 => format!("{us:.1}"),
+            _ => "-".into(),
+        };
         text += &format!(
             "{:<width$} {:>14} {:>14} {:>10} {:>10}   {}\n",
             name(run),
@@ -332,7 +343,7 @@ mod tests {
             "connections": { "opened": 4, "handshake_us": { "p50": 100.0, "p99": 200.0, "max": 300.0 } },
             "server": { "cpu_s": 1.5, "cpu_us_per_message": 0.25, "rss_bytes": 2_097_152 },
             "generator": { "cpu_s": 1.0, "cpu_us_per_message": 0.1, "busy": 0.5, "bottleneck": false, "why": "" },
-            "thresholds": [{ "text": "p99<1ms", "value": 900.0, "ok": true }, { "text": "loss==0", "value": 10, "ok": false }],
+            "thresholds": [{ "text": "p99<1ms", "value": 900.04, "unit": "µs", "ok": true }, { "text": "loss==0", "value": 10, "ok": false }],
             "error": null, "interrupted": false,
         })
     }
@@ -349,7 +360,7 @@ mod tests {
             "connections    4   handshake µs p50 100   p99 200   max 300",
             "server         1.500 s CPU   0.2500 µs a message   2.0 MiB",
             "generator      1.000 s CPU   0.1000 µs a message   50 % busy",
-            "threshold      kept: p99<1ms (value 900.0)",
+            "threshold      kept: p99<1ms (value 900.0 µs)",
             "threshold      MISSED: loss==0 (value 10)",
         ] {
             assert!(table.lines().any(|found| found == line), "{line}\n{table}");
@@ -367,6 +378,16 @@ mod tests {
         let table = table(&result);
         assert!(table.contains("NOTE           the generator was the bottleneck: a thread was busy 99 %"));
         assert!(!table.contains("latency") && !table.contains("server"));
+    }
+
+    #[test]
+    fn held_connections_have_memory_and_no_messages() {
+        let mut result = result();
+        result["verb"] = "conn".into();
+        result["server"]["memory_bytes_per_connection"] = 1536.4.into();
+        let table = table(&result);
+        assert!(table.starts_with("held           2.000 s\nconnections    4 "), "{table}");
+        assert!(table.contains("1,536 bytes a connection") && !table.contains("sent"), "{table}");
     }
 
     #[test]

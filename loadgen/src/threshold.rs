@@ -71,6 +71,11 @@ impl FromStr for Threshold {
 }
 
 impl Threshold {
+    /// What values are in, where they have a unit.
+    pub fn unit(&self) -> &'static str {
+        if self.measure.is_time { "µs" } else { "" }
+    }
+
     /// The value and whether it is as it must be. What was not measured keeps no rule.
     pub fn check(&self, result: &Value) -> (Option<f64>, bool) {
         let Some(value) = result.pointer(self.measure.pointer).and_then(Value::as_f64) else {
