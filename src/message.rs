@@ -22,6 +22,10 @@ pub struct Message<'a> {
     pub properties: &'a [u8],
     pub payload: Payload<'a>,
     pub quality: Quality,
+    /// Its publisher asked to keep it for later subscribers.
+    pub retain: bool,
+    /// Its place in the order of what was kept; 0 where it is not.
+    pub version: u64,
     /// Where more than this one came at once: `payload` is the first one's.
     pub run: Option<Run<'a>>,
 }

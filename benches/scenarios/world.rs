@@ -15,6 +15,7 @@ use strait::nats::handshake::ServerInfo;
 use strait::shard::id::{ConnectionId, CoreId};
 use strait::shard::keys::Keys;
 use strait::shard::mail::Batch;
+use strait::shard::retained::{self, Retained};
 use strait::shard::settings::{MqttSettings, NatsSettings, Settings};
 use strait::shard::write_queue::WriteQueue;
 use strait::shard::{Listener, Shard};
@@ -53,7 +54,8 @@ pub struct World {
 impl World {
     pub fn new(n_cores: usize) -> Self {
         let settings = Arc::new(settings(n_cores));
-        let shard = |core| Shard::new(CoreId(core as u16), settings.clone(), &keys(), 7);
+        let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys()));
+        let shard = |core| Shard::new(CoreId(core as u16), settings.clone(), &keys(), retained.clone(), 7);
         Self {
             shards: (0..n_cores).map(shard).collect(),
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
@@ -250,12 +252,22 @@ pub fn settings(n_cores: usize) -> Settings {
                 receive_maximum: mqtt.receive_maximum,
                 session_expiry_secs_max: mqtt.session_expiry_secs_max,
                 session_expiry_secs: mqtt.session_expiry_secs,
+                retain: true,
+                aliases: strait::mqtt::alias::Limits {
+                    topics_max: mqtt.topic_aliases_max,
+                    bytes_max: mqtt.topic_alias_bytes_max,
+                },
             },
             subscriptions_max: mqtt.subscriptions_max,
             session_queue_messages_max: mqtt.session_queue_messages_max,
             session_queue_bytes_max: mqtt.session_queue_bytes_max,
             session_queue_drops_oldest: mqtt.session_queue_drops_oldest,
             sessions_max: mqtt.sessions_max.div_ceil(n_cores),
+            retained: retained::Limits {
+                messages_max: mqtt.retained_messages_max,
+                bytes_max: mqtt.retained_bytes_max,
+                payload_bytes_max: mqtt.retained_payload_bytes_max,
+            },
         },
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
@@ -263,5 +275,8 @@ pub fn settings(n_cores: usize) -> Settings {
         batch_bytes_max: limits.mail_batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
         write_timeout: Span::from_secs(u64::from(limits.write_timeout_secs)),
+        statistics_every: Span::default(),
+        presence: true,
+        started_at_unix_millis: 0,
     }
 }

@@ -122,7 +122,22 @@ impl Shown {
         ];
         let dropped = dropped.map(|(reason, n)| (("reason", reason), n));
         out.counters("strait_deliveries_dropped", "Deliveries that nobody got.", None, dropped)?;
-        out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)
+        out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
+        let dropped = total.notices_dropped;
+        out.counter("strait_notices_dropped", "Statistics and presence events not published.", dropped)?;
+        self.retained(out)
+    }
+
+    fn retained(&self, out: &mut Out<'_>) -> fmt::Result {
+        let total = &self.total;
+        out.gauges("strait_retained_messages", "Retained messages.", None, [((), total.n_retained)])?;
+        let bytes = Some(&Unit::Bytes);
+        out.gauges("strait_retained", "Memory of retained messages.", bytes, [((), total.retained_bytes)])?;
+        let refused = total.retained_refused;
+        out.counter("strait_retained_refused", "Messages not retained for want of room.", refused)?;
+        let expired = total.retained_expired;
+        out.counter("strait_retained_expired", "Retained messages that expired.", expired)?;
+        out.counter("strait_retained_deliveries", "Deliveries of retained messages.", total.replayed)
     }
 
     fn connections(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -223,6 +238,12 @@ impl Shown {
         out.per_core("strait_outbox", "Bytes of mail that wait for other cores.", bytes, self, posted)?;
         let cached = |core: &CoreSnapshot| core.counters.route_cache_bytes;
         out.per_core("strait_route_cache", "Bytes of the cache of routes.", bytes, self, cached)?;
+        out.gauges(
+            "strait_topic_aliases",
+            "Bytes of topics that have aliases.",
+            bytes,
+            [((), self.total.alias_bytes)],
+        )?;
         out.gauges(
             "strait_receipts_waiting",
             "Publications whose publisher waits for other cores' word.",

@@ -120,6 +120,17 @@ schema! {
         receive_maximum: u16 = Kind::integer(65_535, 1..=65_535, "messages"),
         /// QoS 1 and 2 messages under way to a client at once. A client's own Receive Maximum lowers it.
         inflight_max: u16 = Kind::integer(1024, 1..=65_535, "messages"),
+        /// Topics of a connection that may have an alias, in each direction. 0: none.
+        topic_aliases_max: u16 = Kind::integer(64, 0..=65_535, "topics"),
+        /// Bytes of these topics, in each direction. A client that gives more aliases is disconnected.
+        topic_alias_bytes_max: usize = Kind::integer(256 * KIB, 64..=GIB, "bytes"),
+        /// Retained messages of the whole gateway; a publish that would add another is delivered, but not kept.
+        /// 0: retained messages are not offered, and who sends one is disconnected.
+        retained_messages_max: usize = Kind::integer(10_000_000, 0..=1_000_000_000, "messages"),
+        /// Memory of all retained messages.
+        retained_bytes_max: usize = Kind::integer(2 * GIB, 4 * KIB..=1024 * GIB, "bytes"),
+        /// The largest payload that is retained.
+        retained_payload_bytes_max: usize = Kind::integer(MIB, 1..=256 * MIB - 1, "bytes"),
         /// Subscriptions of a session. 0: no limit.
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
     }
@@ -151,6 +162,14 @@ schema! {
         listen: Option<SocketAddr> = Kind::Address { default: "127.0.0.1:18083" },
         /// Lets anybody read them from other hosts. Needed to listen anywhere but on loopback.
         allow_anonymous: bool = Kind::Boolean { default: false },
+    }
+
+    /// What the gateway publishes about itself.
+    sys: Sys {
+        /// How often statistics are published under $SYS/broker. 0: never.
+        interval_secs: u32 = Kind::integer(10, 0..=86_400, "seconds"),
+        /// Publishes that clients have come and gone, under $SYS/clients and $STRAIT.CLIENT.
+        presence: bool = Kind::Boolean { default: true },
     }
 
     /// What all connections together, and the shards between themselves, may use.

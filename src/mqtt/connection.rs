@@ -1,6 +1,7 @@
 //! One MQTT client's connection from its first byte on: what CONNECT said, what may come next, and the
 //! answers that need nothing else. Not what outlives it: that is its [`Session`].
 
+use crate::mqtt::alias::{self, Inbound, Outbound};
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Inflight;
 use crate::mqtt::packet::{Connack, Connect, Disconnect, Qos, Version};
@@ -25,6 +26,8 @@ pub struct Offer {
     pub session_expiry_secs_max: u32,
     /// How long one does whose client can't say: MQTT 3 without clean session.
     pub session_expiry_secs: u32,
+    pub retain: bool,
+    pub aliases: alias::Limits,
 }
 
 /// A client and its session.
@@ -40,6 +43,11 @@ pub struct Connection {
     n_receivable: u16,
     receive_maximum: u16,
     pub receipts: Receipts,
+    pub known_topics: Inbound,
+    /// Where the client takes aliases.
+    pub aliases: Option<Box<Outbound>>,
+    /// Whether the client wants to read why something failed.
+    wants_reasons: bool,
     pub session: Session,
 }
 
@@ -53,6 +61,9 @@ impl Connection {
             n_receivable: 0,
             receive_maximum: 0,
             receipts: Receipts::default(),
+            known_topics: Inbound::default(),
+            aliases: None,
+            wants_reasons: true,
             session: Session::new(b"", Expiry::WithConnection, Inflight::new(1, 0), hasher),
         }
     }
@@ -129,6 +140,9 @@ impl Connection {
         self.packet_bytes_max = properties.maximum_packet_size().unwrap_or(u32::MAX);
         self.receive_maximum = offer.receive_maximum;
         self.n_receivable = offer.receive_maximum;
+        let accepted = properties.topic_alias_maximum().unwrap_or(0);
+        self.aliases = Outbound::new(accepted, &offer.aliases, self.session.hasher());
+        self.wants_reasons = properties.request_problem_information().unwrap_or(true);
         let wanted = connect.keep_alive_secs;
         let limit = offer.keep_alive_secs_max;
         // Only MQTT 5 lets a server shorten the client's promise.
@@ -144,6 +158,12 @@ impl Connection {
         }
         if is_shortened {
             push(Property::ServerKeepAlive(limit));
+        }
+        // [MQTT-3.1.2-28]
+        if properties.request_response_information() == Some(true) {
+            let information = response_information(self.session.client_id());
+            // A client id may be so long that nothing fits beside it.
+            let _ = block.push(Property::ResponseInformation(&information));
         }
         let connack = Connack { session_present, reason: Reason::Success, properties: block.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
@@ -176,17 +196,39 @@ impl Connection {
         self.session.unreleased.suspend(std::mem::take(&mut self.receipts));
     }
 
+    /// Memory of the topics that have aliases, in bytes.
+    pub fn n_alias_bytes(&self) -> usize {
+        self.known_topics.n_bytes() + self.aliases.as_ref().map_or(0, |aliases| aliases.n_bytes())
+    }
+
     /// Answers a CONNECT that is not taken. `version` is the client's.
     pub fn refuse(version: Version, reason: Reason, out: &mut Vec<u8>) {
         let connack = Connack { session_present: false, reason, properties: Properties::EMPTY };
         encode::connack(out, version, &connack).expect("a bare CONNACK always fits");
     }
 
+    /// As `refuse`, of a CONNECT that could be read: with a word to its reader where that is wanted.
+    pub fn refuse_connect(connect: &Connect<'_>, reason: Reason, out: &mut Vec<u8>) {
+        let properties = connect.properties;
+        let wants_reasons = properties.request_problem_information().unwrap_or(true);
+        let room = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        let text = reason.to_string();
+        let block = reason_string(&text, connect.version.is_v5() && wants_reasons, room);
+        let connack = Connack { session_present: false, reason, properties: block.properties() };
+        encode::connack(out, connect.version, &connack).expect("a short CONNACK always fits");
+    }
+
+    /// The properties of an answer that says why something failed, if the client wants to read it.
+    pub fn reason_string(&self, text: &str) -> PropertyBlock {
+        reason_string(text, self.version.is_v5() && self.wants_reasons, self.packet_bytes_max)
+    }
+
     /// Says why the server closes. MQTT 3 has no such packet towards clients.
-    pub fn bid_farewell(&self, reason: Reason, out: &mut Vec<u8>) {
+    pub fn bid_farewell(&self, reason: Reason, text: &str, out: &mut Vec<u8>) {
         if self.version.is_v5() && self.is_connected {
-            let disconnect = Disconnect { reason, properties: Properties::EMPTY };
-            encode::disconnect(out, self.version, &disconnect).expect("a bare DISCONNECT always fits");
+            let block = self.reason_string(text);
+            let disconnect = Disconnect { reason, properties: block.properties() };
+            encode::disconnect(out, self.version, &disconnect).expect("a short DISCONNECT always fits");
         }
     }
 
@@ -218,16 +260,44 @@ impl Connection {
 fn connack_properties(offer: &Offer) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let fixed = [
-        Property::RetainAvailable(false),
         Property::MaximumPacketSize(offer.packet_bytes_max),
-        Property::SubscriptionIdentifierAvailable(false),
         Property::SharedSubscriptionAvailable(false),
+        Property::TopicAliasMaximum(offer.aliases.topics_max),
     ];
     // Absent it is the largest (section 3.2.2.3.3).
     let receive_maximum =
         (offer.receive_maximum != u16::MAX).then_some(Property::ReceiveMaximum(offer.receive_maximum));
-    for property in fixed.into_iter().chain(receive_maximum) {
+    let retain = (!offer.retain).then_some(Property::RetainAvailable(false));
+    for property in fixed.into_iter().chain(receive_maximum).chain(retain) {
         block.push(property).expect("every value of it is within MQTT's range");
     }
     block
+}
+
+/// The longest reason string, in bytes, and what its packet may have besides.
+const REASON_STRING_MAX: usize = 200;
+const ANSWER_MAX: u32 = 64;
+
+/// A reason string, unless it is unwanted or the packet would be longer than the client takes.
+/// [MQTT-3.1.2-29] [MQTT-3.2.2-19] [MQTT-3.14.2-3]
+fn reason_string(text: &str, is_wanted: bool, packet_bytes_max: u32) -> PropertyBlock {
+    let mut block = PropertyBlock::new();
+    let text = text.get(..REASON_STRING_MAX).unwrap_or(text);
+    if is_wanted && text.len() <= REASON_STRING_MAX && text.len() as u32 + ANSWER_MAX <= packet_bytes_max {
+        block.push(Property::ReasonString(text.as_bytes())).expect("our own words are UTF-8 without NUL");
+    }
+    block
+}
+
+/// What a client's response topics may begin with, so that nobody else's do.
+fn response_information(client_id: &[u8]) -> Vec<u8> {
+    let mut information = b"response/".to_vec();
+    for &byte in client_id {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            information.push(byte);
+        } else {
+            information.extend_from_slice(format!("%{byte:02x}").as_bytes());
+        }
+    }
+    information
 }

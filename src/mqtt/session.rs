@@ -111,6 +111,11 @@ impl Session {
         &self.client_id
     }
 
+    /// For tables that have to do with this client.
+    pub fn hasher(&self) -> RandomState {
+        self.filters.hasher().clone()
+    }
+
     /// The key of the subscription to `filter`.
     pub fn subscription(&self, filter: &[u8]) -> Option<u32> {
         self.filters.get(filter).copied()

@@ -12,7 +12,9 @@ mod roundtrip;
 mod topics;
 
 mod oracle;
+mod other_codec;
 
+use crate::mqtt;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Packet, Version};

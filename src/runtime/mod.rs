@@ -15,6 +15,7 @@ use crate::admin::{self, CoreDesk, Desks, Stage};
 use crate::config::schema::Config;
 use crate::shard::id::CoreId;
 use crate::shard::keys::Keys;
+use crate::shard::retained::Retained;
 use crate::shard::settings::Settings;
 use crate::shard::{Listener, Shard};
 use clock::Clock;
@@ -166,6 +167,7 @@ fn start_cores(
 ) -> Result<(), StartError> {
     let [a, b, c, d, e, f, chance, ..] = seed;
     let keys = Keys::from_seed([a, b, c, d, e, f]);
+    let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
     let processors = host::processors();
     for (core, (desk, bell)) in desks_and_bells.enumerate() {
         let placement = processors
@@ -173,6 +175,7 @@ fn start_cores(
             .copied()
             .map_or(Placement::Unbound, Placement::Fixed);
         let (settings, mesh, keys, events) = (settings.clone(), mesh.clone(), keys.clone(), events.clone());
+        let retained = retained.clone();
         let ended = events.clone();
         let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("core-{core}"))
@@ -182,8 +185,8 @@ fn start_cores(
             // executor turns to its ready tasks has it sleep on them.
             .preempt_timer(NEVER);
         let handle = builder.spawn(move || async move {
-            let shard =
-                Shard::new(CoreId(core as u16), settings.clone(), &keys, chance ^ (core as u64) << 48);
+            let chance = chance ^ (core as u64) << 48;
+            let shard = Shard::new(CoreId(core as u16), settings.clone(), &keys, retained, chance);
             let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, desk, events.clone())));
             pump::spawn(&core, bell);
             let _ = events.send(Event::Ready);

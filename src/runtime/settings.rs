@@ -4,10 +4,11 @@ use crate::admin::About;
 use crate::config::schema::{Config, Limits};
 use crate::mqtt;
 use crate::nats;
+use crate::shard::retained;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What an MQTT packet may carry besides its payload, in bytes: the longest topic, or a shorter one and
 /// properties.
@@ -78,12 +79,22 @@ pub fn shard_settings(
                 receive_maximum: config.mqtt.receive_maximum,
                 session_expiry_secs_max: config.mqtt.session_expiry_secs_max,
                 session_expiry_secs: config.mqtt.session_expiry_secs,
+                retain: config.mqtt.retained_messages_max > 0,
+                aliases: mqtt::alias::Limits {
+                    topics_max: config.mqtt.topic_aliases_max,
+                    bytes_max: config.mqtt.topic_alias_bytes_max,
+                },
             },
             subscriptions_max: config.mqtt.subscriptions_max,
             session_queue_messages_max: config.mqtt.session_queue_messages_max,
             session_queue_bytes_max: config.mqtt.session_queue_bytes_max,
             session_queue_drops_oldest: config.mqtt.session_queue_drops_oldest,
             sessions_max: config.mqtt.sessions_max.div_ceil(n_cores),
+            retained: retained::Limits {
+                messages_max: config.mqtt.retained_messages_max,
+                bytes_max: config.mqtt.retained_bytes_max,
+                payload_bytes_max: config.mqtt.retained_payload_bytes_max,
+            },
         },
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
@@ -91,6 +102,9 @@ pub fn shard_settings(
         batch_bytes_max: lanes.batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
         write_timeout: Span::from_secs(limits.write_timeout_secs.into()),
+        statistics_every: Span::from_secs(config.sys.interval_secs.into()),
+        presence: config.sys.presence,
+        started_at_unix_millis: unix_millis(),
     }
 }
 
@@ -121,6 +135,12 @@ pub fn about(
         write_queue_bytes_max: settings.write_queue_bytes_max,
         write_timeout: settings.write_timeout,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one look at the calendar: all else is counted from it")]
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::census::Traffic;
 use super::id::CoreId;
 use super::latency::Marks;
+use super::replay::Replay;
 use super::settings::Settings;
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
@@ -59,10 +60,16 @@ pub struct Connection {
     pub subscriptions: Subscriptions,
     /// Subscriptions that end with the fence.
     pub given_up: Vec<u32>,
+    /// Retained messages that subscriptions are still due.
+    pub replays: Vec<Replay>,
+    /// Among the shard's connections whose replays go on.
+    pub is_replaying: bool,
     /// Its place in the order in which the process accepted connections: of two with one client id the one
     /// accepted later stays.
     pub nth: u64,
     pub accepted_at: Time,
+    /// When those who watch clients were told of this one.
+    pub connected_at: Option<Time>,
     pub heard_at: Time,
     /// When its socket last brought something; what is kept was there by then.
     pub read_at: Time,
@@ -112,8 +119,11 @@ impl Connection {
             is_home: false,
             subscriptions: Subscriptions::default(),
             given_up: Vec::new(),
+            replays: Vec::new(),
+            is_replaying: false,
             nth,
             accepted_at: now,
+            connected_at: None,
             heard_at: now,
             read_at: now,
             written_at: now,
@@ -235,9 +245,31 @@ pub enum SubscriptionKind {
     Mqtt {
         topic_filter: Box<[u8]>,
         quality: Quality,
-        no_local: bool,
-        begins_with_wildcard: bool,
+        traits: Traits,
     },
+}
+
+/// What makes an MQTT subscription differ from most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    pub no_local: bool,
+    /// Deliveries have the retain flag that their publishers set.
+    pub retain_as_published: bool,
+    pub begins_with_wildcard: bool,
+    /// What its deliveries name it by; 0 for nothing.
+    pub identifier: u32,
+    /// Versions up to this come to it by its replay, and not live.
+    pub replayed_until: u64,
+}
+
+impl Traits {
+    /// Whether there is nothing to look at, as is most often so.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        let Self { no_local, retain_as_published, begins_with_wildcard, identifier, replayed_until } = *self;
+        let flags = u8::from(no_local) | u8::from(retain_as_published) | u8::from(begins_with_wildcard);
+        u64::from(flags) | u64::from(identifier) | replayed_until == 0
+    }
 }
 
 impl Subscription {

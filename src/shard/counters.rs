@@ -84,6 +84,18 @@ counters! {
     subject_too_long: u64,
     /// Publishes to names that belong to the gateway.
     denied: u64,
+    /// Messages to be retained that there was no room for.
+    retained_refused: u64,
+    /// Deliveries of messages that were retained before their subscription.
+    replayed: u64,
+    /// Retained messages that expired; the process's, as the next two, and counted by its first shard.
+    retained_expired: u64,
+    /// Retained messages of now.
+    n_retained: u64,
+    /// Their memory, in bytes.
+    retained_bytes: u64,
+    /// Of what the gateway publishes itself: what could not wait any longer for room.
+    notices_dropped: u64,
     /// Bytes read from sockets.
     read_bytes: ByProtocol,
     /// The reads that brought them.
@@ -146,6 +158,8 @@ counters! {
     route_cache_bytes: u64,
     /// Bytes that wait for clients now.
     queued_bytes: u64,
+    /// Bytes of topics that have aliases now.
+    alias_bytes: u64,
     /// Bytes of mail that wait for other cores now.
     outbox_bytes: u64,
     /// Publications of now whose publisher waits to hear who took them.

@@ -2,18 +2,20 @@
 //! room for, and what follows. What it looks like to them: `shapes`.
 
 use super::census::Ended;
-use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
+use super::connection::{Connection, Protocol, Subscription, SubscriptionKind, Traits};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
 use super::latency::{Direction, Latencies};
+use super::replay::Replayed;
 use super::routes::Route;
 use super::settings::Settings;
-use super::shapes::Shapes;
+use super::shapes::{Copied, Own, Shapes};
 use super::table::Target;
 use super::waiting::{keep_waiting, kept};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
+use crate::mqtt::kept::Kept;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use crate::time::{Span, Time};
@@ -61,6 +63,10 @@ pub struct Fanout<'m> {
     /// Whether the next of QoS 1 may find a session's queue full.
     pub is_session_pressed: bool,
     pub(super) now: Time,
+    /// The message was kept, and comes late.
+    pub replay: Option<Replayed>,
+    /// What topics of new aliases take.
+    n_alias_bytes: u64,
 }
 
 /// Who published, if it is a client of this core.
@@ -117,10 +123,13 @@ impl Clients {
             is_pressed: false,
             is_session_pressed: false,
             now,
+            replay: None,
+            n_alias_bytes: 0,
         }
     }
 
     pub fn end(&mut self, fanout: Fanout<'_>) {
+        self.counters.alias_bytes += fanout.n_alias_bytes;
         self.shapes = Some(fanout.shapes);
     }
 
@@ -261,6 +270,10 @@ impl Clients {
     }
 }
 
+/// An alias pays for topics from this length on, in bytes: it takes three itself. Messages that may be sent
+/// again on another connection have none.
+const ALIASED_BYTES_MIN: usize = 8;
+
 /// How long a subscriber that stays at three quarters of its limits slows its publishers.
 const PATIENCE: Span = Span::from_secs(5);
 
@@ -368,11 +381,22 @@ impl Fanout<'_> {
         room: Room<'_>,
     ) -> Outcome {
         let message = self.message;
-        let quality = match self.quality_for(subscription, is_own) {
-            Ok(quality) => quality,
+        let (quality, mut own) = match self.terms_for(subscription, is_own) {
+            Ok(terms) => terms,
             Err(end) => return Outcome::none(end),
         };
-        let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);
+        if let Some(aliases) = &mqtt.aliases
+            && quality == Quality::AtMostOnce
+            && self.shapes.topic().len() >= ALIASED_BYTES_MIN
+        {
+            own.alias = aliases.find(self.shapes.topic());
+        }
+        let Copied { shape, topic, properties } = if own == Own::default() {
+            let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);
+            Copied { shape, topic, properties: message.properties }
+        } else {
+            self.shapes.mqtt_own(message, mqtt.version(), quality, &own)
+        };
         let n_bytes = shape.packet_len(&message.payload);
         if n_bytes > mqtt.packet_bytes_max() {
             return Outcome::none(End::DroppedPacketTooLarge);
@@ -381,12 +405,19 @@ impl Fanout<'_> {
             let n = room.n_fitting(queue, n_bytes, message.n());
             if n > 0 {
                 shape.queue(message, n, queue, pool);
+                if let (Some(aliases), Some(alias)) = (&mut mqtt.aliases, own.alias)
+                    && !alias.is_known
+                {
+                    self.n_alias_bytes += topic.len() as u64;
+                    aliases.give(topic, alias);
+                }
             }
             let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
             return Outcome::queued(n as u64, end);
         }
         debug_assert!(message.run.is_none(), "only QoS 0 comes in runs");
-        let kept = kept(message, topic, quality, room.origin);
+        let copied = Message { properties, ..*message };
+        let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, room.origin) };
         let inflight = &mut mqtt.session.inflight;
         if inflight.has_pending() || !inflight.is_open() || queue.len() >= session_share(room.settings) {
             return keep_waiting(mqtt, &kept, room, self.now);
@@ -403,21 +434,45 @@ impl Fanout<'_> {
         Outcome::queued(1, End::Delivered)
     }
 
-    /// The quality with which an MQTT subscription is due the message, or why it is not.
-    pub(super) fn quality_for(&mut self, subscription: &Subscription, is_own: bool) -> Result<Quality, End> {
-        let SubscriptionKind::Mqtt { quality, no_local, begins_with_wildcard, .. } = &subscription.kind
-        else {
+    /// How an MQTT subscription is due the message, or why it is not.
+    pub(super) fn terms_for(
+        &mut self,
+        subscription: &Subscription,
+        is_own: bool,
+    ) -> Result<(Quality, Own), End> {
+        let SubscriptionKind::Mqtt { quality, traits, .. } = &subscription.kind else {
             return Err(End::NotEligible);
         };
         let message = self.message;
-        if (is_own && *no_local)
-            || (*begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject))
-        {
-            return Err(End::NotEligible);
-        }
+        let own = if traits.is_empty() && self.replay.is_none() {
+            Own::default()
+        } else {
+            self.own(traits, is_own).ok_or(End::NotEligible)?
+        };
         if !self.shapes.has_topic(message) {
             return Err(End::Unmappable);
         }
-        Ok(message.quality.min(*quality))
+        Ok((message.quality.min(*quality), own))
+    }
+
+    /// What a subscription of these traits has of its own in its copy; `None` where it gets none.
+    fn own(&self, traits: &Traits, is_own: bool) -> Option<Own> {
+        let message = self.message;
+        let is_hidden = traits.begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject);
+        // [MQTT-3.8.3-3]
+        let is_unwanted = traits.no_local && (is_own || self.replay.is_some_and(|replay| replay.is_own));
+        // A replay comes once, and so does what is live: which of the two it is, the version tells.
+        let comes_by_replay =
+            self.replay.is_none() && message.version != 0 && message.version <= traits.replayed_until;
+        if is_hidden || is_unwanted || comes_by_replay {
+            return None;
+        }
+        Some(Own {
+            // [MQTT-3.3.1-8] [MQTT-3.3.1-9] of 3.1.1; [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+            retain: self.replay.is_some() || (traits.retain_as_published && message.retain),
+            identifier: traits.identifier,
+            secs_left: self.replay.and_then(|replay| replay.secs_left),
+            alias: None,
+        })
     }
 }

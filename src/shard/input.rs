@@ -133,6 +133,8 @@ impl Shard {
                 break;
             }
         }
+        self.send_first_slices(now);
+        self.publish_notices();
         for core in self.others() {
             self.peers[core.idx()].acknowledge();
         }

@@ -3,6 +3,7 @@
 //! fence and the order of messages stand on.
 
 use super::core_set::CoreSet;
+use super::counters::Counters;
 use super::id::{ConnectionId, CoreId};
 use super::interest::Change;
 use crate::message::{Digits, Message, Origin, Quality};
@@ -41,6 +42,8 @@ pub enum Item {
     Slow {
         publisher: ConnectionId,
     },
+    /// What the sender has counted so far.
+    Counters(Box<Counters>),
 }
 
 /// A publication on its way; its texts are in the batch.
@@ -54,6 +57,8 @@ pub struct Posted {
     payload: PostedPayload,
     digits: Digits,
     quality: Quality,
+    retain: bool,
+    version: u64,
     pub address: Address,
 }
 
@@ -118,8 +123,21 @@ impl Batch {
             PostedPayload::InText(len) => Payload::Copied(take(*len)),
             PostedPayload::Shared(bytes) => Payload::Shared(bytes),
         };
-        let (digits, quality) = (posted.digits, posted.quality);
-        Message { subject, topic: b"", reply, header, digits, properties, payload, quality, run: None }
+        let &Posted { digits, quality, retain, version, .. } = posted;
+        let topic = b"";
+        Message {
+            subject,
+            topic,
+            reply,
+            header,
+            digits,
+            properties,
+            payload,
+            quality,
+            retain,
+            version,
+            run: None,
+        }
     }
 
     fn push(&mut self, item: Item, n_bytes: usize) {
@@ -156,6 +174,8 @@ impl Batch {
             payload,
             digits: message.digits,
             quality: message.quality,
+            retain: message.retain,
+            version: message.version,
             address,
         };
         self.push(Item::Publication(posted), n_bytes);
@@ -292,6 +312,8 @@ mod tests {
             properties: b"pp",
             payload,
             quality: Quality::AtLeastOnce,
+            retain: true,
+            version: 9,
             run: None,
         }
     }
@@ -339,6 +361,7 @@ mod tests {
             .collect();
         assert_eq!((read[0].subject, read[0].payload.as_slice()), (&b"a.b"[..], &b"small"[..]));
         assert_eq!((read[0].reply, read[0].properties), (&b"r"[..], &b"pp"[..]));
+        assert_eq!((read[0].retain, read[0].version), (true, 9));
         assert_eq!((read[1].subject, read[1].payload.len()), (&b"c"[..], 3_000));
         assert!(outbox.is_empty() && outbox.n_bytes() == 0);
     }

@@ -13,8 +13,10 @@ pub mod latency;
 pub mod counters;
 pub mod connection;
 pub mod write_queue;
+pub mod replay;
 pub mod effects;
 pub mod table;
+pub mod retained;
 pub mod interest;
 pub mod routes;
 pub mod mail;
@@ -32,8 +34,11 @@ mod subscribe;
 mod sessions;
 mod waiting;
 mod upkeep;
+mod own;
+mod statistics;
 mod guard;
 
+use crate::mqtt::property::PropertyBlock;
 use crate::time::Time;
 use crate::{mqtt, nats};
 use connection::{Connection, Life, Protocol};
@@ -46,8 +51,11 @@ use interest::{FilterKey, Interest};
 use keys::Keys;
 use latency::Latencies;
 use mail::{Acknowledgement, Batch, Item, Peer};
+use own::Notice;
+use retained::Retained;
 use routes::Routes;
 use settings::Settings;
+use statistics::Statistics;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,6 +78,12 @@ pub struct Shard {
     table: Table,
     interest: Interest,
     routes: Routes,
+    /// The process's, and how far this core has come in dropping what expires of it.
+    retained: Arc<Retained>,
+    replays: replay::Replays,
+    statistics: Statistics,
+    /// What the gateway is to publish itself before the turn ends.
+    notices: VecDeque<Notice>,
     /// By core; this core's own place is unused.
     peers: Vec<Peer>,
     tickets: Tickets,
@@ -107,6 +121,7 @@ pub struct Shard {
     /// Buffers kept from turn to turn.
     answer: Vec<u8>,
     subject: Vec<u8>,
+    properties: PropertyBlock,
     picks: Vec<(usize, CoreId)>,
     shares: Vec<Vec<u8>>,
 }
@@ -130,7 +145,13 @@ pub struct Moved {
 
 impl Shard {
     /// A shard without connections. `seed` feeds every choice it leaves to chance.
-    pub fn new(core: CoreId, settings: Arc<Settings>, keys: &Keys, seed: u64) -> Self {
+    pub fn new(
+        core: CoreId,
+        settings: Arc<Settings>,
+        keys: &Keys,
+        retained: Arc<Retained>,
+        seed: u64,
+    ) -> Self {
         let peer = |_| Peer::new(settings.batch_bytes_max, settings.outbox_bytes_max);
         Self {
             core,
@@ -142,6 +163,10 @@ impl Shard {
             table: Table::new(keys),
             interest: Interest::new(keys),
             routes: Routes::new(core, keys, settings.route_cache_bytes_max),
+            retained,
+            replays: replay::Replays::default(),
+            statistics: Statistics::default(),
+            notices: VecDeque::new(),
             peers: (0..settings.n_cores).map(peer).collect(),
             tickets: Tickets::default(),
             log_head: 0,
@@ -165,6 +190,7 @@ impl Shard {
             breaks_when_served: None,
             answer: Vec::new(),
             subject: Vec::new(),
+            properties: PropertyBlock::new(),
             picks: Vec::new(),
             shares: Vec::new(),
             settings,
@@ -260,6 +286,7 @@ impl Shard {
                     self.conclude_ticket(*ticket, closed);
                 }
                 Item::Slow { publisher } => self.stall(*publisher, now),
+                Item::Counters(counters) => self.hear_counters(from, counters),
             }
         }
         for (core, publisher) in std::mem::take(&mut self.slowed) {
@@ -303,6 +330,8 @@ impl Shard {
         if peer.outbox.has_room() && !(peer.waiting.is_empty() && self.wills.is_empty()) {
             self.outbox_has_room(to, now);
             self.settle(now);
+        } else if !self.notices.is_empty() {
+            self.settle(now);
         }
         Some(batch)
     }
@@ -333,8 +362,12 @@ impl Shard {
 
     /// What was counted so far, and what there is now.
     pub fn counters(&self) -> Counters {
+        let counts_for_all = u64::from(self.core.0 == 0);
         Counters {
             route_cache_entries: self.routes.n_entries() as u64,
+            retained_expired: counts_for_all * self.retained.n_expired(),
+            n_retained: counts_for_all * self.retained.len() as u64,
+            retained_bytes: counts_for_all * self.retained.n_bytes() as u64,
             route_cache_bytes: self.routes.n_bytes() as u64,
             route_hits: self.routes.n_hits,
             route_misses: self.routes.n_misses,

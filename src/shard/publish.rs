@@ -31,6 +31,11 @@ impl Plan {
     pub fn takes_runs(&self) -> bool {
         self.route.is_local && !self.route.has_overlaps
     }
+
+    /// Queue groups get nothing of it.
+    pub fn leave_out_groups(&mut self) {
+        self.picks.clear();
+    }
 }
 
 /// What the publisher waits for.
@@ -97,8 +102,14 @@ impl Shard {
         let n = message.n() as u64;
         self.clients.counters.published[kind] += n;
         self.clients.counters.published_bytes[kind] += n * message.payload.len() as u64;
+        self.send_out(publisher, message, plan, ask);
+    }
+
+    /// As `carry_out`, for what is counted as nobody's.
+    #[inline]
+    pub(super) fn send_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
         let mut fanout = self.clients.begin(message, Some(publisher), &plan.route, self.now);
-        self.clients.deliver_to_all(&plan.route.local, &mut fanout, &self.settings);
+        self.deliver_to_plain(publisher.id, &plan.route.local, &mut fanout);
         if let (Some(run), false) = (&message.run, plan.route.groups.is_empty()) {
             self.must_stall |= fanout.is_pressed;
             self.clients.end(fanout);
@@ -137,6 +148,11 @@ impl Shard {
             self.conclude(publisher.id, message, ask, is_taken);
         }
         self.after_fanout();
+    }
+
+    /// Takes a plan back that nothing comes of.
+    pub(super) fn give_back(&mut self, plan: Plan) {
+        self.picks = plan.picks;
     }
 
     /// The run that `find` finds, if it can go as one: a queue group's messages are shared out at once, so
@@ -245,7 +261,7 @@ impl Shard {
         let route = self.routes.find(message.subject, &self.table, &self.interest);
         let mut fanout = self.clients.begin(&message, publisher, &route, self.now);
         if address.to_plain {
-            self.clients.deliver_to_all(&route.local, &mut fanout, &self.settings);
+            self.deliver_to_plain(address.publisher, &route.local, &mut fanout);
         }
         let mut n_forwarded = 0;
         for pick in &address.groups {

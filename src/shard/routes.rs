@@ -161,6 +161,12 @@ impl Routes {
         route
     }
 
+    /// Whether anybody anywhere gets `subject` now: for those that are asked about once.
+    pub fn has_anybody(&self, subject: &[u8], table: &Table, interest: &Interest) -> bool {
+        let route = self.build(subject, self.keys.subject_hash(subject), table, interest);
+        !(route.local.is_empty() && route.remote.is_empty() && route.groups.is_empty())
+    }
+
     /// Whether a subject was seen before; it is now.
     fn see(&mut self, hash: u64) -> bool {
         // By the high bits, since the cache goes by the low ones.

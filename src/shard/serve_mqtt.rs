@@ -72,7 +72,7 @@ impl Shard {
                 return self.after_acknowledged(id, acknowledged, n_taken, now);
             }
             Packet::Pubrel(ack) => self.with_mqtt(id, |mqtt, out| mqtt.release(ack.packet_id, out)),
-            Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken, now),
+            Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken),
             Packet::Unsubscribe(unsubscribe) => self.mqtt_unsubscribe(id, &unsubscribe),
             Packet::Pingreq => self.with_mqtt(id, |_, out| encode::pingresp(out)),
             Packet::Disconnect(disconnect) => return self.mqtt_disconnect(id, &disconnect, now),
@@ -115,6 +115,7 @@ impl Shard {
             return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now);
         }
         self.clients.send_waiting(id, &self.settings, now);
+        self.resume_replays(id);
         self.end_stalls_of_pressed(id, now);
         Served::Taken(n_taken)
     }

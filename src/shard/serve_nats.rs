@@ -95,6 +95,7 @@ impl Shard {
             self.close(id, Closed::NatsConnect(refused), now);
             return;
         }
+        self.note_connected(id);
         let lateness = Span::from_millis(self.chance.next() % (FIRST_PING.as_micros() / 5_000));
         let interval = self.settings.nats.ping_interval;
         if let Some(connection) = self.clients.slots.get_mut(id) {
@@ -143,6 +144,8 @@ impl Shard {
             properties: b"",
             payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: Quality::AtMostOnce,
+            retain: false,
+            version: 0,
             run,
         };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };

@@ -81,7 +81,7 @@ impl Shard {
                 return false;
             };
             let is_large = will.payload.len() >= SHARED_BYTES_MIN;
-            let message = Message {
+            let mut message = Message {
                 subject: &subject,
                 topic: &will.topic,
                 reply: b"",
@@ -94,9 +94,15 @@ impl Shard {
                     Payload::Copied(&will.payload)
                 },
                 quality: will.quality,
+                retain: will.retain,
+                version: 0,
                 run: None,
             };
             self.clients.origin = Origin { protocol: ProtocolKind::Mqtt, read_at: now };
+            if will.retain {
+                // Where there is no room it is one like others, and counted. [MQTT-3.1.2-15]
+                let _ = self.retain(id, &mut message);
+            }
             self.clients.counters.wills_published += 1;
             self.carry_out(Publisher { id, hears_itself: true }, &message, plan, Ask::Nothing);
         }
@@ -207,6 +213,7 @@ impl Shard {
         let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return };
         let session = std::mem::replace(&mut mqtt.session, nobodys);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
+        let replays = std::mem::take(&mut connection.replays);
         let is_offline = connection.life == Life::Offline;
         self.is_changing_tables = true;
         for key in subscriptions.keys() {
@@ -227,6 +234,7 @@ impl Shard {
         {
             mqtt.session = session;
             connection.subscriptions = subscriptions;
+            connection.replays = replays;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a shard was told when it began: limits and timers, with their units. Not the configuration file:
 //! `runtime` makes one of these from it.
 
+use super::retained::Limits;
 use crate::mqtt;
 use crate::nats;
 use crate::time::Span;
@@ -22,6 +23,12 @@ pub struct Settings {
     pub route_cache_bytes_max: usize,
     /// How long a NATS client may take nothing of what waits for it.
     pub write_timeout: Span,
+    /// How often statistics are published; never where it is nothing.
+    pub statistics_every: Span,
+    /// Whether the coming and going of clients is published.
+    pub presence: bool,
+    /// When the process began, in milliseconds of Unix time.
+    pub started_at_unix_millis: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -61,4 +68,5 @@ pub struct MqttSettings {
     pub session_queue_bytes_max: usize,
     /// Whether the oldest gives way where they are too many, and not the one that comes.
     pub session_queue_drops_oldest: bool,
+    pub retained: Limits,
 }

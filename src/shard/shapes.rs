@@ -5,9 +5,10 @@
 use super::routes::Route;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Digits, Message, Quality, Run};
+use crate::mqtt::alias::Alias;
 use crate::mqtt::encode::{PublishHead, publish_head};
 use crate::mqtt::packet::{Publish, Qos, Version};
-use crate::mqtt::property::Properties;
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::nats;
 use crate::payload::Payload;
 use crate::subject::mapping;
@@ -26,6 +27,9 @@ pub struct Shapes {
     nats: [NatsShape; 2],
     /// By MQTT 5 or before, then by QoS.
     mqtt: [[MqttShape; Quality::COUNT]; 2],
+    /// The copy of one subscriber that has something of its own in it.
+    own: MqttShape,
+    own_properties: PropertyBlock,
     built_for: BuiltFor,
 }
 
@@ -51,7 +55,25 @@ impl BuiltFor {
 
 /// Whether nothing but a payload is in the message.
 fn is_plain(message: &Message<'_>) -> bool {
-    message.reply.is_empty() && message.header.is_empty() && message.properties.is_empty()
+    message.reply.is_empty() && message.header.is_empty() && message.properties.is_empty() && !message.retain
+}
+
+/// What one subscriber's copy has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    pub retain: bool,
+    /// The identifier of the subscription; 0 where it has none.
+    pub identifier: u32,
+    /// Seconds that the message has left, where that is not what its publisher said.
+    pub secs_left: Option<u32>,
+    pub alias: Option<Alias>,
+}
+
+/// A subscriber's copy: its frame, its topic, and the properties in it.
+pub struct Copied<'s> {
+    pub shape: &'s MqttShape,
+    pub topic: &'s [u8],
+    pub properties: &'s [u8],
 }
 
 impl Shapes {
@@ -106,6 +128,36 @@ impl Shapes {
             shape.build(message, &self.topic, version, quality);
         }
         (shape, &self.topic)
+    }
+
+    /// A copy with something of its subscriber's own in it.
+    pub fn mqtt_own(
+        &mut self,
+        message: &Message<'_>,
+        version: Version,
+        quality: Quality,
+        own: &Own,
+    ) -> Copied<'_> {
+        let properties = &mut self.own_properties;
+        properties.clear();
+        let came = Properties::from_checked(message.properties);
+        properties.push_without(came, |it| {
+            own.secs_left.is_some() && matches!(it, Property::MessageExpiryInterval(_))
+        });
+        let secs_left = own.secs_left.map(Property::MessageExpiryInterval);
+        let identifier = (own.identifier != 0).then_some(Property::SubscriptionIdentifier(own.identifier));
+        let alias = own.alias.map(|alias| Property::TopicAlias(alias.number));
+        for property in secs_left.into_iter().chain(identifier).chain(alias) {
+            properties.push(property).expect("every value of it is within MQTT's range");
+        }
+        let properties = self.own_properties.properties().raw();
+        let message = &Message { properties, ..*message };
+        let is_known = own.alias.is_some_and(|alias| alias.is_known);
+        self.own.build(message, if is_known { b"" } else { &self.topic }, version, quality);
+        if own.retain {
+            self.own.frame[0] |= 1;
+        }
+        Copied { shape: &self.own, topic: &self.topic, properties }
     }
 
     /// The topic, where there is one.

@@ -67,6 +67,8 @@ impl Shard {
         if std::mem::replace(&mut subscription.is_given_up, true) {
             return;
         }
+        // Whoever has its key next is due none of it.
+        connection.replays.retain(|replay| !replay.is_for(key));
         self.is_changing_tables = true;
         let changes: Vec<_> =
             subscription.filters().map(|filter| self.table.give_up(filter, subscription.group())).collect();
@@ -119,6 +121,7 @@ impl Shard {
     pub(super) fn stamp(&mut self, id: ConnectionId) {
         if self.n_applied_everywhere >= self.log_head {
             self.end_given_up(id);
+            self.begin_replays(id);
             return;
         }
         if let Some(connection) = self.clients.slots.get_mut(id)
@@ -159,6 +162,7 @@ impl Shard {
             self.clients.send_waiting(id, &self.settings, now);
         }
         self.runnable.push(id);
+        self.begin_replays(id);
     }
 
     pub(super) fn end_given_up(&mut self, id: ConnectionId) {

@@ -9,6 +9,7 @@ use settings::{MqttSettings, NatsSettings};
 
 mod census;
 mod latency;
+mod retaining;
 mod runs;
 mod sessions;
 
@@ -39,12 +40,19 @@ fn settings() -> Settings {
                 receive_maximum: u16::MAX,
                 session_expiry_secs_max: u32::MAX,
                 session_expiry_secs: 3_600,
+                retain: true,
+                aliases: mqtt::alias::Limits { topics_max: 4, bytes_max: 1_000 },
             },
             subscriptions_max: 0,
             session_queue_messages_max: 1_000,
             session_queue_bytes_max: 1 << 20,
             session_queue_drops_oldest: false,
             sessions_max: 1_000,
+            retained: retained::Limits {
+                messages_max: 1_000,
+                bytes_max: 1 << 20,
+                payload_bytes_max: 1 << 16,
+            },
         },
         write_queue_bytes_max: 1 << 20,
         core_queue_bytes_max: 1 << 24,
@@ -52,6 +60,9 @@ fn settings() -> Settings {
         batch_bytes_max: 1 << 16,
         route_cache_bytes_max: 1 << 16,
         write_timeout: Span::from_secs(10),
+        statistics_every: Span::default(),
+        presence: true,
+        started_at_unix_millis: 1_000,
     }
 }
 
@@ -64,7 +75,8 @@ struct Alone {
 impl Alone {
     fn new(settings: Settings) -> Self {
         let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
-        Self { shard: Shard::new(CoreId(0), Arc::new(settings), &keys, 7), now: Time::START }
+        let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
+        Self { shard: Shard::new(CoreId(0), Arc::new(settings), &keys, retained, 7), now: Time::START }
     }
 
     fn connect(&mut self, listener: Listener) -> ConnectionId {
@@ -264,7 +276,8 @@ fn of_two_with_one_client_id_the_one_accepted_later_stays_whoever_comes_first() 
     alone.receive(older, connect);
     assert!(alone.shard.is_closing(older) && !alone.shard.is_closing(newer));
     let told = alone.sent_bytes(older);
-    assert_eq!((told[0], &told[told.len() - 2..]), (0x20, &b"\x01\x8e"[..]), "CONNACK, then DISCONNECT");
+    let farewell = &told[2 + usize::from(told[1])..];
+    assert_eq!((told[0], farewell[0], farewell[2]), (0x20, 0xe0, 0x8e), "CONNACK, then DISCONNECT");
     alone.receive(newer, b"\xc0\x00");
     assert_eq!(alone.sent_bytes(newer), b"\xd0\x00");
 }

@@ -32,6 +32,8 @@ impl Shard {
         self.note_end(id, closed, now);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         self.clients.counters.n_closed[closed.reason() as usize] += 1;
+        self.note_disconnected(id, closed);
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
         // A farewell behind half a frame, or in the place of a CONNACK, could not be read.
         let can_read_more = closed != Closed::SlowConsumer || connection.queue.is_empty();
         let mut farewell = Vec::new();
@@ -42,7 +44,8 @@ impl Shard {
             }
             Protocol::Mqtt(_) if connection.awaits_connack => {}
             Protocol::Mqtt(mqtt) => {
-                closed.mqtt_reason().into_iter().for_each(|reason| mqtt.bid_farewell(reason, &mut farewell));
+                let reason = closed.mqtt_reason();
+                reason.into_iter().for_each(|it| mqtt.bid_farewell(it, &closed.to_string(), &mut farewell));
             }
         }
         if closed == Closed::SlowConsumer {
@@ -71,6 +74,10 @@ impl Shard {
         connection.is_stalled = false;
         connection.is_choked = false;
         connection.awaits_connack = false;
+        if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
+            self.clients.counters.alias_bytes -= mqtt.n_alias_bytes() as u64;
+            (mqtt.known_topics, mqtt.aliases) = Default::default();
+        }
     }
 
     fn log_close(&mut self, id: ConnectionId, peer: std::net::SocketAddr, closed: Closed, now: Time) {
@@ -139,6 +146,8 @@ impl Shard {
             }
         }
         self.due = due;
+        self.tick_replays(now);
+        self.tick_statistics(now);
         self.settle(now);
     }
 
@@ -148,7 +157,8 @@ impl Shard {
             return Some(self.now);
         }
         let stall = self.stalled.front().map(|(until, _)| *until);
-        [stall, self.deadlines.next()].into_iter().flatten().min()
+        let own = [self.replays_wake_at(), self.statistics_wake_at()];
+        [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()
     }
 
     /// Looks at everything that a connection can be late with, and enters the next time to look.
@@ -284,6 +294,7 @@ impl Shard {
             self.schedule(id, now + self.settings.write_timeout);
         }
         self.clients.send_waiting(id, &self.settings, now);
+        self.resume_replays(id);
         self.end_stalls_of_pressed(id, now);
         self.settle(now);
     }

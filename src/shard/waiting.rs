@@ -6,6 +6,7 @@ use super::fanout::{Clients, End, Fanout, Outcome, Room, session_share};
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::settings::Settings;
+use super::shapes::{Copied, Own};
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality};
@@ -13,7 +14,7 @@ use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::{Acknowledged, Inflight, Next};
 use crate::mqtt::kept::Kept;
-use crate::mqtt::packet::{Publish, Qos};
+use crate::mqtt::packet::{Publish, Qos, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::session::Expiry;
@@ -43,10 +44,17 @@ impl Clients {
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
         let n_kept_before = mqtt.session.inflight.n_bytes();
         let room = Room { settings, origin: self.origin };
-        let outcome = match fanout.quality_for(subscription, is_own) {
-            Ok(Quality::AtMostOnce) => Outcome::none(End::DroppedOffline),
-            Ok(quality) => {
+        let outcome = match fanout.terms_for(subscription, is_own) {
+            Ok((Quality::AtMostOnce, _)) => Outcome::none(End::DroppedOffline),
+            Ok((quality, own)) if own == Own::default() => {
                 let kept = kept(fanout.message, fanout.shapes.topic(), quality, self.origin);
+                keep_waiting(mqtt, &kept, room, fanout.now)
+            }
+            Ok((quality, own)) => {
+                let Copied { topic, properties, .. } =
+                    fanout.shapes.mqtt_own(fanout.message, Version::V5, quality, &own);
+                let copied = Message { properties, ..*fanout.message };
+                let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, self.origin) };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Err(end) => Outcome::none(end),

@@ -93,6 +93,7 @@ impl Scene<'_> {
             properties: Vec::new(),
             payload: self.payload(number),
             quality,
+            retain: false,
             is_request: false,
             began: 0,
             handled: None,
@@ -101,6 +102,7 @@ impl Scene<'_> {
             receipt: None,
             n_no_responders: 0,
             heard: Vec::new(),
+            replayed: Vec::new(),
         }
     }
 
@@ -134,6 +136,12 @@ impl Scene<'_> {
                 payload.len()
             ),
         })
+    }
+
+    /// Whether a message without payload on this subject can be one that clears what was retained.
+    pub fn is_clear(&self, subject: &[u8]) -> bool {
+        let publications = &self.oracle.publications;
+        publications.iter().any(|it| it.retain && it.payload.is_empty() && it.subject == subject)
     }
 
     /// Complains of bytes that this client can't read or did not ask for.

@@ -2,15 +2,16 @@
 //! order, and holds the gateway to its packet identifiers, its window and the order of its answers.
 
 use super::client::Scene;
-use super::faults::{Check, Kind, broken};
+use super::faults::{Check, Kind, Violation, broken};
 use super::oracle::{Known, Subscription, Terms};
+use super::retained::Request;
 use super::scenario::TOPIC_FILTERS;
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::packet::{
-    Connect, Disconnect, Filters, Packet, Publish, Qos, Subscribe, SubscribeOptions, Unsubscribe,
-    UnsubscribeFilters, Version,
+    Connect, Disconnect, Filters, Packet, Publish, Qos, RetainHandling, Subscribe, SubscribeOptions,
+    Unsubscribe, UnsubscribeFilters, Version,
 };
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
@@ -76,6 +77,7 @@ impl MqttClient {
         }
         let listener = &mut scene.oracle.listeners[scene.connection];
         listener.is_mqtt = true;
+        listener.name = self.client_id[1..].parse().ok();
         listener.takes_header = self.version.is_v5();
         let connect = Connect {
             version: self.version,
@@ -146,7 +148,11 @@ impl MqttClient {
         }
         let mut publication = scene.publication(quality, true);
         publication.properties = block.properties().raw().to_vec();
-        let payload = publication.payload.clone();
+        publication.retain = scene.chance.below(10) < scene.scenario.n_retained_in_ten;
+        if publication.retain && scene.chance.one_in(4) {
+            publication.payload.clear();
+        }
+        let (payload, retain) = (publication.payload.clone(), publication.retain);
         let number = scene.oracle.publish(publication);
         let topic = scene.oracle.publications[number].topic.clone().expect("it was made from a topic");
         let (qos, packet_id) = match quality {
@@ -154,15 +160,8 @@ impl MqttClient {
             Quality::AtLeastOnce | Quality::ExactlyOnce => (Qos::of(quality), self.packet_id()),
         };
         let properties = block.properties();
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: &topic,
-            packet_id,
-            properties,
-            payload: &payload,
-        };
+        let publish =
+            Publish { dup: false, qos, retain, topic: &topic, packet_id, properties, payload: &payload };
         encode::publish(scene.out, self.version, &publish).expect("all of it is short");
         match quality {
             Quality::AtMostOnce => self.sent.push_back(Sent::Publish(number)),
@@ -179,12 +178,25 @@ impl MqttClient {
             let filter = *scene.chance.pick(&TOPIC_FILTERS);
             let qos = *scene.chance.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
             let no_local = self.version.is_v5() && scene.chance.one_in(4);
-            filters
-                .push((filter.as_bytes(), SubscribeOptions { qos, no_local, ..SubscribeOptions::default() }));
+            let retain_as_published = self.version.is_v5() && scene.chance.one_in(4);
+            let retain_handling = match scene.chance.below(4) {
+                1 if self.version.is_v5() => RetainHandling::SendIfNew,
+                2 if self.version.is_v5() => RetainHandling::DoNotSend,
+                _ => RetainHandling::Send,
+            };
+            let options = SubscribeOptions { qos, no_local, retain_as_published, retain_handling };
+            filters.push((filter.as_bytes(), options));
             let quality = qos.quality();
             let known = Known::sent(scene.oracle.now);
-            let terms = Terms { known, quality, hears_itself: !no_local };
-            entered.push(self.enter(filter, terms, qos, scene));
+            let terms = Terms { known, quality, hears_itself: !no_local, retain_as_published };
+            let new = self.enter(filter, terms, qos, scene);
+            let (subscription, place) = (new.0, new.1);
+            if retain_handling == RetainHandling::Send
+                || (retain_handling == RetainHandling::SendIfNew && place == 0)
+            {
+                scene.oracle.requests.push(Request { subscription, place });
+            }
+            entered.push(new);
         }
         let filters = Filters::from_list(&filters);
         let subscribe = Subscribe { packet_id, properties: Properties::EMPTY, filters };
@@ -342,38 +354,90 @@ impl MqttClient {
     }
 
     fn take_publish(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
+        if publish.payload.is_empty() {
+            return self.take_clear(publish, scene);
+        }
         let number = scene.recognise(publish.payload)?;
         let publication = &scene.oracle.publications[number];
         let properties: &[u8] = if self.version.is_v5() { &publication.properties } else { b"" };
         let is_same = Some(publish.topic) == publication.topic.as_deref()
             && publish.properties.raw() == properties
-            && !publish.dup
-            && !publish.retain;
+            && !publish.dup;
         if !is_same {
             let what =
                 format!("{}: PUBLISH differs from {}", scene.connection, scene.oracle.describe(number));
             return broken(Kind::Content, what);
         }
+        let quality = self.take_quality(publish, scene)?;
+        let ear = (scene.connection, None);
+        let as_published = self.may_be_flagged(number, scene);
+        let is_replay = publish.retain
+            && match scene.oracle.replayed(ear, number, quality) {
+                Ok(()) => true,
+                Err(_) if as_published => false,
+                Err(violation) => return Err(violation),
+            };
+        if !is_replay {
+            // What was taken for its replay may have been this one.
+            if publish.retain {
+                let by = scene.oracle.publications[number].by;
+                scene.oracle.forget_order(ear, by);
+            }
+            scene.oracle.heard(ear, number, quality)?;
+        }
+        self.after_publish(scene);
+        Ok(())
+    }
+
+    /// Whether some subscription of this client leaves a publication its retain flag.
+    fn may_be_flagged(&self, number: usize, scene: &Scene<'_>) -> bool {
+        let publication = &scene.oracle.publications[number];
+        scene.oracle.subscriptions.iter().any(|it| {
+            let flags = it.terms.iter().any(|terms| terms.retain_as_published);
+            it.ear.0 == scene.connection && flags && scene.oracle.concerns(it, publication)
+        })
+    }
+
+    /// What clears a retained message comes live only, and its like can't be told apart.
+    fn take_clear(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
+        let mut subject = Vec::new();
+        crate::subject::mapping::topic_to_subject(publish.topic, &mut subject);
+        if !scene.is_clear(&subject) || publish.dup {
+            return scene.unexpected("a message without payload that nobody sent");
+        }
+        self.take_quality(publish, scene)?;
+        scene.oracle.n_clears += 1;
+        self.after_publish(scene);
+        Ok(())
+    }
+
+    fn after_publish(&mut self, scene: &mut Scene<'_>) {
+        if scene.is_calm || !scene.scenario.acknowledges_late {
+            self.acknowledge_any(scene);
+        }
+    }
+
+    fn take_quality(&mut self, publish: &Publish<'_>, scene: &Scene<'_>) -> Result<Quality, Violation> {
+        let unexpected = |what: &str| match scene.unexpected(what) {
+            Err(violation) => violation,
+            Ok(()) => unreachable!("it complains"),
+        };
         let quality = match publish.qos {
             Qos::AtMostOnce => Quality::AtMostOnce,
             Qos::AtLeastOnce => Quality::AtLeastOnce,
-            Qos::ExactlyOnce => return scene.unexpected("QoS 2"),
+            Qos::ExactlyOnce => return Err(unexpected("QoS 2")),
         };
         if quality == Quality::AtLeastOnce {
             if self.unacknowledged.contains(&publish.packet_id) {
-                return scene.unexpected(&format!("packet identifier {} in use", publish.packet_id));
+                return Err(unexpected(&format!("packet identifier {} in use", publish.packet_id)));
             }
             self.unacknowledged.push(publish.packet_id);
             let window = self.receive_maximum.min(scene.scenario.settings.mqtt.offer.inflight_max);
             if self.unacknowledged.len() > usize::from(window) {
-                return scene.unexpected(&format!("more than {window} unacknowledged"));
+                return Err(unexpected(&format!("more than {window} unacknowledged")));
             }
         }
-        scene.oracle.heard((scene.connection, None), number, quality)?;
-        if scene.is_calm || !scene.scenario.acknowledges_late {
-            self.acknowledge_any(scene);
-        }
-        Ok(())
+        Ok(quality)
     }
 
     pub fn waits_for(&self) -> Option<String> {

@@ -179,6 +179,7 @@ impl NatsClient {
             known: Known::sent(scene.oracle.now),
             quality: Quality::AtMostOnce,
             hears_itself: self.echo,
+            retain_as_published: false,
         };
         let filter = SubjectFilter::parse(filter.as_bytes()).expect("the alphabet has only filters");
         scene.oracle.subscriptions.push(Subscription {
@@ -293,6 +294,10 @@ impl NatsClient {
             ServerOp::Message { subject, sid, reply, header, payload } => {
                 if header.starts_with(b"NATS/1.0 503") {
                     return hear_no_responders(subject, header, payload, *sid, scene);
+                }
+                if payload.is_empty() && scene.is_clear(subject) {
+                    scene.oracle.n_clears += 1;
+                    return scene.oracle.count((scene.connection, Some(*sid)));
                 }
                 let number = scene.recognise(payload)?;
                 let publication = &scene.oracle.publications[number];

@@ -7,6 +7,7 @@
 //! everywhere. Between the two it may.
 
 use super::faults::{Check, Kind, broken};
+use super::retained::Request;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
 use crate::subject::{SubjectFilter, mapping};
@@ -41,6 +42,8 @@ pub struct Terms {
     pub known: Known,
     pub quality: Quality,
     pub hears_itself: bool,
+    /// Deliveries have the retain flag of their publishers.
+    pub retain_as_published: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,8 @@ pub struct Publication {
     pub properties: Vec<u8>,
     pub payload: Vec<u8>,
     pub quality: Quality,
+    /// To be kept; with an empty payload, to be kept no longer.
+    pub retain: bool,
     /// Sent with a wish for a 503.
     pub is_request: bool,
     pub began: At,
@@ -81,12 +86,16 @@ pub struct Publication {
     pub receipt: Option<Reason>,
     pub n_no_responders: u32,
     pub heard: Vec<(Ear, Quality)>,
+    /// Deliveries of it as a retained message.
+    pub replayed: Vec<(Ear, Quality)>,
 }
 
 /// One client connection, as far as deliveries go.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listener {
     pub is_mqtt: bool,
+    /// Of MQTT: the number of the client id.
+    pub name: Option<usize>,
     /// NATS with headers, or MQTT 5.
     pub takes_header: bool,
     /// Whether the gateway still serves it, as far as the world can see.
@@ -113,6 +122,9 @@ pub struct Oracle {
     pub listeners: Vec<Listener>,
     pub subscriptions: Vec<Subscription>,
     pub publications: Vec<Publication>,
+    pub requests: Vec<Request>,
+    /// Deliveries without payload that came.
+    pub n_clears: u64,
     pub lost: Lost,
     n_final: usize,
     /// The newest publication of each publisher, by ear and quality.
@@ -153,7 +165,7 @@ impl Oracle {
     }
 
     /// Whether the subscription's filters and its connection's world let it have the message at all.
-    fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
+    pub fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let is_mqtt = self.listeners[subscription.ear.0].is_mqtt;
         subscription.filters.iter().any(|filter| filter.matches(&publication.subject))
             && !(is_mqtt && publication.topic.is_none())
@@ -197,7 +209,9 @@ impl Oracle {
             subscription.is_superseded || publication.handled.is_none_or(|handled| handled > end.sent)
         });
         let is_used_up = subscription.max.is_some_and(|(max, _)| subscription.n_heard >= max);
+        // What has no payload can't be told from another like it.
         is_certain
+            && !publication.payload.is_empty()
             && !is_over
             && !is_used_up
             && subscription.terms[0].known.is_before(publication.began)
@@ -249,8 +263,20 @@ impl Oracle {
         self.count(ear)
     }
 
+    /// Nobody can tell in which order the next comes, seen from what came before.
+    pub fn forget_order(&mut self, ear: Ear, by: usize) {
+        self.newest.remove(&(ear, by, false));
+        self.newest.remove(&(ear, by, true));
+    }
+
+    /// Whether some subscription leaves its messages their retain flag.
+    fn leaves_flag(&self, ear: Ear) -> bool {
+        let flags = |it: &Subscription| it.terms.iter().any(|terms| terms.retain_as_published);
+        self.subscriptions.iter().any(|it| it.ear == ear && flags(it))
+    }
+
     /// Counts a delivery for those subscriptions that end after some.
-    fn count(&mut self, ear: Ear) -> Check {
+    pub fn count(&mut self, ear: Ear) -> Check {
         for subscription in self.subscriptions.iter_mut().filter(|it| it.ear == ear) {
             subscription.n_heard += 1;
             if let Some((max, Some(n_before))) = subscription.max
@@ -325,7 +351,9 @@ impl Oracle {
         }
         let mut lost = self.lost;
         for (ear, (n_due, qualities)) in due {
-            let n_heard = publication.heard.iter().filter(|heard| heard.0 == ear).count();
+            // A live one that kept its flag may have been taken for a replay.
+            let flagged = publication.replayed.iter().filter(|_| self.leaves_flag(ear));
+            let n_heard = publication.heard.iter().chain(flagged).filter(|heard| heard.0 == ear).count();
             let n_missing = n_due.saturating_sub(n_heard) as u64;
             if n_missing > 0 && !self.listeners[ear.0].is_mqtt {
                 let what = format!("{ear:?} never heard {}", self.describe(publication_idx));
@@ -401,7 +429,8 @@ impl Oracle {
 
     /// Deliveries that came, of all that was ever published.
     pub fn n_heard(&self) -> u64 {
-        self.publications.iter().map(|publication| publication.heard.len() as u64).sum()
+        let of = |it: &Publication| (it.heard.len() + it.replayed.len()) as u64;
+        self.publications.iter().map(of).sum::<u64>() + self.n_clears
     }
 
     /// Subscriptions that stand when all is quiet: filter, group and connection.

@@ -10,6 +10,7 @@ use crate::message::Quality;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::Batch;
+use crate::shard::retained::Retained;
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -61,10 +62,15 @@ impl Persistence {
     pub fn new(seed: u64, plan: Plan) -> Self {
         let mut chance = Chance::new(seed);
         let n_cores = chance.between(1, 4);
-        let settings = Arc::new(scenario::settings(&mut chance, n_cores, true));
+        let mut settings = scenario::settings(&mut chance, n_cores, true);
+        settings.statistics_every = Span::default();
+        let settings = Arc::new(settings);
         let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
-        let shards =
-            (0..n_cores).map(|core| Shard::new(CoreId(core as u16), settings.clone(), &keys, chance.next()));
+        let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
+        let shards = (0..n_cores).map(|core| {
+            let core = CoreId(core as u16);
+            Shard::new(core, settings.clone(), &keys, retained.clone(), chance.next())
+        });
         let shards = shards.collect();
         let clients = (0..plan.n_subscribers + plan.n_publishers)
             .map(|nth| {

@@ -36,8 +36,9 @@ impl World {
             }
         }
         let (n_for_clients, n_for_a_core) = shard.n_waiting_bytes();
-        // The last publication that found room may be as long as any, and carries its address.
-        let last = self.scenario.frame_bytes_max() + size_of::<Item>();
+        // The last publication that found room may be as long as any, and carries its address; statistics and a
+        // fence may follow it.
+        let last = self.scenario.frame_bytes_max() + 3 * size_of::<Item>();
         let n_control_bytes = self.n_change_bytes + self.n_answer_bytes[core.idx()];
         if n_for_a_core > settings.outbox_bytes_max + last + n_control_bytes {
             return broken(Kind::Bound, format!("{n_for_a_core} bytes wait at {core:?} for another core"));
@@ -82,10 +83,13 @@ impl World {
                 self.advance(Span::from_millis(11))?;
             }
         }
+        // Statistics may have left with the last of the clock's steps.
+        while self.calm_step()? {}
         self.is_calm = false;
         self.n_change_bytes = 0;
         self.check_rest()?;
         self.oracle.check_all(&GROUPS)?;
+        self.oracle.check_replays(self.scenario.is_roomy)?;
         self.check_lost()?;
         self.check_ends()?;
         self.check_latencies()?;
@@ -99,6 +103,15 @@ impl World {
             has_moved |= self.read(link_idx, usize::MAX)?;
             has_moved |= self.write_more(link_idx)?;
             has_moved |= self.listen(link_idx, usize::MAX)?;
+        }
+        // What goes on by itself.
+        for core in 0..self.shards.len() {
+            let is_due = self.shards[core].goes_on();
+            if is_due {
+                self.shards[core].tick(self.now);
+                self.see_to(CoreId(core as u16))?;
+            }
+            has_moved |= is_due;
         }
         for from in 0..self.shards.len() {
             for to in 0..self.shards.len() {

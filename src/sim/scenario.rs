@@ -2,10 +2,12 @@
 //! heavy, and the limits range from never reached to always in the way.
 
 use super::chance::Chance;
+use crate::mqtt::alias;
 use crate::mqtt::connection::Offer;
 use crate::mqtt::decode;
 use crate::nats::handshake::ServerInfo;
 use crate::nats::parse;
+use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
 use std::net::SocketAddr;
@@ -30,6 +32,8 @@ pub struct Scenario {
     pub steps: [usize; 10],
     pub nats_ops: [usize; 8],
     pub mqtt_ops: [usize; 6],
+    /// Of ten publications of MQTT so many are to be retained.
+    pub n_retained_in_ten: usize,
     /// Bytes of one read, of one write's room, and of one client's read.
     pub read_bytes_max: usize,
     pub kernel_bytes_max: usize,
@@ -70,6 +74,7 @@ impl Scenario {
             steps,
             nats_ops: swarm(chance),
             mqtt_ops: swarm(chance),
+            n_retained_in_ten: *chance.pick(&[0, 2, 8]),
             read_bytes_max: *chance.pick(&[5, 60, 400, 65_536]),
             kernel_bytes_max: *chance.pick(&[16, 300, 4_000, 1 << 20]),
             client_read_bytes_max: *chance.pick(&[7, 100, 65_536]),
@@ -141,12 +146,15 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
                 receive_maximum: u16::MAX,
                 session_expiry_secs_max: u32::MAX,
                 session_expiry_secs: 3_600,
+                retain: true,
+                aliases: alias::Limits { topics_max: 4, bytes_max: 1_000 },
             },
             subscriptions_max: 0,
             session_queue_messages_max,
             session_queue_bytes_max,
             session_queue_drops_oldest: false,
             sessions_max: 1_000,
+            retained: Limits { messages_max: roomy, bytes_max: roomy, payload_bytes_max: roomy },
         },
         write_queue_bytes_max,
         core_queue_bytes_max,
@@ -154,6 +162,9 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         batch_bytes_max: *chance.pick(&[700, 2_000, 64 << 10]),
         route_cache_bytes_max: *chance.pick(&[0, 4_000, 1 << 20]),
         write_timeout,
+        statistics_every: *chance.pick(&[Span::default(), Span::from_millis(700)]),
+        presence: true,
+        started_at_unix_millis: 0,
     }
 }
 

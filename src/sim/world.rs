@@ -12,6 +12,7 @@ use super::scenario::Scenario;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::{Batch, Item};
+use crate::shard::retained::Retained;
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -61,8 +62,11 @@ impl World {
         let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
         let settings = Arc::new(scenario.settings.clone());
         let n = settings.n_cores;
+        let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
         let shards = (0..n)
-            .map(|core| Shard::new(CoreId(core as u16), settings.clone(), &keys, chance.next()))
+            .map(|core| {
+                Shard::new(CoreId(core as u16), settings.clone(), &keys, retained.clone(), chance.next())
+            })
             .collect();
         let lane = |_| Lane { n_credits: scenario.credits, ..Lane::default() };
         Self {
@@ -430,7 +434,8 @@ fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
         | Item::Fence
         | Item::Acknowledged(_)
         | Item::Settled { .. }
-        | Item::Slow { .. } => 0,
+        | Item::Slow { .. }
+        | Item::Counters(_) => 0,
     };
     2 * size_of::<Item>() + passed_on
 }

@@ -196,8 +196,8 @@ class MosquittoSub:
         return [(int(qos), topic, payload) for qos, topic, payload in lines]
 
 
-def mosquitto_pub(strait, version, qos, topic, *payloads):
-    command = [*mosquitto("pub", strait, version, qos), "-t", topic, "-l"]
+def mosquitto_pub(strait, version, qos, topic, *payloads, options=()):
+    command = [*mosquitto("pub", strait, version, qos), "-t", topic, "-l", *options]
     done = subprocess.run(
         command, env=environment(), input="".join(p + "\n" for p in payloads),
         capture_output=True, text=True, timeout=TEST_S,

@@ -278,8 +278,12 @@ def body(kind, flags, reader, version):
     elif kind in ("PUBACK", "PUBREC", "PUBREL", "PUBCOMP"):
         found.packet_id = reader.two()
         found.reason = reader.byte() if reader.at < len(reader.data) else 0
+        if reader.at < len(reader.data):
+            found.properties = reader.properties()
     elif kind == "DISCONNECT" and reader.at < len(reader.data):
         found.reason = reader.byte()
+        if reader.at < len(reader.data):
+            found.properties = reader.properties()
     return found
 
 

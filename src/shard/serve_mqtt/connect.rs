@@ -43,7 +43,7 @@ impl Shard {
         }
         connection.is_home = true;
         if let Err(reason) = Mqtt::judge_connect(connect).and_then(|()| self.judge_will(connect)) {
-            self.with_mqtt(id, |_, out| Mqtt::refuse(connect.version, reason, out));
+            self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, reason, out));
             return self.end(id, Closed::MqttConnect(reason), now);
         }
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
@@ -63,7 +63,7 @@ impl Shard {
         if holder.is_none() && self.directory.len() >= self.settings.mqtt.sessions_max {
             self.clients.counters.sessions_refused += 1;
             let reason = Reason::QuotaExceeded;
-            self.with_mqtt(id, |_, out| Mqtt::refuse(connect.version, reason, out));
+            self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, reason, out));
             return self.end(id, Closed::MqttConnect(reason), now);
         }
         // [MQTT-3.1.4-3]
@@ -84,7 +84,9 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.awaits_connack = connection.fence.is_some();
         }
+        self.note_connected(id);
         self.clients.send_waiting(id, &self.settings, now);
+        self.resume_replays(id);
         self.check_deadlines(id, now);
         Served::Taken(n_taken)
     }
@@ -95,7 +97,7 @@ impl Shard {
         let settings = &self.settings.mqtt;
         let mut subject = Vec::new();
         mapping::topic_to_subject(will.topic, &mut subject);
-        if will.retain {
+        if will.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-13]
             Err(Reason::RetainNotSupported)
         } else if mapping::is_reserved_for_gateway(&subject) {

@@ -2,6 +2,7 @@
 
 use crate::message::{Digits, Message, Run};
 use crate::mqtt::packet::{Publish, Qos};
+use crate::mqtt::property::Property;
 use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::Flow;
 use crate::payload::{Payload, share_if_large};
@@ -27,18 +28,65 @@ impl Shard {
         if let Err(reason) = self.judge_publish(id, publish) {
             return self.end(id, Closed::MqttRefused(reason), now);
         }
+        let alias = if publish.properties.raw().is_empty() { None } else { publish.properties.topic_alias() };
         let mut subject = std::mem::take(&mut self.subject);
         subject.clear();
-        mapping::topic_to_subject(publish.topic, &mut subject);
-        let served = self.publish_to(id, publish, &subject, input, n_taken);
+        let served = match alias {
+            None => {
+                mapping::topic_to_subject(publish.topic, &mut subject);
+                self.publish_to(id, publish, &subject, input, n_taken)
+            }
+            Some(alias) => match self.resolve_alias(id, alias, publish.topic, &mut subject) {
+                Ok(()) => self.publish_aliased(id, publish, &subject, input, n_taken),
+                Err(reason) => self.end(id, Closed::MqttRefused(reason), now),
+            },
+        };
         self.subject = subject;
+        served
+    }
+
+    /// Appends the subject of the topic that an alias stands for.
+    fn resolve_alias(
+        &mut self,
+        id: ConnectionId,
+        alias: u16,
+        topic: &[u8],
+        subject: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return Ok(()) };
+        let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return Ok(()) };
+        let n_bytes_before = mqtt.known_topics.n_bytes();
+        let topic = mqtt.known_topics.resolve(alias, topic, &self.settings.mqtt.offer.aliases)?;
+        mapping::topic_to_subject(topic, subject);
+        let n_bytes = mqtt.known_topics.n_bytes();
+        let counted = &mut self.clients.counters.alias_bytes;
+        *counted = *counted + n_bytes as u64 - n_bytes_before as u64;
+        Ok(())
+    }
+
+    /// An alias is its connection's: nobody else is sent it. [MQTT-3.3.2-7]
+    fn publish_aliased(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        subject: &[u8],
+        input: &[u8],
+        n_taken: usize,
+    ) -> Served {
+        let mut block = std::mem::take(&mut self.properties);
+        block.clear();
+        block.push_without(publish.properties, |it| matches!(it, Property::TopicAlias(_)));
+        let publish = Publish { topic: b"", properties: block.properties(), ..*publish };
+        let served = self.publish_to(id, &publish, subject, input, n_taken);
+        self.properties = block;
         served
     }
 
     /// What closes the publisher: nothing of it is accepted and then forgotten.
     fn judge_publish(&self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Reason> {
         let settings = &self.settings.mqtt;
-        if publish.retain {
+        if publish.retain && !self.retained.is_offered() {
+            // [MQTT-3.2.2-14]
             return Err(Reason::RetainNotSupported);
         }
         if publish.payload.len() > settings.payload_bytes_max {
@@ -49,10 +97,6 @@ impl Shard {
             return Err(Reason::TopicNameInvalid);
         }
         if !publish.properties.raw().is_empty() {
-            // We announce a Topic Alias Maximum of 0. [MQTT-3.3.2-9]
-            if publish.properties.topic_alias().is_some() {
-                return Err(Reason::TopicAliasInvalid);
-            }
             // [MQTT-3.3.4-6]
             if publish.properties.subscription_identifiers().next().is_some() {
                 return Err(Reason::ProtocolError);
@@ -82,6 +126,19 @@ impl Shard {
         }
         self.send_receipts(id);
         true
+    }
+
+    /// Says that a message can't be kept where there is a way to say so: it is taken by nobody then.
+    fn refuses(&mut self, id: ConnectionId, publish: &Publish<'_>) -> bool {
+        let mut is_refused = false;
+        self.with_mqtt(id, |mqtt, out| {
+            is_refused = mqtt.version().is_v5() && publish.qos != Qos::AtMostOnce;
+            if is_refused {
+                mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::QuotaExceeded);
+                mqtt.send_receipts(out);
+            }
+        });
+        is_refused
     }
 
     fn publish_to(
@@ -117,12 +174,12 @@ impl Shard {
         }
         let shared = share_if_large(publish.payload);
         let head_len = n_taken - publish.payload.len();
-        let run = if shared.is_none() && !is_acknowledged {
+        let run = if shared.is_none() && !is_acknowledged && !publish.retain {
             self.run_for(id, &plan, || Run::at_front(input, n_taken, head_len, b""))
         } else {
             None
         };
-        let message = Message {
+        let mut message = Message {
             subject,
             topic: publish.topic,
             reply: b"",
@@ -131,8 +188,14 @@ impl Shard {
             properties: publish.properties.raw(),
             payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: publish.qos.quality(),
+            retain: publish.retain,
+            version: 0,
             run,
         };
+        if publish.retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
+            self.give_back(plan);
+            return Served::Taken(n_taken);
+        }
         let ask = if is_acknowledged {
             Ask::Receipt { packet_id: publish.packet_id, qos: publish.qos }
         } else {

@@ -1,16 +1,14 @@
 //! SUBSCRIBE and UNSUBSCRIBE, filter by filter.
 
 use crate::mqtt::encode;
-use crate::mqtt::packet::{Qos, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
-use crate::mqtt::property::Properties;
+use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
+use crate::mqtt::property::{Properties, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::shard::Shard;
-use crate::shard::closed::Closed;
-use crate::shard::connection::{Connection, Protocol, Subscription, SubscriptionKind};
+use crate::shard::connection::{Connection, Protocol, Subscription, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::subject::mapping::map_topic_filter;
-use crate::time::Time;
 
 impl Shard {
     pub(super) fn mqtt_subscribe(
@@ -18,28 +16,33 @@ impl Shard {
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
         n_taken: usize,
-        now: Time,
     ) -> Served {
-        if subscribe.properties.subscription_identifiers().next().is_some() {
-            return self.end(id, Closed::MqttRefused(Reason::SubscriptionIdentifiersNotSupported), now);
-        }
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
         let mut codes = Vec::new();
         for (filter, options) in subscribe.filters.iter() {
-            let reason = self.mqtt_subscribe_one(id, filter, options);
+            let reason = self.mqtt_subscribe_one(id, filter, options, identifier);
             codes.push(reason);
         }
         self.stamp(id);
         self.with_mqtt(id, |mqtt, out| {
             let version = mqtt.version();
+            let failed = codes.iter().find(|reason| reason.is_failure());
+            let block = failed.map_or(PropertyBlock::new(), |it| mqtt.reason_string(&it.to_string()));
             let codes: Vec<u8> = codes.iter().map(|reason| suback_code(version, *reason)).collect();
             let suback =
-                Suback { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: &codes };
+                Suback { packet_id: subscribe.packet_id, properties: block.properties(), codes: &codes };
             encode::suback(out, version, &suback).expect("as many codes as filters came fit a packet");
         });
         Served::Taken(n_taken)
     }
 
-    fn mqtt_subscribe_one(&mut self, id: ConnectionId, filter: &[u8], options: SubscribeOptions) -> Reason {
+    fn mqtt_subscribe_one(
+        &mut self,
+        id: ConnectionId,
+        filter: &[u8],
+        options: SubscribeOptions,
+        identifier: u32,
+    ) -> Reason {
         if filter.strip_prefix(b"$share").is_some_and(|rest| matches!(rest, [] | [b'/', ..])) {
             return Reason::SharedSubscriptionsNotSupported;
         }
@@ -54,22 +57,32 @@ impl Shard {
             Qos::AtLeastOnce => Reason::GrantedQos1,
             Qos::ExactlyOnce => Reason::GrantedQos2,
         };
-        let kind = SubscriptionKind::Mqtt {
-            topic_filter: filter.into(),
-            quality,
+        let mut traits = Traits {
             no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
             begins_with_wildcard: mapped.begins_with_wildcard,
+            identifier,
+            replayed_until: 0,
         };
+        let topic_filter = filter.into();
         let Some(connection) = self.clients.slots.get_mut(id) else { return Reason::UnspecifiedError };
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Reason::UnspecifiedError };
         let known = mqtt.session.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
+            let mut was_given_up = false;
             if let Some(subscription) = connection.subscriptions.get_mut(key) {
-                subscription.kind = kind;
-                if subscription.is_given_up {
-                    self.take_back_subscription(id, key);
+                if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind {
+                    traits.replayed_until = known.replayed_until;
                 }
+                subscription.kind = SubscriptionKind::Mqtt { topic_filter, quality, traits };
+                was_given_up = subscription.is_given_up;
+            }
+            if was_given_up {
+                self.take_back_subscription(id, key);
+            }
+            if wants_retained(options, was_given_up) {
+                self.expect_replay(id, key, false);
             }
             self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
             return granted;
@@ -78,10 +91,14 @@ impl Shard {
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
             return Reason::QuotaExceeded;
         }
+        let kind = SubscriptionKind::Mqtt { topic_filter, quality, traits };
         let subscription =
             Subscription { filter: mapped.filter, parent: mapped.parent, kind, is_given_up: false };
-        let key = self.begin_subscription(id, subscription);
-        self.with_mqtt(id, |mqtt, _| key.into_iter().for_each(|key| mqtt.session.subscribed(filter, key)));
+        let Some(key) = self.begin_subscription(id, subscription) else { return Reason::UnspecifiedError };
+        self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
+        if wants_retained(options, true) {
+            self.expect_replay(id, key, true);
+        }
         granted
     }
 
@@ -108,6 +125,15 @@ impl Shard {
             encode::unsuback(out, mqtt.version(), &unsuback)
                 .expect("as many codes as filters came fit a packet");
         });
+    }
+}
+
+/// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+fn wants_retained(options: SubscribeOptions, is_new: bool) -> bool {
+    match options.retain_handling {
+        RetainHandling::Send => true,
+        RetainHandling::SendIfNew => is_new,
+        RetainHandling::DoNotSend => false,
     }
 }
 

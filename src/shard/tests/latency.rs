@@ -93,8 +93,11 @@ fn what_a_client_is_never_sent_is_counted_as_discarded_and_not_recorded() {
 fn mail_carries_the_time_of_the_read_and_of_its_posting() {
     let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
     let settings = Arc::new(Settings { n_cores: 2, ..settings() });
-    let [mut origin, mut target] =
-        [0, 1].map(|core| Alone { shard: Shard::new(CoreId(core), settings.clone(), &keys, 7), now: at(1) });
+    let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
+    let [mut origin, mut target] = [0, 1].map(|core| {
+        let shard = Shard::new(CoreId(core), settings.clone(), &keys, retained.clone(), 7);
+        Alone { shard, now: at(1) }
+    });
     let subscriber = target.nats("SUB a 1\r\n");
     pass(&mut target, &mut origin);
     pass(&mut origin, &mut target);

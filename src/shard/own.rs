@@ -1,0 +1,220 @@
+//! What the gateway publishes itself: under its own names, to whoever subscribes to them. Nobody waits for
+//! it and it is counted as nobody's. Where an outbox on its way is full it waits itself, in a bounded queue.
+
+use super::Shard;
+use super::closed::Closed;
+use super::connection::{Connection, Protocol};
+use super::fanout::{Fanout, Publisher};
+use super::id::ConnectionId;
+use super::publish::{Ask, Plan};
+use super::table::Target;
+use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
+use crate::mqtt::packet::Version;
+use crate::payload::Payload;
+use crate::subject::{mapping, tokens};
+use crate::time::Time;
+use serde_json::json;
+
+/// The gateway as a publisher: no connection has this name.
+pub const GATEWAY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+
+/// Notices that wait for room; those beyond it are dropped.
+const NOTICES_MAX: usize = 10_000;
+
+/// Something to be published when the turn has done its other work.
+#[derive(Debug)]
+pub struct Notice {
+    subject: Vec<u8>,
+    payload: Vec<u8>,
+    retain: bool,
+}
+
+impl Shard {
+    /// Publishes what the gateway has to say. A publication may end a subscriber, and that is news again.
+    pub(super) fn publish_notices(&mut self) {
+        while let Some(notice) = self.notices.pop_front() {
+            match self.plan(&notice.subject) {
+                Ok(plan) => self.publish_own(&notice, plan),
+                Err(_) => return self.notices.push_front(notice),
+            }
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES_MAX {
+            self.notices.push_back(notice);
+        } else {
+            self.clients.counters.notices_dropped += 1;
+        }
+    }
+
+    /// Notes what to publish at a topic of the gateway's.
+    pub(super) fn note_topic(&mut self, topic: &[u8], payload: Vec<u8>, retain: bool) {
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(topic, &mut subject);
+        self.note(Notice { subject, payload, retain });
+    }
+
+    fn publish_own(&mut self, notice: &Notice, mut plan: Plan) {
+        plan.leave_out_groups();
+        let mut message = Message {
+            subject: &notice.subject,
+            topic: b"",
+            reply: b"",
+            header: b"",
+            digits: Digits::default(),
+            properties: b"",
+            payload: Payload::Copied(&notice.payload),
+            quality: Quality::AtMostOnce,
+            retain: notice.retain,
+            version: 0,
+            run: None,
+        };
+        self.clients.origin = Origin { protocol: ProtocolKind::Mqtt, read_at: self.now };
+        if notice.retain && self.retained.is_offered() {
+            // One that is not kept comes again.
+            let _ = self.retain(GATEWAY, &mut message);
+        }
+        // Nobody is slowed for it.
+        let (must_stall, must_stop) = (self.must_stall, self.must_stop);
+        let publisher = Publisher { id: GATEWAY, hears_itself: true };
+        self.send_out(publisher, &message, plan, Ask::Nothing);
+        (self.must_stall, self.must_stop) = (must_stall, must_stop);
+    }
+
+    /// Gives a message to the plain subscriptions here. What the gateway says itself is not for those that
+    /// ask for everything, in either world.
+    pub(super) fn deliver_to_plain(
+        &mut self,
+        publisher: ConnectionId,
+        targets: &[Target],
+        fanout: &mut Fanout<'_>,
+    ) {
+        if publisher != GATEWAY {
+            return self.clients.deliver_to_all(targets, fanout, &self.settings);
+        }
+        let names_it = |target: &&Target| {
+            let connection = self.clients.slots.get(target.connection);
+            let subscription = connection.and_then(|it| it.subscriptions.get(target.subscription));
+            subscription.is_some_and(|it| {
+                let first = tokens(it.filter.as_bytes()).next();
+                !matches!(first, Some(b"*" | b">"))
+            })
+        };
+        let targets: Vec<Target> = targets.iter().filter(names_it).copied().collect();
+        self.clients.deliver_to_all(&targets, fanout, &self.settings);
+    }
+
+    /// A client is there: those who watch hear it.
+    pub(super) fn note_connected(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && self.settings.presence
+            && connection.connected_at.is_none()
+        {
+            connection.connected_at = Some(self.now);
+            self.note_presence(id, None);
+        }
+    }
+
+    /// A client that was there is gone.
+    pub(super) fn note_disconnected(&mut self, id: ConnectionId, closed: Closed) {
+        self.note_presence(id, Some(closed));
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.connected_at = None;
+        }
+    }
+
+    fn note_presence(&mut self, id: ConnectionId, closed: Option<Closed>) {
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        let Some(connected_at) = connection.connected_at else { return };
+        let subjects = presence_subjects(&client_id(connection), closed.is_none());
+        // Written only where somebody reads it.
+        if !subjects.iter().any(|it| self.routes.has_anybody(it, &self.table, &self.interest)) {
+            return;
+        }
+        let payload = self.presence(id, connected_at, closed).into_bytes();
+        for subject in subjects {
+            self.note(Notice { subject, payload: payload.clone(), retain: false });
+        }
+    }
+
+    fn presence(&self, id: ConnectionId, connected_at: Time, closed: Option<Closed>) -> String {
+        let Some(connection) = self.clients.slots.get(id) else { return String::new() };
+        let (protocol, version, name) = match &connection.protocol {
+            Protocol::Mqtt(mqtt) => {
+                let version = match mqtt.version() {
+                    Version::V3_1 => "3.1",
+                    Version::V3_1_1 => "3.1.1",
+                    Version::V5 => "5.0",
+                };
+                ("mqtt", Some(version), None)
+            }
+            Protocol::Nats(nats) => ("nats", None, nats.name()),
+        };
+        let millis = |at: Time| self.settings.started_at_unix_millis + at.as_micros() / 1_000;
+        let mut event = json!({
+            "client_id": String::from_utf8_lossy(&client_id(connection)),
+            "name": name,
+            "user": null,
+            "protocol": protocol,
+            "version": version,
+            "listener": protocol,
+            "address": connection.peer.to_string(),
+            "connected_at": millis(connected_at),
+        });
+        if let Some(closed) = closed {
+            event["disconnected_at"] = millis(self.now).into();
+            event["reason"] = closed.reason().name().into();
+        }
+        event.to_string()
+    }
+}
+
+/// What a client is called among both kinds: MQTT's identifier, NATS's number.
+fn client_id(connection: &Connection) -> Vec<u8> {
+    match &connection.protocol {
+        Protocol::Mqtt(mqtt) => mqtt.client_id().to_vec(),
+        Protocol::Nats(nats) => nats.client_id().to_string().into_bytes(),
+    }
+}
+
+/// The names under which a client's coming or going is told, as MQTT and as NATS spell them. A client id is
+/// one level of them, whatever is in it: what can't be is percent-encoded.
+fn presence_subjects(client_id: &[u8], is_connected: bool) -> [Vec<u8>; 2] {
+    let mut level = Vec::new();
+    for &byte in client_id {
+        match byte {
+            b'/' | b'+' | b'#' | b'%' => level.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+            _ => level.push(byte),
+        }
+    }
+    let [low, high] =
+        if is_connected { ["connected", "CONNECTED"] } else { ["disconnected", "DISCONNECTED"] };
+    let mut mqtt = Vec::new();
+    mapping::topic_to_subject(&[b"$SYS/clients/", &*level, b"/", low.as_bytes()].concat(), &mut mqtt);
+    let token = tokens(&mqtt).nth(2).unwrap_or_default();
+    let nats = [b"$STRAIT.CLIENT.", token, b".", high.as_bytes()].concat();
+    [mqtt, nats]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_one_level_whatever_is_in_it() {
+        let spelled = |client_id: &str, is_connected| {
+            presence_subjects(client_id.as_bytes(), is_connected)
+                .map(|subject| String::from_utf8(subject).expect("it was text"))
+        };
+        assert_eq!(spelled("a-1", true), ["/24SYS.clients.a-1.connected", "$STRAIT.CLIENT.a-1.CONNECTED"]);
+        assert_eq!(
+            spelled("a/b.c +#%", false),
+            [
+                "/24SYS.clients.a%2fb//c/20%2b%23%25.disconnected",
+                "$STRAIT.CLIENT.a%2fb//c/20%2b%23%25.DISCONNECTED"
+            ]
+        );
+        assert_eq!(spelled("*", true)[1], "$STRAIT.CLIENT./2a.CONNECTED");
+    }
+}

@@ -1,0 +1,315 @@
+//! Retained messages on their way in and out: a publish that is to be kept, and what a new subscription is
+//! sent of what was kept before. Not the store: `retained`.
+//!
+//! A subscription notes the store's version W when its fence ends, and every core sends it what is
+//! published. Changes up to W come to it by its replay and later ones live: no gap, no message twice, and
+//! none that is older than one that came before. A subscription that is only renewed takes all that is live
+//! as before: it notes W first, and its fence ends when all up to W has come live.
+
+use super::Shard;
+use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
+use super::id::ConnectionId;
+use super::retained::{Budget, Cursor, Found, Full};
+use super::routes::Route;
+use super::settings::Settings;
+use super::table::Target;
+use crate::message::{Message, Origin, Quality};
+use crate::subject::SubjectFilter;
+use crate::time::{Span, Time};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// The rest of what a subscription is due.
+#[derive(Debug)]
+pub struct Replay {
+    subscription: u32,
+    /// Versions up to this are replayed; `None` before the fence of a new subscription ends.
+    until: Option<u64>,
+    has_begun: bool,
+    /// Which of the subscription's filters it is at.
+    filter_idx: usize,
+    cursor: Cursor,
+}
+
+impl Replay {
+    pub fn is_for(&self, subscription: u32) -> bool {
+        self.subscription == subscription
+    }
+}
+
+/// Who is due what, on one core.
+#[derive(Debug, Default)]
+pub struct Replays {
+    /// Whose replay has just begun: their first slice is part of this turn.
+    begun: Vec<ConnectionId>,
+    /// Those that go on with the next tick, in turn.
+    waiting: VecDeque<ConnectionId>,
+    /// How far this core has come in dropping what has expired.
+    swept: Cursor,
+    sweep_at: Time,
+    found: Vec<Found>,
+    /// Retained messages go to one subscription each.
+    route: Rc<Route>,
+}
+
+/// Messages that one slice looks at, and that it sends.
+const SLICE: Budget = Budget { n_looks: 512, n_found: 64 };
+
+/// Slices in one tick.
+const SLICES_PER_TICK: usize = 8;
+
+/// How often a slice of what is kept is looked through for what has expired.
+const SWEEP_EVERY: Span = Span::from_millis(500);
+const SWEEP: Budget = Budget { n_looks: 8_192, n_found: 1 };
+
+/// Where a slice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slice {
+    /// Nothing more is due, or there is no room for it now.
+    Rests,
+    /// There is more to look through.
+    GoesOn,
+}
+
+impl Shard {
+    /// Keeps a message, and writes into it what place that has among all changes. Where there is no room it
+    /// is one like others.
+    pub(super) fn retain(&mut self, publisher: ConnectionId, message: &mut Message<'_>) -> Result<(), Full> {
+        let source = self.source(publisher);
+        self.is_changing_tables = true;
+        let set = self.retained.set(message, source, self.clients.origin.protocol, self.now);
+        self.is_changing_tables = false;
+        match set {
+            Ok(version) => message.version = version,
+            Err(Full) => self.clients.counters.retained_refused += 1,
+        }
+        set.map(drop)
+    }
+
+    /// Notes that a subscription is due what was kept before. One that is `new` hears of nothing live that is
+    /// kept until it has begun.
+    pub(super) fn expect_replay(&mut self, id: ConnectionId, key: u32, is_new: bool) {
+        let until = (!is_new).then(|| self.retained.version());
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if let Some(known) = connection.replays.iter().position(|replay| replay.subscription == key) {
+            // It has not begun yet: as well as anew.
+            if connection.replays[known].until.is_none() {
+                return;
+            }
+            connection.replays.remove(known);
+        }
+        let (has_begun, cursor) = (false, Cursor::default());
+        connection.replays.push(Replay { subscription: key, until, has_begun, filter_idx: 0, cursor });
+        if is_new && let Some(subscription) = connection.subscriptions.get_mut(key) {
+            note_replayed_until(subscription, u64::MAX);
+        }
+        if !is_new && self.settings.n_cores > 1 {
+            self.post_fence();
+        }
+    }
+
+    /// Begins the replays whose fence has ended.
+    pub(super) fn begin_replays(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if connection.replays.is_empty() {
+            return;
+        }
+        let version = self.retained.version();
+        let Connection { replays, subscriptions, .. } = connection;
+        for replay in replays.iter_mut().filter(|replay| !replay.has_begun) {
+            replay.has_begun = true;
+            if replay.until.is_none()
+                && let Some(subscription) = subscriptions.get_mut(replay.subscription)
+            {
+                note_replayed_until(subscription, version);
+            }
+            replay.until.get_or_insert(version);
+        }
+        self.replays.begun.push(id);
+    }
+
+    /// Sends the first slices of those that have begun in this turn.
+    pub(super) fn send_first_slices(&mut self, now: Time) {
+        while let Some(id) = self.replays.begun.pop() {
+            self.send_slice(id, now);
+        }
+    }
+
+    /// Lets a client's replays go on, where it has any and has read some.
+    pub(super) fn resume_replays(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && connection.replays.iter().any(|replay| replay.has_begun)
+            && !std::mem::replace(&mut connection.is_replaying, true)
+        {
+            self.replays.waiting.push_back(id);
+        }
+    }
+
+    /// When replays go on, or what has expired is looked for.
+    pub(super) fn replays_wake_at(&self) -> Option<Time> {
+        if !self.replays.waiting.is_empty() {
+            return Some(self.now);
+        }
+        (self.sweeps() && self.retained.has_expiring()).then_some(self.replays.sweep_at)
+    }
+
+    /// Whether something goes on with the next tick, whenever that is.
+    pub fn goes_on(&self) -> bool {
+        !self.replays.waiting.is_empty()
+    }
+
+    /// One core does it for all.
+    fn sweeps(&self) -> bool {
+        self.core.0 == 0
+    }
+
+    pub(super) fn tick_replays(&mut self, now: Time) {
+        for _ in 0..self.replays.waiting.len().min(SLICES_PER_TICK) {
+            let Some(id) = self.replays.waiting.pop_front() else { break };
+            if let Some(connection) = self.clients.slots.get_mut(id) {
+                connection.is_replaying = false;
+                self.send_slice(id, now);
+            }
+        }
+        if self.sweeps() && self.replays.sweep_at <= now {
+            self.replays.sweep_at = now + SWEEP_EVERY;
+            if self.retained.sweep(&mut self.replays.swept, now, &mut SWEEP.clone()) {
+                self.replays.swept = Cursor::default();
+            }
+        }
+    }
+
+    fn send_slice(&mut self, id: ConnectionId, now: Time) {
+        let slice = self.guarded(id, now, |shard| shard.replay_slice(id, now));
+        if slice == Some(Slice::GoesOn) {
+            self.resume_replays(id);
+        }
+    }
+
+    /// Sends some of what a client is due, as far as its window and its queue have room.
+    fn replay_slice(&mut self, id: ConnectionId, now: Time) -> Slice {
+        let mut budget = SLICE;
+        while !budget.is_spent() {
+            let Some((replay_idx, filter, quality)) = self.next_replay(id) else { return Slice::Rests };
+            if !self.has_room_for_replay(id, quality, 0) {
+                return Slice::Rests;
+            }
+            let Some(connection) = self.clients.slots.get_mut(id) else { return Slice::Rests };
+            let Some(replay) = connection.replays.get_mut(replay_idx) else { return Slice::Rests };
+            let (key, until) = (replay.subscription, replay.until.unwrap_or(0));
+            let before = std::mem::take(&mut replay.cursor);
+            let mut cursor = before.clone();
+            let mut found = std::mem::take(&mut self.replays.found);
+            let is_done = self.retained.walk(&mut cursor, &filter, until, now, &mut budget, &mut found);
+            let target = Target { connection: id, subscription: key };
+            let n_sent = self.send_found(target, quality, &found, now);
+            let is_full = n_sent < found.len();
+            if is_full {
+                // What is not sent is looked for again: it may be another one by then.
+                cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
+            }
+            found.clear();
+            self.replays.found = found;
+            self.put_cursor(id, replay_idx, cursor, is_done && !is_full);
+            if is_full {
+                return Slice::Rests;
+            }
+        }
+        Slice::GoesOn
+    }
+
+    /// The first replay that goes on, its filter and its quality.
+    fn next_replay(&self, id: ConnectionId) -> Option<(usize, SubjectFilter, Quality)> {
+        let Connection { replays, subscriptions, .. } = self.clients.slots.get(id)?;
+        let replay_idx = replays.iter().position(|replay| replay.has_begun)?;
+        let replay = &replays[replay_idx];
+        let subscription = subscriptions.get(replay.subscription)?;
+        let SubscriptionKind::Mqtt { quality, .. } = &subscription.kind else { return None };
+        let filter = subscription.filters().nth(replay.filter_idx)?;
+        Some((replay_idx, filter.clone(), *quality))
+    }
+
+    fn put_cursor(&mut self, id: ConnectionId, replay_idx: usize, cursor: Cursor, is_done: bool) {
+        let Some(Connection { replays, subscriptions, .. }) = self.clients.slots.get_mut(id) else { return };
+        let Some(replay) = replays.get_mut(replay_idx) else { return };
+        replay.cursor = cursor;
+        if is_done {
+            replay.filter_idx += 1;
+            replay.cursor = Cursor::default();
+            let n_filters = subscriptions.get(replay.subscription).map_or(0, |it| it.filters().count());
+            if replay.filter_idx >= n_filters {
+                replays.remove(replay_idx);
+            }
+        }
+        if replays.is_empty() {
+            *replays = Vec::new();
+        }
+    }
+
+    /// Sends messages to one subscription until there is no more room; how many that were.
+    fn send_found(&mut self, target: Target, quality: Quality, found: &[Found], now: Time) -> usize {
+        let own_source = self.source(target.connection);
+        for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
+            let message = kept.message();
+            let n_bytes = message.subject.len() + message.properties.len() + message.payload.len();
+            if !self.has_room_for_replay(target.connection, quality.min(message.quality), n_bytes) {
+                return n_sent;
+            }
+            self.clients.origin = Origin { protocol: kept.protocol, read_at: now };
+            let route = self.replays.route.clone();
+            let mut fanout = self.clients.begin(&message, None, &route, now);
+            let (is_own, secs_left) = (kept.source == own_source, kept.secs_left(now));
+            fanout.replay = Some(Replayed { is_own, secs_left });
+            if self.clients.deliver(target, &mut fanout, &self.settings) {
+                self.clients.counters.replayed += 1;
+            }
+            self.clients.end(fanout);
+        }
+        found.len()
+    }
+
+    /// Whose a message is as long as it is kept; 0 where nobody asks.
+    fn source(&self, id: ConnectionId) -> u64 {
+        match self.clients.slots.get(id).map(|connection| &connection.protocol) {
+            Some(Protocol::Mqtt(mqtt)) => self.keys.subject_hash(mqtt.client_id()) | 1,
+            Some(Protocol::Nats(_)) | None => 0,
+        }
+    }
+
+    fn has_room_for_replay(&self, id: ConnectionId, quality: Quality, n_bytes: usize) -> bool {
+        self.clients
+            .slots
+            .get(id)
+            .is_some_and(|connection| has_room(connection, quality, n_bytes, &self.settings))
+    }
+}
+
+/// What a copy of a retained message depends on besides the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayed {
+    /// It was published under the subscriber's own name.
+    pub is_own: bool,
+    pub secs_left: Option<u32>,
+}
+
+fn note_replayed_until(subscription: &mut Subscription, version: u64) {
+    if let SubscriptionKind::Mqtt { traits, .. } = &mut subscription.kind {
+        traits.replayed_until = version;
+    }
+}
+
+/// What a packet has besides topic, properties and payload, in bytes: lengths, and what is its receiver's own.
+const HEAD_BYTES_MAX: usize = 32;
+
+/// A replay is pulled by the room that there is: half of the write queue is left to what is live.
+fn has_room(connection: &Connection, quality: Quality, n_bytes: usize, settings: &Settings) -> bool {
+    let Protocol::Mqtt(mqtt) = &connection.protocol else { return false };
+    let inflight = &mqtt.session.inflight;
+    let has_window = quality == Quality::AtMostOnce || (inflight.is_open() && !inflight.has_pending());
+    connection.is_reachable()
+        && has_window
+        && connection.queue.len() < settings.write_queue_bytes_max / 2
+        // One that is larger than all of the queue goes into an empty one.
+        && (connection.queue.is_empty()
+            || connection.queue.len() + n_bytes + HEAD_BYTES_MAX <= settings.write_queue_bytes_max)
+}

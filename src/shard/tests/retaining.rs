@@ -1,0 +1,299 @@
+//! Retained messages at one shard: when they come, with which flags, and what bounds them.
+
+use super::*;
+use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::encode;
+use crate::mqtt::packet::{
+    Connect, Filters, Packet, Publish, Qos, RetainHandling, Subscribe, SubscribeOptions, Version,
+};
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
+
+/// What a client has been sent of a PUBLISH: topic, payload, retain flag, QoS.
+type Came = (String, String, bool, u8);
+
+fn packets(alone: &mut Alone, id: ConnectionId, version: Version) -> Vec<(Came, Vec<u8>)> {
+    let bytes = alone.sent_bytes(id);
+    let mut rest = &bytes[..];
+    let mut came = Vec::new();
+    while !rest.is_empty() {
+        let Decoded::Packet(packet, n) = decode(rest, version, &Limits::NONE).unwrap() else {
+            panic!("half")
+        };
+        rest = &rest[n..];
+        if let Packet::Publish(it) = packet {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let properties = it.properties.raw().to_vec();
+            came.push(((text(it.topic), text(it.payload), it.retain, it.qos as u8), properties));
+        }
+    }
+    came
+}
+
+fn came(alone: &mut Alone, id: ConnectionId) -> Vec<Came> {
+    packets(alone, id, Version::V5).into_iter().map(|it| it.0).collect()
+}
+
+fn client(alone: &mut Alone, name: &str, receive_maximum: u16) -> ConnectionId {
+    let id = alone.connect(Listener::Mqtt);
+    let mut block = PropertyBlock::new();
+    block.push(Property::ReceiveMaximum(receive_maximum)).unwrap();
+    let mut out = Vec::new();
+    let connect = Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive_secs: 0,
+        client_id: name.as_bytes(),
+        will: None,
+        username: None,
+        password: None,
+        properties: block.properties(),
+    };
+    encode::connect(&mut out, &connect).unwrap();
+    alone.receive(id, &out);
+    alone.sent_bytes(id);
+    id
+}
+
+fn publish(
+    alone: &mut Alone,
+    id: ConnectionId,
+    topic: &str,
+    payload: &[u8],
+    qos: Qos,
+    properties: &[Property<'_>],
+) {
+    let mut block = PropertyBlock::new();
+    properties.iter().for_each(|it| block.push(*it).unwrap());
+    let packet_id = if qos == Qos::AtMostOnce { 0 } else { 9 };
+    let (dup, retain, topic) = (false, true, topic.as_bytes());
+    let it = Publish { dup, qos, retain, topic, packet_id, properties: block.properties(), payload };
+    let mut out = Vec::new();
+    encode::publish(&mut out, Version::V5, &it).unwrap();
+    alone.receive(id, &out);
+}
+
+fn subscribe(alone: &mut Alone, id: ConnectionId, filter: &str, options: SubscribeOptions, identifier: u32) {
+    let mut block = PropertyBlock::new();
+    if identifier != 0 {
+        block.push(Property::SubscriptionIdentifier(identifier)).unwrap();
+    }
+    let filters = [(filter.as_bytes(), options)];
+    let filters = Filters::from_list(&filters);
+    let mut out = Vec::new();
+    let it = Subscribe { packet_id: 1, properties: block.properties(), filters };
+    encode::subscribe(&mut out, Version::V5, &it).unwrap();
+    alone.receive(id, &out);
+}
+
+fn qos_1() -> SubscribeOptions {
+    SubscribeOptions { qos: Qos::AtLeastOnce, ..SubscribeOptions::default() }
+}
+
+fn it(topic: &str, payload: &str, retain: bool, qos: u8) -> Came {
+    (topic.into(), payload.into(), retain, qos)
+}
+
+#[test]
+fn retain_handling_says_when_retained_messages_come() {
+    // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+    let mut alone = Alone::new(settings());
+    let publisher = client(&mut alone, "p", 10);
+    publish(&mut alone, publisher, "a/b", b"x", Qos::AtMostOnce, &[]);
+    let id = client(&mut alone, "s", 10);
+    let handling = |retain_handling| SubscribeOptions { retain_handling, ..qos_1() };
+    let x = [it("a/b", "x", true, 0)];
+    for (retain_handling, expected) in [
+        (RetainHandling::DoNotSend, &[][..]),
+        (RetainHandling::SendIfNew, &[]),
+        (RetainHandling::Send, &x),
+        (RetainHandling::Send, &x),
+    ] {
+        subscribe(&mut alone, id, "a/#", handling(retain_handling), 0);
+        assert_eq!(came(&mut alone, id), expected, "{retain_handling:?}");
+    }
+    subscribe(&mut alone, id, "+/b", handling(RetainHandling::SendIfNew), 0);
+    assert_eq!(came(&mut alone, id), x);
+}
+
+#[test]
+fn a_live_message_has_no_retain_flag_unless_the_subscription_asks_for_it() {
+    // [MQTT-3.3.1-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    let mut alone = Alone::new(settings());
+    let [publisher, plain, flagged] = ["p", "a", "b"].map(|name| client(&mut alone, name, 10));
+    subscribe(&mut alone, plain, "a", SubscribeOptions::default(), 0);
+    let options = SubscribeOptions { retain_as_published: true, ..SubscribeOptions::default() };
+    subscribe(&mut alone, flagged, "a", options, 0);
+    publish(&mut alone, publisher, "a", b"x", Qos::AtMostOnce, &[]);
+    assert_eq!(came(&mut alone, plain), [it("a", "x", false, 0)]);
+    assert_eq!(came(&mut alone, flagged), [it("a", "x", true, 0)]);
+}
+
+#[test]
+fn the_last_message_of_a_topic_is_kept_and_an_empty_one_clears_it() {
+    // [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+    let mut alone = Alone::new(settings());
+    let publisher = client(&mut alone, "p", 10);
+    for (topic, payload) in [("a", "1"), ("a", "2"), ("b", "3"), ("b", "")] {
+        publish(&mut alone, publisher, topic, payload.as_bytes(), Qos::AtLeastOnce, &[]);
+    }
+    let id = client(&mut alone, "s", 10);
+    subscribe(&mut alone, id, "#", qos_1(), 0);
+    assert_eq!(came(&mut alone, id), [it("a", "2", true, 1)]);
+    assert_eq!(alone.shard.counters().n_retained, 1);
+    // The gateway's and other `$` topics are not for a wildcard. [MQTT-4.7.2-1]
+    publish(&mut alone, publisher, "$x/y", b"4", Qos::AtMostOnce, &[]);
+    let id = client(&mut alone, "t", 10);
+    subscribe(&mut alone, id, "+/y", qos_1(), 0);
+    assert_eq!(came(&mut alone, id), []);
+    subscribe(&mut alone, id, "$x/+", qos_1(), 0);
+    assert_eq!(came(&mut alone, id), [it("$x/y", "4", true, 0)]);
+}
+
+#[test]
+fn a_replay_is_pulled_by_the_window_and_what_changes_meanwhile_comes_once() {
+    let mut alone = Alone::new(settings());
+    let publisher = client(&mut alone, "p", 10);
+    for n in 0..200 {
+        publish(&mut alone, publisher, &format!("a/{n}"), b"old", Qos::AtLeastOnce, &[]);
+    }
+    let id = client(&mut alone, "s", 3);
+    subscribe(&mut alone, id, "a/#", qos_1(), 0);
+    let first = came(&mut alone, id);
+    assert_eq!(first.len(), 3);
+    let connection = alone.shard.clients.slots.get(id).unwrap();
+    assert_eq!(connection.n_queued_bytes(), 0, "nothing waits in the session for a replay");
+    // Those that have come change, and one that has not.
+    let late =
+        (0..200).map(|n| format!("a/{n}")).find(|topic| first.iter().all(|it| it.0 != *topic)).unwrap();
+    for topic in [&first[0].0, &late] {
+        publish(&mut alone, publisher, topic, b"new", Qos::AtMostOnce, &[]);
+    }
+    let mut all = first;
+    let mut packet_id = 1u16;
+    while all.len() < 201 {
+        let [high, low] = packet_id.to_be_bytes();
+        alone.receive(id, &[0x40, 2, high, low]);
+        alone.shard.tick(alone.now);
+        packet_id += 1;
+        let more = came(&mut alone, id);
+        all.extend(more);
+        assert!(packet_id < 500, "it does not go on");
+    }
+    let of =
+        |topic: &str| all.iter().filter(|it| it.0 == *topic).map(|it| (&*it.1, it.2)).collect::<Vec<_>>();
+    assert_eq!(of(&all[0].0), [("old", true), ("new", false)]);
+    assert_eq!(of(&late), [("new", false)]);
+    // Whether `a` itself is retained is seen once there is room again.
+    let [high, low] = packet_id.to_be_bytes();
+    alone.receive(id, &[0x40, 2, high, low]);
+    alone.shard.tick(alone.now);
+    assert!(alone.shard.clients.slots.get(id).unwrap().replays.is_empty());
+}
+
+#[test]
+fn a_replay_leaves_half_of_the_write_queue_and_goes_on_as_it_is_read() {
+    let mut alone = Alone::new(Settings { write_queue_bytes_max: 2_000, ..settings() });
+    let publisher = client(&mut alone, "p", 10);
+    for n in 0..100 {
+        publish(&mut alone, publisher, &format!("a/{n}"), &[b'x'; 80], Qos::AtMostOnce, &[]);
+    }
+    let id = client(&mut alone, "s", 10);
+    subscribe(&mut alone, id, "#", qos_1(), 0);
+    let mut n_came = 0;
+    while n_came < 100 {
+        let n_waiting = alone.shard.queue(id).unwrap().len();
+        assert!(n_waiting > 0 && n_waiting < 1_200, "{n_waiting}");
+        n_came += came(&mut alone, id).len();
+        alone.shard.tick(alone.now);
+    }
+    assert_eq!((n_came, alone.shard.counters().dropped_queue_full), (100, 0));
+}
+
+#[test]
+fn a_subscription_identifier_comes_with_live_and_retained_messages() {
+    // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
+    let mut alone = Alone::new(settings());
+    let [publisher, id] = ["p", "s"].map(|name| client(&mut alone, name, 10));
+    publish(&mut alone, publisher, "a", b"x", Qos::AtMostOnce, &[Property::ContentType(b"t")]);
+    subscribe(&mut alone, id, "a", qos_1(), 7);
+    subscribe(
+        &mut alone,
+        id,
+        "+",
+        SubscribeOptions { retain_handling: RetainHandling::DoNotSend, ..qos_1() },
+        300,
+    );
+    publish(&mut alone, publisher, "a", b"y", Qos::AtMostOnce, &[Property::ContentType(b"t")]);
+    let ids: Vec<_> = packets(&mut alone, id, Version::V5)
+        .iter()
+        .map(|(came, properties)| {
+            let properties = Properties::from_checked(properties);
+            assert_eq!(properties.content_type(), Some(&b"t"[..]));
+            (came.1.clone(), properties.subscription_identifiers().collect::<Vec<_>>())
+        })
+        .collect();
+    let expected = [("x", vec![7]), ("y", vec![7]), ("y", vec![300])];
+    let mut sorted = ids;
+    sorted.sort();
+    assert_eq!(sorted, expected.map(|(payload, ids)| (payload.to_owned(), ids)));
+}
+
+#[test]
+fn what_is_left_of_a_messages_time_comes_with_it_and_then_it_is_gone() {
+    // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+    let mut alone = Alone::new(settings());
+    let publisher = client(&mut alone, "p", 10);
+    let pair = Property::ContentType(b"t");
+    publish(&mut alone, publisher, "a", b"x", Qos::AtMostOnce, &[Property::MessageExpiryInterval(10), pair]);
+    alone.now = alone.now + Span::from_secs(4);
+    let early = client(&mut alone, "s", 10);
+    subscribe(&mut alone, early, "a", qos_1(), 0);
+    let (_, properties) = packets(&mut alone, early, Version::V5).pop().unwrap();
+    let properties = Properties::from_checked(&properties);
+    assert_eq!((properties.message_expiry_interval(), properties.content_type()), (Some(6), Some(&b"t"[..])));
+    alone.now = alone.now + Span::from_secs(6);
+    let late = client(&mut alone, "t", 10);
+    subscribe(&mut alone, late, "a", qos_1(), 0);
+    assert_eq!(came(&mut alone, late), []);
+    alone.shard.tick(alone.now);
+    let counters = alone.shard.counters();
+    assert_eq!((counters.n_retained, counters.retained_expired), (0, 1));
+}
+
+#[test]
+fn what_there_is_no_room_for_is_refused_where_that_can_be_said_and_delivered_otherwise() {
+    let mut alone = Alone::new(settings());
+    let [publisher, id] = ["p", "s"].map(|name| client(&mut alone, name, 10));
+    subscribe(&mut alone, id, "a", qos_1(), 0);
+    alone.sent_bytes(id);
+    let large = vec![b'x'; (1 << 16) + 1];
+    let publish = |alone: &mut Alone, qos| {
+        let mut out = Vec::new();
+        let packet_id = if qos == Qos::AtMostOnce { 0 } else { 9 };
+        let (dup, retain, topic) = (false, true, &b"a"[..]);
+        let it =
+            Publish { dup, qos, retain, topic, packet_id, properties: Properties::EMPTY, payload: &large };
+        encode::publish(&mut out, Version::V5, &it).unwrap();
+        alone.receive_whole(publisher, &out);
+    };
+    publish(&mut alone, Qos::AtLeastOnce);
+    assert_eq!(alone.sent_bytes(publisher), [0x40, 3, 0, 9, 0x97]);
+    assert_eq!(came(&mut alone, id), []);
+    publish(&mut alone, Qos::AtMostOnce);
+    assert_eq!(came(&mut alone, id).len(), 1);
+    let counters = alone.shard.counters();
+    assert_eq!((counters.retained_refused, counters.n_retained), (2, 0));
+}
+
+#[test]
+fn no_local_keeps_ones_own_retained_messages_away_even_after_a_reconnect() {
+    // [MQTT-3.8.3-3]
+    let mut alone = Alone::new(settings());
+    let id = client(&mut alone, "p", 10);
+    publish(&mut alone, id, "a", b"x", Qos::AtMostOnce, &[]);
+    let again = client(&mut alone, "p", 10);
+    subscribe(&mut alone, again, "a", SubscribeOptions { no_local: true, ..qos_1() }, 0);
+    assert_eq!(came(&mut alone, again), []);
+    subscribe(&mut alone, again, "a", qos_1(), 0);
+    assert_eq!(came(&mut alone, again).len(), 1);
+}

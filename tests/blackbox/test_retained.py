@@ -1,0 +1,117 @@
+"""Retained messages across versions and cores: set, replayed, cleared, and many of them."""
+
+import time
+
+import pytest
+
+import wire_mqtt as mqtt
+from clients import MosquittoSub, Paho, mosquitto_pub
+from gateway import wait_until
+from wire_mqtt import V5, V311
+
+MANY = 20_000
+
+
+@pytest.fixture(params=[V311, V5], ids=["3.1.1", "5.0"])
+def version(request):
+    return request.param
+
+
+def retained(strait, *filters, version=V5):
+    """What a new client is sent of them, up to the answer to a ping that follows."""
+    with mqtt.connected(strait.mqtt, version) as client:
+        client.subscribe(*filters)
+        return [(p.topic, p.payload, p.retain) for p in client.ping()]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_retained_message_comes_to_later_subscribers_on_every_core(strait, version, qos):
+    topic = f"ret/{version}/{qos}"
+    with mqtt.connected(strait.mqtt, version) as publisher:
+        publisher.publish(topic, b"old", qos=qos, packet_id=1, retain=True)
+        publisher.publish(topic, b"new", qos=qos, packet_id=2, retain=True)
+        publisher.ping()
+        for filters in ([topic], ["ret/+/" + str(qos)], ["#"], [f"ret/{version}/#"]):
+            for _ in range(4):
+                assert (topic, b"new", True) in retained(strait, *filters, version=version)
+        publisher.publish(topic, b"", qos=qos, packet_id=3, retain=True)
+        publisher.ping()
+    assert retained(strait, topic) == []
+
+
+def test_a_live_message_comes_without_the_flag(strait, version):
+    with mqtt.connected(strait.mqtt, version) as subscriber, mqtt.connected(strait.mqtt, version) as publisher:
+        subscriber.subscribe("flag/a")
+        publisher.publish("flag/a", b"x", retain=True)
+        found = subscriber.expect("PUBLISH")
+        assert (found.payload, found.retain) == (b"x", False)
+        publisher.publish("flag/a", b"", retain=True)
+        assert subscriber.expect("PUBLISH").payload == b""
+
+
+def test_a_subscriber_of_all_is_sent_all_of_many_once(strait):
+    with mqtt.connected(strait.mqtt) as publisher:
+        for n in range(MANY):
+            publisher.send(mqtt.publish(f"many/{n % 100}/{n}", b"%d" % n, n % 2, n + 1, retain=True))
+        assert len(publisher.ping()) == MANY // 2
+    with mqtt.Connection(strait.mqtt) as subscriber, mqtt.connected(strait.mqtt) as bystander:
+        subscriber.connect(properties=[("receive_maximum", 20)])
+        subscriber.send(mqtt.subscribe(1, [("many/#", 1)]))
+        found = []
+        while len(found) < MANY:
+            packet = subscriber.receive()
+            if packet.kind == "PUBLISH":
+                assert packet.retain
+                found.append(packet.payload)
+                subscriber.send(mqtt.puback(packet.packet_id) if packet.qos else b"")
+            if len(found) % 1000 == 0:
+                # Others are served meanwhile.
+                since = time.monotonic()
+                bystander.ping()
+                assert time.monotonic() - since < 1
+        assert sorted(found, key=int) == [b"%d" % n for n in range(MANY)]
+    with mqtt.connected(strait.mqtt) as publisher:
+        for n in range(MANY):
+            publisher.publish(f"many/{n % 100}/{n}", b"", retain=True)
+        publisher.ping()
+    assert retained(strait, "many/#") == []
+
+
+def test_message_expiry_is_counted_down_and_then_the_message_is_gone(strait):
+    with mqtt.connected(strait.mqtt) as publisher:
+        publisher.publish("exp/a", b"x", retain=True, properties=[("message_expiry", 3)])
+        publisher.ping()
+
+    def left():
+        with mqtt.connected(strait.mqtt) as client:
+            client.subscribe("exp/a")
+            return [p.prop("message_expiry") for p in client.ping()]
+
+    assert left() == [3]
+    wait_until(lambda: left() in ([2], [1]), "it is not counted down")
+    wait_until(lambda: left() == [], "it does not expire")
+
+
+def test_limits_refuse_and_are_announced(start_strait):
+    strait = start_strait(2, env={"STRAIT__MQTT__RETAINED_MESSAGES_MAX": "1"})
+    with mqtt.connected(strait.mqtt) as client:
+        client.publish("l/a", b"x", qos=1, packet_id=1, retain=True)
+        assert client.expect("PUBACK").reason in (0, 0x10)
+        client.publish("l/b", b"x", qos=1, packet_id=2, retain=True)
+        assert client.expect("PUBACK").reason == 0x97
+    assert retained(strait, "l/#") == [("l/a", b"x", True)]
+    strait = start_strait(1, env={"STRAIT__MQTT__RETAINED_MESSAGES_MAX": "0"})
+    with mqtt.Connection(strait.mqtt) as client:
+        assert client.connect().prop("retain_available") == 0
+        client.publish("l/a", b"x", retain=True)
+        client.expect_closed(0x9A)
+
+
+def test_mosquitto_and_paho_find_each_others_retained_messages(strait):
+    mosquitto_pub(strait, "mqttv5", 1, "both/mosquitto", "from mosquitto", options=["-r"])
+    with Paho(strait) as client:
+        client.client.publish("both/paho", b"from paho", 1, retain=True).wait_for_publish(10)
+        client.subscribe(("both/#", 1))
+        assert sorted(client.n_messages(2)) == [("both/mosquitto", b"from mosquitto"), ("both/paho", b"from paho")]
+    with MosquittoSub(strait, "mqttv311", 1, "both/#", 2) as subscriber:
+        assert sorted(subscriber.messages()) == [(1, "both/mosquitto", "from mosquitto"), (1, "both/paho", "from paho")]
