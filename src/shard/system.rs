@@ -53,6 +53,8 @@ impl Shard {
             properties: b"",
             payload: Payload::Copied(payload),
             quality: Quality::AtMostOnce,
+            retain: false,
+            version: 0,
             run: None,
         };
         let publisher = Publisher { id: request.requester, hears_itself: true };

@@ -30,7 +30,6 @@ impl Shard {
         }
         let peer = connection.peer;
         self.note_end(id, closed, now);
-        let Some(connection) = self.clients.slots.get_mut(id) else { return };
         self.clients.counters.n_closed[closed.reason() as usize] += 1;
         self.note_disconnected(id, closed);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };

@@ -115,3 +115,15 @@ def test_mosquitto_and_paho_find_each_others_retained_messages(strait):
         assert sorted(client.n_messages(2)) == [("both/mosquitto", b"from mosquitto"), ("both/paho", b"from paho")]
     with MosquittoSub(strait, "mqttv311", 1, "both/#", 2) as subscriber:
         assert sorted(subscriber.messages()) == [(1, "both/mosquitto", "from mosquitto"), (1, "both/paho", "from paho")]
+
+
+def test_a_will_is_retained_if_it_asks_for_that(strait, version):
+    for retain in (False, True):
+        topic = f"ret-will/{version}/{retain}"
+        with mqtt.connected(strait.mqtt, version) as watcher:
+            watcher.subscribe(topic)
+            with mqtt.connected(strait.mqtt, version, client_id=f"dies-{version}", will=(topic, b"gone", 1, retain)):
+                pass
+            found = watcher.expect("PUBLISH")
+            assert (found.payload, found.retain) == (b"gone", False)
+        assert retained(strait, topic, version=version) == ([(topic, b"gone", True)] if retain else [])
