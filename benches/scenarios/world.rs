@@ -233,12 +233,14 @@ pub fn settings(n_cores: usize) -> Settings {
             server: ServerInfo {
                 server_id: "BENCH".into(),
                 server_name: "bench".into(),
-                listen: (Ipv4Addr::LOCALHOST, 4222).into(),
                 payload_bytes_max: nats.payload_bytes_max,
+                ..ServerInfo::default()
             },
             ping_interval: Span::from_secs(u64::from(nats.ping_interval_secs)),
             pings_outstanding_max: nats.ping_outstanding_max,
+            pong_timeout: Span::from_secs(u64::from(nats.pong_timeout_secs)),
             subscriptions_max: nats.subscriptions_max,
+            subscription_tokens_max: nats.subscription_tokens_max,
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 2 << 20, connect_bytes_max: 256 << 10 },

@@ -168,6 +168,11 @@ impl Shown {
         )?;
         self.sessions(out)?;
         out.counter("strait_panics", "Defects that cost one connection.", total.panics)?;
+        out.counter(
+            "strait_subscriptions_refused",
+            "Subscriptions that a limit or a rule refused.",
+            total.subscriptions_refused,
+        )?;
         out.gauges(
             "strait_subscriptions",
             "Subscriptions there are.",

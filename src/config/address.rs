@@ -48,6 +48,18 @@ pub fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
+/// Whether a text is `host:port` as clients are told it. The host is theirs to resolve.
+#[must_use]
+pub fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+');
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._".contains(&it)),
+    };
+    is_host && is_port
+}
+
 /// Why a text is no address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotAnAddress {
@@ -128,6 +140,28 @@ mod tests {
         let wrong = parse("fe80:0:0:0:0:0:0:1:1883").unwrap_err();
         assert_eq!(wrong.replacement().as_deref(), Some("[fe80:0:0:0:0:0:0:1]:1883"));
         assert_eq!(parse("::1"), Err(NotAnAddress::NoPort));
+    }
+
+    #[test]
+    fn what_clients_are_told_is_a_host_and_a_port() {
+        for text in ["gateway.example:4222", "10.0.0.1:1", "[::1]:4222", "a_b-c:65535"] {
+            assert!(is_host_port(text), "{text}");
+        }
+        for text in [
+            "",
+            ":4222",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a b:1",
+            "::1:4222",
+            "[x]:1",
+            "nats://a:1",
+            "a\"b:1",
+        ] {
+            assert!(!is_host_port(text), "{text}");
+        }
     }
 
     #[test]

@@ -54,6 +54,36 @@ impl Key {
             }
             Kind::LogFilter { .. } => self.read_text(raw, log_filter::check),
             Kind::Name { .. } => self.read_text(raw, check_name),
+            Kind::HostPorts | Kind::HostPort => self.read_host_ports(raw),
+        }
+    }
+
+    /// A list of `host:port`, or of one such text those between its commas: a variable has no brackets.
+    fn read_host_ports(&self, raw: &DeValue<'_>) -> Result<Value, Mistake> {
+        let is_one = matches!(self.kind, Kind::HostPort);
+        let mut list = Vec::new();
+        match raw {
+            DeValue::String(text) if is_one && text.is_empty() => {}
+            DeValue::String(text) if is_one => list.push(text.clone().into_owned()),
+            DeValue::String(text) => {
+                list.extend(text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned));
+            }
+            DeValue::Array(items) if !is_one => {
+                for item in items {
+                    let DeValue::String(text) = item.get_ref() else { return Err(self.wrong_type(raw)) };
+                    list.push(text.clone().into_owned());
+                }
+            }
+            _ => return Err(self.wrong_type(raw)),
+        }
+        match list.iter().find(|text| !address::is_host_port(text)) {
+            None if is_one => Ok(Value::Text(list.pop().unwrap_or_default())),
+            None => Ok(Value::List(list)),
+            Some(wrong) => Err(Mistake {
+                title: format!("`{}` does not take `{}`", self.path(), wrong.escape_debug()),
+                label: "a host and a port, such as \"gateway.example:4222\" or \"[::1]:4222\"".into(),
+                ..Mistake::default()
+            }),
         }
     }
 
@@ -145,6 +175,10 @@ pub enum Kind {
         /// The value when nobody sets it.
         default: &'static str,
     },
+    /// A host and a port that clients are told, not resolved here; empty by default.
+    HostPort,
+    /// A list of them, empty by default.
+    HostPorts,
 }
 
 impl Kind {
@@ -164,6 +198,8 @@ impl Kind {
                 Value::Address(address::parse(default).expect("the schema's own addresses are well formed"))
             }
             Self::LogFilter { default } | Self::Name { default } => Value::Text(default.into()),
+            Self::HostPort => Value::Text(String::new()),
+            Self::HostPorts => Value::List(Vec::new()),
         }
     }
 
@@ -173,7 +209,8 @@ impl Kind {
             Self::Integer { .. } => "an integer",
             Self::Boolean { .. } => "true or false",
             Self::Address { .. } => "an address",
-            Self::LogFilter { .. } | Self::Name { .. } => "a string",
+            Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort => "a string",
+            Self::HostPorts => "a list of strings",
         }
     }
 
@@ -189,20 +226,27 @@ impl Kind {
                     .into()
             }
             Self::Name { .. } => "1 to 256 printable characters without blanks".into(),
+            Self::HostPort => r#""host:port", or "" for none"#.into(),
+            Self::HostPorts => r#"["host:port", …]"#.into(),
         }
     }
 
     fn unit(&self) -> &'static str {
         match self {
             Self::Integer { unit, .. } => unit,
-            Self::Boolean { .. } | Self::Address { .. } | Self::LogFilter { .. } | Self::Name { .. } => "",
+            Self::Boolean { .. }
+            | Self::Address { .. }
+            | Self::LogFilter { .. }
+            | Self::Name { .. }
+            | Self::HostPort
+            | Self::HostPorts => "",
         }
     }
 
     /// Whether any word is a value, so that `42` in a variable is the text "42" and not a number.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self, Self::LogFilter { .. } | Self::Name { .. })
+        matches!(self, Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort)
     }
 }
 
@@ -217,6 +261,8 @@ pub enum Value {
     Address(Option<SocketAddr>),
     /// Of a text key.
     Text(String),
+    /// Of a list key.
+    List(Vec<String>),
 }
 
 impl Value {
@@ -229,6 +275,9 @@ impl Value {
             Self::Address(Some(address)) => format!("\"{address}\""),
             Self::Address(None) => "\"off\"".into(),
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            Self::List(list) => {
+                toml::Value::Array(list.iter().cloned().map(toml::Value::String).collect()).to_string()
+            }
         }
     }
 }
@@ -289,6 +338,17 @@ impl Setting for String {
 
     fn to_value(&self) -> Value {
         Value::Text(self.clone())
+    }
+}
+
+impl Setting for Vec<String> {
+    fn from_value(value: Value) -> Self {
+        let Value::List(list) = value else { unreachable!("a list key reads lists") };
+        list
+    }
+
+    fn to_value(&self) -> Value {
+        Value::List(self.clone())
     }
 }
 

@@ -36,7 +36,12 @@ pub fn default_toml() -> String {
             let value = (key.get)(&config).to_toml();
             let note = match key.kind {
                 Kind::Integer { min, max, unit, .. } => format!("# {min} to {max} {unit}; default {value}."),
-                Kind::Boolean { .. } | Kind::Address { .. } | Kind::LogFilter { .. } | Kind::Name { .. } => {
+                Kind::Boolean { .. }
+                | Kind::Address { .. }
+                | Kind::LogFilter { .. }
+                | Kind::Name { .. }
+                | Kind::HostPort
+                | Kind::HostPorts => {
                     format!("# {}; default {value}.", key.kind.expects())
                 }
             };

@@ -144,16 +144,28 @@ schema! {
         allow_anonymous: bool = Kind::Boolean { default: false },
         /// The server's name in INFO.
         server_name: String = Kind::Name { default: "strait" },
+        /// The address that INFO gives as this gateway's own, for clients that reach it through another one. Empty:
+        /// the one it listens on.
+        advertise: String = Kind::HostPort,
+        /// The addresses of gateways that clients may use as well, this one's among them: connect_urls in INFO. One
+        /// that leaves in lame-duck mode takes its own out.
+        connect_urls: Vec<String> = Kind::HostPorts,
         /// The largest payload of PUB and HPUB, headers included: max_payload in INFO.
         payload_bytes_max: usize = Kind::integer(MIB, 1..=64 * MIB, "bytes"),
         /// The longest line of an op, without its payload.
         control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
-        /// How long a connection is silent before it is sent a PING.
+        /// How long a connection is silent before it is sent a PING. The first comes two seconds after CONNECT, or
+        /// earlier where this is less.
         ping_interval_secs: u32 = Kind::integer(120, 1..=86_400, "seconds"),
-        /// PINGs without a PONG after which a connection counts as stale and is closed.
+        /// PINGs without a PONG; when one more is due, the connection counts as stale and is closed.
         ping_outstanding_max: u32 = Kind::integer(2, 1..=1000, "PINGs"),
+        /// How long a PONG may take before the connection counts as stale, whatever else it sends. 0: as long as
+        /// ping_outstanding_max lets it.
+        pong_timeout_secs: u32 = Kind::integer(0, 0..=86_400, "seconds"),
         /// Subscriptions of a connection. 0: no limit.
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
+        /// Tokens of a subscription's subject. 0: no limit.
+        subscription_tokens_max: usize = Kind::integer(0, 0..=1_000_000, "tokens"),
     }
 
     /// The admin listener: metrics, health and latency histograms over HTTP.

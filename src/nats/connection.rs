@@ -45,6 +45,17 @@ impl ConnectRefused {
     }
 }
 
+impl std::fmt::Display for ConnectRefused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "no JSON object, or a field of a wrong type",
+            Self::Protocol => "a protocol other than 0 and 1",
+            Self::NoRespondersWithoutHeaders => "no_responders without headers",
+            Self::Account => "an account of its own",
+        })
+    }
+}
+
 /// What becomes of a publish that goes to no subscriber; the connection stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrouted {
@@ -154,6 +165,11 @@ impl Connection {
                 handshake::info(out, server, self.client_id, peer, true);
             }
         }
+    }
+
+    /// Whether it may be told when what INFO says changes: not before the INFO that ends its handshake.
+    pub fn hears_of_changes(&self) -> bool {
+        self.has_first_pong && self.options.protocol >= 1
     }
 
     /// The client answered.

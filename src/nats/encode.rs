@@ -29,6 +29,13 @@ pub fn permissions_violation(out: &mut Vec<u8>, what: &str, name: &[u8], queue: 
     out.extend_from_slice(b"'\r\n");
 }
 
+/// A SUB whose subject has more tokens than are allowed.
+pub fn too_many_tokens(out: &mut Vec<u8>, subject: &[u8]) {
+    out.extend_from_slice(b"-ERR 'Permissions Violation for Subscription to \"");
+    out.extend_from_slice(subject);
+    out.extend_from_slice(b"\", too many tokens'\r\n");
+}
+
 /// `MSG subject ` or `HMSG subject `: what precedes the sid.
 pub fn delivery_before_sid(out: &mut Vec<u8>, subject: &[u8], has_header: bool) {
     out.extend_from_slice(if has_header { b"HMSG " } else { b"MSG " });

@@ -45,6 +45,7 @@ pub fn shard_settings(
 ) -> Settings {
     let limits = &config.limits;
     let lanes = Lanes::new(limits, n_cores);
+    let advertised = advertised(&config.nats.advertise, nats);
     let packet_bytes_max =
         u32::try_from(config.mqtt.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
     Settings {
@@ -57,12 +58,17 @@ pub fn shard_settings(
             server: nats::handshake::ServerInfo {
                 server_id,
                 server_name: config.nats.server_name.clone(),
-                listen: nats.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
+                host: advertised.0,
+                port: advertised.1,
                 payload_bytes_max: config.nats.payload_bytes_max,
+                connect_urls: config.nats.connect_urls.clone(),
+                is_lame_duck: false,
             },
             ping_interval: Span::from_secs(config.nats.ping_interval_secs.into()),
             pings_outstanding_max: config.nats.ping_outstanding_max,
+            pong_timeout: Span::from_secs(config.nats.pong_timeout_secs.into()),
             subscriptions_max: config.nats.subscriptions_max,
+            subscription_tokens_max: config.nats.subscription_tokens_max,
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits {
@@ -143,9 +149,28 @@ fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The host, without brackets, and the port that INFO gives as this gateway's own.
+fn advertised(advertise: &str, listen: Option<SocketAddr>) -> (String, u16) {
+    let listen = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    match advertise.rsplit_once(':') {
+        Some((host, port)) => {
+            (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(listen.port()))
+        }
+        None => (listen.ip().to_string(), listen.port()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_advertised_stands_for_the_address_that_is_listened_on() {
+        let listen = "10.0.0.1:4222".parse().ok();
+        assert_eq!(advertised("", listen), ("10.0.0.1".into(), 4222));
+        assert_eq!(advertised("gateway.example:99", listen), ("gateway.example".into(), 99));
+        assert_eq!(advertised("[::1]:99", listen), ("::1".into(), 99));
+    }
 
     #[test]
     fn what_is_under_way_fits_the_last_quarter_of_a_write_queue() {

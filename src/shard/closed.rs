@@ -26,11 +26,22 @@ pub enum Closed {
     ConnectTimeout,
     /// Silence beyond the keep-alive or the unanswered pings.
     KeepAlive,
-    SlowConsumer,
+    SlowConsumer(Slow),
     TakenOver,
     ShuttingDown,
     /// A defect of ours; only this connection pays.
     Panicked,
+}
+
+/// What a slow consumer was too slow for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// More waits for it than may.
+    Pending,
+    /// It took nothing for as long as it may.
+    WriteTimeout,
+    /// Of all clients of a core that has no more room it had the most waiting.
+    CoreTotal,
 }
 
 /// The kinds of them that are counted apart: a bounded set.
@@ -94,7 +105,7 @@ impl Closed {
             Self::MqttRefused(_) => Reason::PacketRefused,
             Self::ConnectTimeout => Reason::ConnectTimeout,
             Self::KeepAlive => Reason::KeepAlive,
-            Self::SlowConsumer => Reason::SlowConsumer,
+            Self::SlowConsumer(_) => Reason::SlowConsumer,
             Self::TakenOver => Reason::TakenOver,
             Self::ShuttingDown => Reason::ShuttingDown,
             Self::Panicked => Reason::Panicked,
@@ -114,7 +125,7 @@ impl Closed {
             Self::ByPeer
             | Self::Lost
             | Self::KeepAlive
-            | Self::SlowConsumer
+            | Self::SlowConsumer(_)
             | Self::TakenOver
             | Self::ShuttingDown
             | Self::Panicked => false,
@@ -152,14 +163,20 @@ impl fmt::Display for Closed {
             Self::ByPeer => f.write_str("closed by the client"),
             Self::Lost => f.write_str("the connection was lost"),
             Self::Nats(malformed) => write!(f, "bad input: {malformed}"),
-            Self::NatsConnect(refused) => write!(f, "CONNECT refused: {refused:?}"),
+            Self::NatsConnect(refused) => write!(f, "CONNECT refused: {refused}"),
             Self::Mqtt(malformed) => write!(f, "bad input: {malformed}"),
             Self::MqttConnect(reason) => write!(f, "CONNECT refused: {reason}"),
             Self::MqttRefused(reason) => write!(f, "packet refused: {reason}"),
             Self::NotConnect => f.write_str("bad input: the first packet is not CONNECT"),
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::KeepAlive => f.write_str("silent for longer than its keep-alive"),
-            Self::SlowConsumer => f.write_str("slow consumer"),
+            Self::SlowConsumer(Slow::Pending) => f.write_str("slow consumer: more waits for it than may"),
+            Self::SlowConsumer(Slow::WriteTimeout) => {
+                f.write_str("slow consumer: it took nothing within the write timeout")
+            }
+            Self::SlowConsumer(Slow::CoreTotal) => {
+                f.write_str("slow consumer: it had the most waiting when its core had no more room")
+            }
             Self::TakenOver => f.write_str("taken over by a new connection of the same client id"),
             Self::ShuttingDown => f.write_str("the gateway stops"),
             Self::Panicked => f.write_str("an error of the gateway"),

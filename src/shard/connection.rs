@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
 use crate::subject::SubjectFilter;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -80,9 +80,16 @@ pub struct Connection {
     pub stuck_since: Option<Time>,
     /// When a NATS client is asked next whether it is there.
     pub ping_at: Option<Time>,
+    /// When the oldest PING was sent that it has not answered; `NEVER` where it has answered all.
+    pub asked_at: Time,
+    /// When its socket last brought a PONG.
+    pub ponged_at: Time,
     /// When its deadlines are looked at next; the one entry of it in the wheel that counts.
     pub check_at: Time,
 }
+
+/// How old a NATS client's last PONG may be while it is otherwise heard of.
+const ROUND_TRIP_EVERY: Span = Span::from_secs(3_600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -130,6 +137,8 @@ impl Connection {
             traffic: Traffic::default(),
             stuck_since: None,
             ping_at: None,
+            asked_at: Time::NEVER,
+            ponged_at: Time::START,
             check_at: Time::NEVER,
         }
     }
@@ -154,6 +163,13 @@ impl Connection {
         self.heard_at = now;
         self.read_at = now;
         self.protocol_kind()
+    }
+
+    /// Whether a PING is worth it. Whoever has sent anything else of late is there, but once an hour the
+    /// round trip is measured all the same.
+    pub fn needs_ping(&self, interval: Span, now: Time) -> bool {
+        let has_spoken = self.read_at > self.ponged_at && now.since(self.read_at) < interval;
+        !has_spoken || self.ponged_at == Time::START || now.since(self.ponged_at) > ROUND_TRIP_EVERY
     }
 
     pub fn is_open(&self) -> bool {

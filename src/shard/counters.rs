@@ -136,6 +136,8 @@ counters! {
     sessions_refused: u64,
     /// Defects of ours that cost a connection.
     panics: u64,
+    /// Subscriptions that a limit or a rule refused.
+    subscriptions_refused: u64,
     /// Subscriptions of now.
     n_subscriptions: ByProtocol,
     /// Subscriptions that ever began.

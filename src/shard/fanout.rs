@@ -152,8 +152,6 @@ impl Clients {
         if !connection.is_reachable() {
             return self.deliver_to_session(target, fanout, settings);
         }
-        #[cfg(test)]
-        assert!(self.breaks != Some(target.connection), "a delivery panics on purpose");
         let kind = connection.protocol_kind();
         let Connection { protocol, queue, marks, subscriptions, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };
@@ -175,6 +173,8 @@ impl Clients {
                 outcome
             }
         };
+        #[cfg(test)]
+        assert!(self.breaks != Some(target.connection), "a delivery panics on purpose");
         let n_bytes = queue.len();
         self.n_queued_bytes += n_bytes - n_bytes_before;
         if outcome.n_queued > 0 {

@@ -24,6 +24,7 @@ impl Shard {
             Err(panic) if self.is_changing_tables => resume_unwind(panic),
             Err(_) => {
                 self.clients.counters.panics += 1;
+                self.clients.recount(id);
                 self.close(id, Closed::Panicked, now);
                 None
             }
@@ -80,8 +81,17 @@ impl Clients {
         })
     }
 
+    /// Counts anew what waits, after a panic may have come between the bytes and their count.
+    fn recount(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.slots.get_mut(id) {
+            connection.queue.recount();
+        }
+        self.n_queued_bytes = self.slots.iter().map(|(_, connection)| connection.n_queued_bytes()).sum();
+    }
+
     /// What the client was sent may be half a frame: it gets nothing more.
     fn give_up(&mut self, id: ConnectionId) {
+        self.recount(id);
         if let Some(connection) = self.slots.get_mut(id)
             && !std::mem::replace(&mut connection.is_overflowed, true)
         {

@@ -7,19 +7,40 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::Ask;
+use super::settings::NatsSettings;
 use crate::message::{Message, Quality, Run};
 use crate::nats::connection::{Connection as Nats, Unrouted};
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
 use crate::payload::{Payload, share_if_large};
-use crate::subject::SubjectFilter;
+use crate::subject::{InvalidFilter, SubjectFilter, tokens};
 use crate::time::{Span, Time};
 use std::rc::Rc;
 
 /// The first PING comes this long after CONNECT, and up to a fifth later: clients learn the round trip
 /// from it.
 const FIRST_PING: Span = Span::from_secs(2);
+
+/// Why a SUB is refused; the connection stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SubscribeRefused {
+    Tokens,
+    Queue,
+    TooMany,
+    Subject,
+}
+
+impl SubscribeRefused {
+    fn say(self, subject: &[u8], queue: Option<&[u8]>, out: &mut Vec<u8>) {
+        match self {
+            Self::Tokens => encode::too_many_tokens(out, subject),
+            Self::Queue => encode::permissions_violation(out, "Subscription to", subject, queue),
+            Self::TooMany => encode::error(out, "maximum subscriptions exceeded"),
+            Self::Subject => encode::error(out, "Invalid Subject"),
+        }
+    }
+}
 
 impl Shard {
     /// Takes the first op of `input`, if it is whole and may be taken now.
@@ -48,7 +69,11 @@ impl Shard {
         match op {
             Op::Publish(publish) => return self.nats_publish(id, &publish, input, n_taken),
             Op::Ignored => {}
-            Op::Pong => nats.pong(),
+            Op::Pong => {
+                nats.pong();
+                connection.asked_at = Time::NEVER;
+                connection.ponged_at = connection.read_at;
+            }
             Op::Ping => self.nats_ping(id),
             Op::Connect(json) => self.nats_connect(id, json, now),
             Op::Subscribe { subject, queue, sid } => self.nats_subscribe(id, subject, queue, sid),
@@ -65,6 +90,16 @@ impl Shard {
             answer(nats, &mut out);
         }
         self.send_answer(id, out);
+    }
+
+    /// Tells a client what it is refused; its connection stays.
+    fn nats_refuse(&mut self, id: ConnectionId, say: impl FnOnce(&Nats, &mut Vec<u8>)) {
+        let mut said = Vec::new();
+        self.with_nats(id, |nats, out| {
+            say(nats, &mut said);
+            out.extend_from_slice(&said);
+        });
+        self.log_refusal(id, &said, self.now);
     }
 
     /// Answers a PING. Clients take the PONG as the word that whatever was published before has come, and
@@ -164,7 +199,7 @@ impl Shard {
         match unrouted {
             Unrouted::Denied(denied) => {
                 self.clients.counters.denied += 1;
-                self.with_nats(id, |nats, out| nats.publish_denied(publish, denied, out));
+                self.nats_refuse(id, |nats, out| nats.publish_denied(publish, denied, out));
             }
             Unrouted::Request(asked) => {
                 if let Err(full) = self.take_request(id, asked, publish.reply) {
@@ -177,25 +212,18 @@ impl Shard {
     }
 
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        if queue == Some(b"_sys_") {
-            self.with_nats(id, |_, out| {
-                encode::permissions_violation(out, "Subscription to", subject, queue);
-            });
-            return;
-        }
         let Some(connection) = self.clients.slots.get(id) else { return };
         let Protocol::Nats(nats) = &connection.protocol else { return };
-        let subscriptions_max = self.settings.nats.subscriptions_max;
-        if nats.subscription(sid).is_none() {
-            if subscriptions_max > 0 && nats.n_subscriptions() >= subscriptions_max {
-                self.with_nats(id, |_, out| encode::error(out, "maximum subscriptions exceeded"));
+        let is_new = nats.subscription(sid).is_none();
+        let filter = match self.judge_subscribe(nats.n_subscriptions(), is_new, subject, queue) {
+            Ok(filter) => filter,
+            Err(refused) => {
+                self.clients.counters.subscriptions_refused += 1;
+                self.nats_refuse(id, |_, out| refused.say(subject, queue, out));
                 return;
             }
-            // With a sid in use nobody looks at the subject.
-            let Ok(filter) = SubjectFilter::parse(subject) else {
-                self.with_nats(id, |_, out| encode::error(out, "Invalid Subject"));
-                return;
-            };
+        };
+        if let Some(filter) = filter {
             self.end_given_up_with_sid(id, sid);
             let kind = SubscriptionKind::Nats {
                 sid: sid.into(),
@@ -210,6 +238,30 @@ impl Shard {
         // The same sid again leaves the first subscription as it is, but is as good an answer to wait for.
         self.stamp(id);
         self.with_nats(id, |nats, out| nats.acknowledge(out));
+    }
+
+    /// The filter of a SUB, if its sid is new, or why it is refused: in the order in which nats-server looks.
+    fn judge_subscribe(
+        &self,
+        n_subscriptions: usize,
+        is_new: bool,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+    ) -> Result<Option<SubjectFilter>, SubscribeRefused> {
+        let NatsSettings { subscriptions_max, subscription_tokens_max, .. } = self.settings.nats;
+        if subscription_tokens_max > 0 && tokens(subject).count() > subscription_tokens_max {
+            return Err(SubscribeRefused::Tokens);
+        }
+        if queue == Some(b"_sys_") {
+            return Err(SubscribeRefused::Queue);
+        }
+        if subscriptions_max > 0 && n_subscriptions >= subscriptions_max {
+            return Err(SubscribeRefused::TooMany);
+        }
+        if !is_new {
+            return Ok(None);
+        }
+        SubjectFilter::parse(subject).map(Some).map_err(|InvalidFilter| SubscribeRefused::Subject)
     }
 
     fn nats_unsubscribe(&mut self, id: ConnectionId, sid: &[u8], max: Option<u64>) {

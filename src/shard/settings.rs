@@ -37,8 +37,12 @@ pub struct NatsSettings {
     pub server: nats::handshake::ServerInfo,
     pub ping_interval: Span,
     pub pings_outstanding_max: u32,
+    /// How long a PONG may take; 0 for as long as unanswered PINGs are few.
+    pub pong_timeout: Span,
     /// Subscriptions of one connection; 0 for any number.
     pub subscriptions_max: usize,
+    /// Tokens of one subscription's subject; 0 for any number.
+    pub subscription_tokens_max: usize,
 }
 
 impl MqttSettings {

@@ -21,12 +21,14 @@ fn settings() -> Settings {
             server: nats::handshake::ServerInfo {
                 server_id: "ID".into(),
                 server_name: "name".into(),
-                listen: "127.0.0.1:4222".parse().unwrap(),
                 payload_bytes_max: 1 << 20,
+                ..Default::default()
             },
             ping_interval: Span::from_secs(120),
             pings_outstanding_max: 2,
+            pong_timeout: Span::default(),
             subscriptions_max: 0,
+            subscription_tokens_max: 0,
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
@@ -144,6 +146,8 @@ fn a_panic_in_a_delivery_ends_the_subscriber_and_the_others_get_theirs() {
     alone.shard.clients.breaks = Some(clients[1]);
     alone.receive(publisher, b"PUB a 1\r\nx\r\nPUB a 1\r\ny\r\n");
     assert!(alone.shard.is_closing(clients[1]) && !alone.shard.is_closing(publisher));
+    let waiting: usize = clients.iter().map(|&id| alone.shard.queue(id).map_or(0, WriteQueue::len)).sum();
+    assert_eq!(alone.shard.n_waiting_bytes().0, waiting);
     for id in [clients[0], clients[2]] {
         assert_eq!(alone.sent(id), "MSG a 1 1\r\nx\r\nMSG a 1 1\r\ny\r\n");
     }
@@ -202,6 +206,57 @@ fn a_client_silent_beyond_its_keep_alive_is_closed_and_one_that_pings_is_not() {
         alone.shard.tick(alone.now);
     }
     assert!(alone.shard.is_closing(silent) && !alone.shard.is_closing(lively));
+}
+
+#[test]
+fn a_pong_that_does_not_come_in_its_time_ends_a_client_that_talks_on() {
+    let mut settings = settings();
+    settings.nats.pong_timeout = Span::from_secs(5);
+    let mut alone = Alone::new(settings);
+    let [silent, polite] = [(); 2].map(|()| alone.nats(""));
+    for _ in 0..80 {
+        alone.now = alone.now + Span::from_millis(100);
+        alone.shard.tick(alone.now);
+        alone.receive(silent, b"PING\r\n");
+        if alone.sent(polite).contains("PING") {
+            alone.receive(polite, b"PONG\r\n");
+        }
+    }
+    assert!(alone.shard.is_closing(silent) && !alone.shard.is_closing(polite));
+    assert!(alone.sent(silent).ends_with("-ERR 'Stale Connection'\r\n"));
+}
+
+#[test]
+fn a_client_that_is_heard_of_is_asked_once_and_then_left_alone_for_an_hour() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let mut n_pings = Vec::new();
+    for minute in 0..130 {
+        alone.now = alone.now + Span::from_secs(60);
+        alone.shard.tick(alone.now);
+        if alone.sent(id).contains("PING") {
+            n_pings.push(minute);
+            alone.receive(id, b"PONG\r\n");
+        }
+        alone.now = alone.now + Span::from_millis(1);
+        alone.receive(id, b"PUB a 0\r\n\r\n");
+    }
+    assert_eq!(n_pings.len(), 3, "{n_pings:?}");
+    assert!(!alone.shard.is_closing(id));
+}
+
+#[test]
+fn subscriptions_beyond_a_limit_are_refused_in_the_servers_words_and_the_client_stays() {
+    let mut settings = settings();
+    settings.nats.subscriptions_max = 2;
+    settings.nats.subscription_tokens_max = 3;
+    let mut alone = Alone::new(settings);
+    let id = alone.nats("SUB a 1\r\nSUB a..b.c 9\r\nSUB a.b.c 2\r\n");
+    alone.receive(id, b"SUB a.b.c.d 3\r\nSUB a 4\r\nSUB a 1\r\nUNSUB 1\r\nSUB b 5\r\nPING\r\n");
+    let too_many = "-ERR 'Permissions Violation for Subscription to \"a.b.c.d\", too many tokens'\r\n";
+    let exceeded = "-ERR 'maximum subscriptions exceeded'\r\n";
+    assert_eq!(alone.sent(id), format!("{too_many}{exceeded}{exceeded}PONG\r\n"));
+    assert_eq!(alone.shard.counters().subscriptions_refused, 4);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! A connection's end, and what time brings: deadlines, pings, timeouts.
 
 use super::Shard;
-use super::closed::Closed;
+use super::closed::{Closed, Slow};
 use super::connection::{Life, Protocol};
 use super::fanout::Clients;
 use super::id::ConnectionId;
 use super::latency::Direction;
 use crate::nats::encode;
 use crate::time::{Span, Time};
+use std::net::SocketAddr;
 
 /// How long a connection that ends may take to read what is queued for it.
 const LINGER: Span = Span::from_secs(2);
@@ -21,6 +22,14 @@ const DEADLINES_PER_TICK: usize = 256;
 /// Lines about bad input in one second; the rest is counted.
 const COMPLAINTS_PER_SECOND: u32 = 10;
 
+/// A client as the log names it: of NATS by the number that INFO gave it, and what it calls itself.
+struct Who {
+    protocol: &'static str,
+    peer: SocketAddr,
+    id: String,
+    name: String,
+}
+
 impl Shard {
     /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
     pub(super) fn close(&mut self, id: ConnectionId, closed: Closed, now: Time) {
@@ -28,13 +37,14 @@ impl Shard {
         if matches!(connection.life, Life::Closing(_) | Life::Offline) {
             return;
         }
-        let peer = connection.peer;
         self.note_end(id, closed, now);
         self.clients.counters.n_closed[closed.reason() as usize] += 1;
         self.note_disconnected(id, closed);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let n_pending_bytes = connection.n_queued_bytes();
         // A farewell behind half a frame, or in the place of a CONNACK, could not be read.
-        let can_read_more = closed != Closed::SlowConsumer || connection.queue.is_empty();
+        let is_slow = matches!(closed, Closed::SlowConsumer(_));
+        let can_read_more = !is_slow || connection.queue.is_empty();
         let mut farewell = Vec::new();
         match &connection.protocol {
             _ if !can_read_more => {}
@@ -47,7 +57,7 @@ impl Shard {
                 reason.into_iter().for_each(|it| mqtt.bid_farewell(it, &closed.to_string(), &mut farewell));
             }
         }
-        if closed == Closed::SlowConsumer {
+        if is_slow {
             self.clients.counters.slow_consumers += 1;
             self.discard_queue(id);
         }
@@ -59,7 +69,7 @@ impl Shard {
         self.end_stalls_of_pressed(id, now);
         let will_due = self.mqtt(id).map_or(Time::NEVER, |mqtt| mqtt.session.will_due);
         self.schedule(id, until.min(will_due));
-        self.log_close(id, peer, closed, now);
+        self.log_close(id, n_pending_bytes, closed, now);
     }
 
     /// From here on the connection takes and is told nothing more.
@@ -79,23 +89,44 @@ impl Shard {
         }
     }
 
-    fn log_close(&mut self, id: ConnectionId, peer: std::net::SocketAddr, closed: Closed, now: Time) {
-        let name = self.clients.slots.get(id).map(|connection| match &connection.protocol {
-            Protocol::Nats(nats) => nats.name().map(str::to_owned),
-            Protocol::Mqtt(mqtt) => {
-                Some(String::from_utf8_lossy(mqtt.client_id()).into_owned()).filter(|name| !name.is_empty())
-            }
-        });
-        let name = name.flatten().unwrap_or_default();
-        match closed {
-            Closed::SlowConsumer | Closed::Panicked => tracing::warn!(%peer, client = name, "{closed}"),
-            _ if closed.is_peers_fault() => {
-                if self.may_complain(now) {
-                    tracing::warn!(%peer, client = name, "connection closed: {closed}");
-                }
-            }
-            _ => tracing::debug!(%peer, client = name, "connection closed: {closed}"),
+    fn log_close(&mut self, id: ConnectionId, n_pending_bytes: usize, closed: Closed, now: Time) {
+        let is_complaint = closed.is_peers_fault();
+        if is_complaint && !self.may_complain(now) {
+            return;
         }
+        let is_ours = matches!(closed, Closed::SlowConsumer(_) | Closed::Panicked);
+        if !is_complaint && !is_ours && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.who(id) else { return };
+        if is_ours {
+            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}");
+        } else if is_complaint {
+            tracing::warn!(protocol, %peer, id, name, "closed: {closed}");
+        } else {
+            tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
+        }
+    }
+
+    /// Notes in the log, at a limited rate, what a client was refused though its connection stays.
+    pub(super) fn log_refusal(&mut self, id: ConnectionId, what: &[u8], now: Time) {
+        if !self.may_complain(now) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.who(id) else { return };
+        let what = what.trim_ascii_end().escape_ascii();
+        tracing::warn!(protocol, %peer, id, name, "refused: {what}");
+    }
+
+    fn who(&self, id: ConnectionId) -> Option<Who> {
+        let connection = self.clients.slots.get(id)?;
+        let (id, name) = match &connection.protocol {
+            Protocol::Nats(nats) => {
+                (nats.client_id().to_string(), nats.name().unwrap_or_default().to_owned())
+            }
+            Protocol::Mqtt(mqtt) => (String::from_utf8_lossy(mqtt.client_id()).into_owned(), String::new()),
+        };
+        Some(Who { protocol: connection.protocol_kind().name(), peer: connection.peer, id, name })
     }
 
     /// Whether one more line about bad input fits this second.
@@ -103,7 +134,7 @@ impl Shard {
         if now.since(self.complaints_since) >= Span::from_secs(1) {
             let n_untold = self.n_complaints.saturating_sub(COMPLAINTS_PER_SECOND);
             if n_untold > 0 {
-                tracing::warn!("{n_untold} more connections closed for bad input");
+                tracing::warn!("{n_untold} more refusals and connections closed for bad input");
             }
             self.complaints_since = now;
             self.n_complaints = 0;
@@ -208,22 +239,37 @@ impl Shard {
         let interval = settings.nats.ping_interval;
         let mut out = Vec::new();
         let Some(connection) = self.clients.slots.get_mut(id) else { return Err(Closed::Lost) };
-        let Protocol::Nats(nats) = &mut connection.protocol else { return Err(Closed::Lost) };
-        let first_ping_at = connection.accepted_at + interval;
-        let ping_at = connection.ping_at.get_or_insert(first_ping_at);
-        if *ping_at <= now {
-            if !nats.ask(settings.nats.pings_outstanding_max, &mut out) {
-                return Err(Closed::KeepAlive);
-            }
-            *ping_at = now + interval;
+        // What it answers may be there, unread.
+        let is_kept_waiting = connection.is_kept_waiting();
+        if is_kept_waiting && connection.asked_at != Time::NEVER {
+            connection.asked_at = now;
         }
-        let ping_at = *ping_at;
-        let write_due = connection.stuck_since.map(|since| since + settings.write_timeout);
+        let mut ping_at = connection.ping_at.unwrap_or(connection.accepted_at + interval);
+        if ping_at <= now {
+            let asks = !is_kept_waiting && connection.needs_ping(interval, now);
+            let Protocol::Nats(nats) = &mut connection.protocol else { return Err(Closed::Lost) };
+            if asks {
+                if !nats.ask(settings.nats.pings_outstanding_max, &mut out) {
+                    return Err(Closed::KeepAlive);
+                }
+                connection.asked_at = connection.asked_at.min(now);
+            }
+            ping_at = now + interval;
+        }
+        connection.ping_at = Some(ping_at);
+        let pong_due = match settings.nats.pong_timeout {
+            timeout if timeout > Span::default() => connection.asked_at + timeout,
+            _ => Time::NEVER,
+        };
+        let write_due = connection.stuck_since.map_or(Time::NEVER, |since| since + settings.write_timeout);
+        if pong_due <= now {
+            return Err(Closed::KeepAlive);
+        }
         self.clients.write(id, &out);
-        match write_due {
-            Some(due) if due <= now => Err(Closed::SlowConsumer),
-            Some(due) => Ok(ping_at.min(due)),
-            None => Ok(ping_at),
+        if write_due <= now {
+            Err(Closed::SlowConsumer(Slow::WriteTimeout))
+        } else {
+            Ok(ping_at.min(pong_due).min(write_due))
         }
     }
 
@@ -234,7 +280,7 @@ impl Shard {
         }
         self.end_broken();
         while let Some(id) = self.clients.overflowed.pop() {
-            self.close(id, Closed::SlowConsumer, self.now);
+            self.close(id, Closed::SlowConsumer(Slow::Pending), self.now);
         }
         self.keep_core_total();
     }
@@ -250,7 +296,7 @@ impl Shard {
                 return;
             }
             if largest.is_open() {
-                self.close(id, Closed::SlowConsumer, self.now);
+                self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
             } else if largest.queue.is_empty() {
                 self.discard_session(id);
             } else {

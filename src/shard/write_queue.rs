@@ -124,6 +124,12 @@ impl WriteQueue {
         self.drop_if_empty(pool);
     }
 
+    /// Counts its bytes anew, where a panic has interrupted an append.
+    pub fn recount(&mut self) {
+        let n_held: usize = self.chunks.iter().map(|chunk| chunk.as_slice().len()).sum();
+        self.n_bytes = n_held - self.n_front_written;
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         while let Some(chunk) = self.chunks.pop_front() {

@@ -261,7 +261,7 @@ impl NatsClient {
             ServerOp::Info(json) => {
                 self.was_greeted = true;
                 self.n_infos += 1;
-                let is_second = json.windows(20).any(|text| text == b"\"connect_info\":true}");
+                let is_second = json.windows(19).any(|text| text == b"\"connect_info\":true");
                 let has_connected = !self.sent.contains(&Sent::Connect);
                 if self.n_infos > 2 || is_second != (self.n_infos == 2) || (is_second && !has_connected) {
                     return scene.unexpected("INFO out of turn");

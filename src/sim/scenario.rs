@@ -10,7 +10,6 @@ use crate::nats::parse;
 use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::time::Span;
-use std::net::SocketAddr;
 
 /// The largest payload that a simulated client sends.
 pub const PAYLOAD_BYTES_MAX: usize = 40_000;
@@ -121,8 +120,8 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
     let server = ServerInfo {
         server_id: "NSIM".into(),
         server_name: "sim".into(),
-        listen: SocketAddr::from(([127, 0, 0, 1], 4222)),
         payload_bytes_max: PAYLOAD_BYTES_MAX,
+        ..ServerInfo::default()
     };
     let frame_bytes_max = FRAME_BYTES_MAX as u32;
     Settings {
@@ -132,7 +131,9 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             server,
             ping_interval: Span::from_secs(*chance.pick(&[4, 120])),
             pings_outstanding_max: 2,
+            pong_timeout: Span::default(),
             subscriptions_max: 0,
+            subscription_tokens_max: 0,
         },
         mqtt: MqttSettings {
             decode: decode::Limits { packet_bytes_max: frame_bytes_max, connect_bytes_max: 1_000 },

@@ -31,6 +31,21 @@ fn a_variable_needs_no_quotes_but_may_have_them() {
 }
 
 #[test]
+fn a_list_is_one_in_the_file_and_comma_separated_in_a_variable() {
+    let expected = vec!["a.example:4222".to_owned(), "[::1]:4222".to_owned()];
+    let text = "[nats]\nconnect_urls = [\"a.example:4222\", \"[::1]:4222\"]\n";
+    assert_eq!(loaded(text, &[], &[]).nats.connect_urls, expected);
+    let variable = ("STRAIT__NATS__CONNECT_URLS", "a.example:4222, [::1]:4222");
+    assert_eq!(loaded("", &[variable], &[]).nats.connect_urls, expected);
+    expect_in(
+        "[nats]\nconnect_urls = [\"nats://a:4222\"]\n",
+        &["`nats.connect_urls` does not take `nats://a:4222`", "a host and a port"],
+    );
+    expect_in("[nats]\nconnect_urls = [1]\n", &["`nats.connect_urls` takes a list of strings, not a list"]);
+    expect_in("[nats]\nadvertise = \"a\"\n", &["`nats.advertise` does not take `a`"]);
+}
+
+#[test]
 fn an_unknown_key_is_shown_where_it_stands_with_the_nearest_one() {
     expect(
         "[mqtt]\n  lisetn = \"127.0.0.1:1883\"\n",
