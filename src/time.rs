@@ -47,6 +47,10 @@ impl Span {
         Self(secs * 1_000_000_000)
     }
 
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     pub fn as_micros(self) -> u64 {
         self.0 / 1_000
     }

@@ -205,6 +205,14 @@ schema! {
         route_cache_bytes_max: usize = Kind::integer(64 * MIB, 64 * KIB..=16 * GIB, "bytes"),
         /// How long a NATS client may accept none of the bytes that wait for it. An MQTT client has its keep-alive.
         write_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
+        /// Lame-duck mode, entered by the signal USR2: how long clients, told so, may go by themselves.
+        lame_duck_grace_secs: u32 = Kind::integer(10, 0..=86_400, "seconds"),
+        /// Lame-duck mode: over how long, after the grace period, the rest are closed one by one. Never more than a
+        /// second passes between two.
+        lame_duck_duration_secs: u32 = Kind::integer(120, 0..=86_400, "seconds"),
+        /// How long the gateway may take to end, on TERM or INT: to hand over the messages it has taken, in half of
+        /// this, and to have them read.
+        drain_timeout_secs: u32 = Kind::integer(5, 1..=3600, "seconds"),
     }
 }
 

@@ -125,7 +125,7 @@ impl Connection {
         self.is_connected
     }
 
-    /// The first line of every connection.
+    /// The first line of every connection, and what it hears when that has changed.
     pub fn greet(&self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
         handshake::info(out, server, self.client_id, peer, false);
     }

@@ -51,11 +51,13 @@ pub struct Core {
     departing: Vec<VecDeque<Content>>,
     /// When the earliest timer fires.
     pub armed_until: Time,
+    pub is_leaving: bool,
     pub is_stopping: bool,
     /// Where the admin thread asks for what was counted.
     pub desk: CoreDesk,
     teller: Teller,
     events: Sender<Event>,
+    has_left: bool,
     has_stopped: bool,
     to_start: ToStart,
     n_going_on: usize,
@@ -101,11 +103,13 @@ impl Core {
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
             departing: (0..mesh.n_cores()).map(|_| VecDeque::new()).collect(),
             armed_until: Time::NEVER,
+            is_leaving: false,
             is_stopping: false,
             desk,
             teller: Teller::default(),
             mesh,
             events,
+            has_left: false,
             has_stopped: false,
             to_start: ToStart::default(),
             n_going_on: 0,
@@ -235,8 +239,10 @@ pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
 /// Does what the last turn asks for, until nothing more follows from it.
 fn finish_turn(core: &mut Core) {
     see_to(core);
-    if core.is_stopping && core.shard.n_connections() == 0 && !std::mem::replace(&mut core.has_stopped, true)
-    {
+    if core.is_leaving && core.shard.has_left() && !std::mem::replace(&mut core.has_left, true) {
+        let _ = core.events.send(Event::Left);
+    }
+    if core.is_stopping && core.shard.is_drained() && !std::mem::replace(&mut core.has_stopped, true) {
         let _ = core.events.send(Event::Stopped);
     }
     let wake_at = core.shard.wake_at();

@@ -52,7 +52,7 @@ impl Acceptor {
         // Given up and taken again to close a connection that there is no descriptor for.
         let mut reserve = File::open("/dev/null").ok();
         let mut is_exhausted = false;
-        while !self.mesh.is_stopping.load(Ordering::SeqCst) {
+        while self.mesh.accepts() {
             match self.socket.accept() {
                 Ok((socket, peer)) => {
                     is_exhausted = false;
@@ -74,7 +74,7 @@ impl Acceptor {
                 // The peer was gone before we came to it, or a signal came.
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    if self.mesh.is_stopping.load(Ordering::SeqCst) {
+                    if !self.mesh.accepts() {
                         return;
                     }
                     tracing::warn!("accepting {} connections: {error}", name(self.listener));

@@ -52,6 +52,9 @@ const ACCEPTED_MAX: usize = 1_024;
 pub struct Mesh {
     inboxes: Vec<Inbox>,
     n_credits: u32,
+    /// Lame-duck mode.
+    pub is_leaving: AtomicBool,
+    /// A drain.
     pub is_stopping: AtomicBool,
     /// Connections of all cores.
     pub n_connections: AtomicUsize,
@@ -93,6 +96,7 @@ impl Mesh {
         let mesh = Self {
             inboxes,
             n_credits: u32::try_from(n_credits).unwrap_or(u32::MAX),
+            is_leaving: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             n_connections: AtomicUsize::new(0),
         };
@@ -163,8 +167,24 @@ impl Mesh {
         let _ = (&self.inboxes[core.idx()].bell).write(&[0]);
     }
 
+    /// Whether new connections are still taken.
+    pub fn accepts(&self) -> bool {
+        !self.is_leaving.load(Ordering::SeqCst) && !self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Has all cores enter lame-duck mode.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Has all cores drain.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         (0..self.inboxes.len()).for_each(|core| self.wake(CoreId(core as u16)));
     }
 

@@ -23,7 +23,7 @@ use core::{Core, SharedCore, name};
 use glommio::{LocalExecutorBuilder, Placement};
 use listener::Acceptor;
 use mesh::Mesh;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
 use std::cell::RefCell;
@@ -69,8 +69,13 @@ impl fmt::Display for StartError {
 #[derive(Debug)]
 pub enum Event {
     Ready,
+    /// TERM or INT.
     Signal,
-    /// A core has closed its connections.
+    /// USR2.
+    LameDuck,
+    /// A core in lame-duck mode has no connections left.
+    Left,
+    /// A core has drained and closed its connections.
     Stopped,
     CoreEnded,
 }
@@ -78,8 +83,8 @@ pub enum Event {
 /// Longer than a process lives, and short enough for the kernel's clock.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
-/// How long connections may take to end when the gateway stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer than a drain may take the process waits for its cores.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
 
 /// Serves until TERM or INT.
 pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
@@ -124,9 +129,13 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     }
     shared.set_stage(Stage::Serving);
     greet(&listeners, admin_address, n_cores);
-    wait_for(&event, 1, |event| matches!(event, Event::Signal))?;
+    let is_lame_duck = wait_for_end(&event)?;
     shared.set_stage(Stage::Draining);
-    stop(&listeners, &mesh, &event, n_cores)
+    if is_lame_duck {
+        leave(&listeners, &mesh, &event, n_cores)?;
+    }
+    let timeout = Duration::from_secs(config.limits.drain_timeout_secs.into()) + STOP_MARGIN;
+    stop(&listeners, &mesh, &event, n_cores, timeout)
 }
 
 fn bind_all(config: &Config) -> Result<Vec<(Listener, Arc<Socket>, SocketAddr)>, StartError> {
@@ -204,11 +213,13 @@ fn start_cores(
 }
 
 fn forward_signals(events: &Sender<Event>) -> Result<(), StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| system("taking signals", &error))?;
+    let wanted = [SIGTERM, SIGINT, SIGUSR2];
+    let mut signals = Signals::new(wanted).map_err(|error| system("taking signals", &error))?;
     let events = events.clone();
     spawn_thread("signals".into(), move || {
-        for _ in signals.forever() {
-            if events.send(Event::Signal).is_err() {
+        for signal in signals.forever() {
+            let event = if signal == SIGUSR2 { Event::LameDuck } else { Event::Signal };
+            if events.send(event).is_err() {
                 return;
             }
         }
@@ -227,23 +238,66 @@ fn wait_for(event: &Receiver<Event>, n: usize, is_wanted: impl Fn(&Event) -> boo
     Ok(())
 }
 
-fn stop(
+/// Waits for a signal that ends the gateway, and says whether by lame-duck mode first.
+fn wait_for_end(event: &Receiver<Event>) -> Result<bool, StartError> {
+    loop {
+        match event.recv() {
+            Ok(Event::CoreEnded) | Err(_) => return Err(StartError::CoreEnded),
+            Ok(Event::Signal) => return Ok(false),
+            Ok(Event::LameDuck) => return Ok(true),
+            Ok(Event::Ready | Event::Left | Event::Stopped) => {}
+        }
+    }
+}
+
+/// Lame-duck mode: nobody new is taken, and those who are there go one by one. A second signal of any kind
+/// ends it early.
+fn leave(
     listeners: &[(Listener, Arc<Socket>, SocketAddr)],
     mesh: &Mesh,
     event: &Receiver<Event>,
     n_cores: usize,
 ) -> Result<(), StartError> {
-    tracing::info!("stopping");
-    mesh.stop();
+    tracing::info!("entering lame-duck mode: new connections are no longer accepted");
+    mesh.leave();
+    close_listeners(listeners);
+    let mut n_left = 0;
+    while n_left < n_cores {
+        match event.recv() {
+            Ok(Event::Left) => n_left += 1,
+            Ok(Event::Ready | Event::Stopped) => {}
+            Ok(Event::CoreEnded) | Err(_) => return Err(StartError::CoreEnded),
+            Ok(Event::Signal | Event::LameDuck) => {
+                tracing::info!("lame-duck mode ends early, by a second signal");
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn close_listeners(listeners: &[(Listener, Arc<Socket>, SocketAddr)]) {
     for (_, socket, _) in listeners {
         // Wakes the thread that waits in accept.
         let _ = socket.shutdown(Shutdown::Both);
     }
+}
+
+fn stop(
+    listeners: &[(Listener, Arc<Socket>, SocketAddr)],
+    mesh: &Mesh,
+    event: &Receiver<Event>,
+    n_cores: usize,
+    timeout: Duration,
+) -> Result<(), StartError> {
+    tracing::info!("stopping");
+    mesh.stop();
+    close_listeners(listeners);
     let mut n_stopped = 0;
     while n_stopped < n_cores {
-        match event.recv_timeout(STOP_TIMEOUT) {
+        match event.recv_timeout(timeout) {
             Ok(Event::Stopped) => n_stopped += 1,
-            Ok(Event::Ready) => {}
+            Ok(Event::Ready | Event::Left | Event::LameDuck) => {}
             Ok(Event::CoreEnded) => return Err(StartError::CoreEnded),
             Ok(Event::Signal) | Err(_) => {
                 tracing::warn!("stopped before all connections had ended");

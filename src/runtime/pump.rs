@@ -29,8 +29,11 @@ fn poll(core: &mut Core, bell: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()>
     }
     let mesh = core.mesh.clone();
     mesh.begin_look(core.id);
+    if mesh.is_leaving.load(Ordering::SeqCst) && !std::mem::replace(&mut core.is_leaving, true) {
+        core.shard.begin_lame_duck(core.clock.now());
+    }
     if mesh.is_stopping.load(Ordering::SeqCst) && !std::mem::replace(&mut core.is_stopping, true) {
-        core.shard.shut_down(core.clock.now());
+        core.shard.begin_drain(core.clock.now());
     }
     let mut has_found = false;
     // What was there at the start, always and however full our own outboxes are: two cores that each
@@ -59,7 +62,7 @@ fn poll(core: &mut Core, bell: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()>
 fn take_accepted(core: &mut Core) -> bool {
     for n_taken in 0..ACCEPTED_PER_TURN {
         let Some(accepted) = core.mesh.next_accepted(core.id) else { return n_taken > 0 };
-        if core.is_stopping {
+        if core.is_leaving || core.is_stopping {
             core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }

@@ -111,6 +111,9 @@ pub fn shard_settings(
         statistics_every: Span::from_secs(config.sys.interval_secs.into()),
         presence: config.sys.presence,
         started_at_unix_millis: unix_millis(),
+        lame_duck_grace: Span::from_secs(limits.lame_duck_grace_secs.into()),
+        lame_duck_duration: Span::from_secs(limits.lame_duck_duration_secs.into()),
+        drain_timeout: Span::from_secs(limits.drain_timeout_secs.into()),
     }
 }
 

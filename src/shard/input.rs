@@ -36,9 +36,12 @@ impl Shard {
     /// Whether the driver should read from this connection now.
     pub fn wants_input(&self, id: ConnectionId) -> bool {
         self.clients.slots.get(id).is_some_and(|connection| {
-            !connection.is_waiting()
-                && !connection.is_at_end
-                && matches!(connection.life, Life::Open | Life::Closing(_))
+            let is_read = match connection.life {
+                Life::Open => !self.is_draining(),
+                Life::Closing(_) => true,
+                Life::Leaving(_) | Life::Offline => false,
+            };
+            is_read && !connection.is_waiting() && !connection.is_at_end
         })
     }
 
@@ -137,6 +140,9 @@ impl Shard {
         self.publish_notices();
         for core in self.others() {
             self.peers[core.idx()].acknowledge();
+        }
+        if self.is_draining() {
+            self.go_on_draining(now);
         }
     }
 

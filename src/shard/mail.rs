@@ -38,6 +38,8 @@ pub enum Item {
         ticket: u64,
         was_taken: bool,
     },
+    /// The sender drains, and posts no publication of its own clients any more; see `leave`.
+    DrainRound,
     /// A subscriber of this connection's publications falls behind.
     Slow {
         publisher: ConnectionId,
@@ -273,6 +275,8 @@ pub struct Peer {
     pub owes: bool,
     /// Publishers that wait for room in the outbox.
     pub waiting: Vec<ConnectionId>,
+    /// Rounds of a drain that the peer has begun.
+    pub n_rounds: u32,
 }
 
 impl Peer {
@@ -284,6 +288,7 @@ impl Peer {
             owed: Acknowledgement::default(),
             owes: false,
             waiting: Vec::new(),
+            n_rounds: 0,
         }
     }
 

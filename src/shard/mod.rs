@@ -36,11 +36,14 @@ mod waiting;
 mod upkeep;
 mod own;
 mod statistics;
+mod leave;
 mod guard;
 
 use crate::mqtt::property::PropertyBlock;
+use crate::nats::handshake::ServerInfo;
 use crate::time::Time;
 use crate::{mqtt, nats};
+use closed::Closed;
 use connection::{Connection, Life, Protocol};
 use counters::Counters;
 use deadlines::Deadlines;
@@ -50,6 +53,7 @@ use id::{ConnectionId, CoreId};
 use interest::{FilterKey, Interest};
 use keys::Keys;
 use latency::Latencies;
+use leave::{Drain, LameDuck};
 use mail::{Acknowledgement, Batch, Item, Peer};
 use own::Notice;
 use retained::Retained;
@@ -110,6 +114,10 @@ pub struct Shard {
     wills: VecDeque<(ConnectionId, Box<mqtt::session::Will>)>,
     deadlines: Deadlines,
     due: Vec<(ConnectionId, Time)>,
+    /// What INFO says.
+    server: Arc<ServerInfo>,
+    lame_duck: Option<LameDuck>,
+    drain: Option<Drain>,
     now: Time,
     complaints_since: Time,
     n_complaints: u32,
@@ -182,6 +190,9 @@ impl Shard {
             wills: VecDeque::new(),
             deadlines: Deadlines::default(),
             due: Vec::new(),
+            server: Arc::new(settings.nats.server.clone()),
+            lame_duck: None,
+            drain: None,
             now: Time::START,
             complaints_since: Time::START,
             n_complaints: 0,
@@ -223,7 +234,7 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get(id)
             && let Protocol::Nats(nats) = &connection.protocol
         {
-            nats.greet(&self.settings.nats.server, peer, &mut greeting);
+            nats.greet(&self.server, peer, &mut greeting);
         }
         self.clients.write(id, &greeting);
         self.check_deadlines(id, now);
@@ -254,6 +265,9 @@ impl Shard {
             connection.accepted_at = moved.accepted_at;
             connection.read_at = moved.read_at;
             connection.kept = moved.kept;
+        }
+        if self.has_closed() {
+            self.close(id, Closed::ShuttingDown, now);
         }
         self.runnable.push(id);
         self.settle(now);
@@ -287,6 +301,7 @@ impl Shard {
                 }
                 Item::Slow { publisher } => self.stall(*publisher, now),
                 Item::Counters(counters) => self.hear_counters(from, counters),
+                Item::DrainRound => self.peers[from.idx()].n_rounds += 1,
             }
         }
         for (core, publisher) in std::mem::take(&mut self.slowed) {

@@ -111,8 +111,20 @@ impl Shard {
             self.post_fence();
             self.stamp(id);
         }
-        let settings = self.settings.clone();
-        self.with_nats(id, |nats, out| nats.ping(&settings.nats.server, peer, out));
+        let server = self.server.clone();
+        self.with_nats(id, |nats, out| nats.ping(&server, peer, out));
+    }
+
+    /// Tells a client what INFO says now, if it may hear of that.
+    pub(super) fn tell_server(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.slots.get(id) else { return };
+        let peer = connection.peer;
+        let server = self.server.clone();
+        self.with_nats(id, |nats, out| {
+            if nats.hears_of_changes() {
+                nats.greet(&server, peer, out);
+            }
+        });
     }
 
     fn nats_connect(&mut self, id: ConnectionId, json: &[u8], now: Time) {

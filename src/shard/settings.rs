@@ -29,6 +29,11 @@ pub struct Settings {
     pub presence: bool,
     /// When the process began, in milliseconds of Unix time.
     pub started_at_unix_millis: u64,
+    /// In lame-duck mode: how long clients may go by themselves, and over how long the rest are closed.
+    pub lame_duck_grace: Span,
+    pub lame_duck_duration: Span,
+    /// How long a drain may take; what can't be delivered by half of it is given up.
+    pub drain_timeout: Span,
 }
 
 #[derive(Clone, Debug)]

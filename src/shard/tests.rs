@@ -11,6 +11,7 @@ mod census;
 mod latency;
 mod retaining;
 mod runs;
+mod leave;
 mod sessions;
 
 fn settings() -> Settings {
@@ -65,6 +66,9 @@ fn settings() -> Settings {
         statistics_every: Span::default(),
         presence: true,
         started_at_unix_millis: 1_000,
+        lame_duck_grace: Span::from_secs(10),
+        lame_duck_duration: Span::from_secs(120),
+        drain_timeout: Span::from_secs(5),
     }
 }
 

@@ -62,7 +62,13 @@ impl Shard {
             self.discard_queue(id);
         }
         self.clients.write(id, &farewell);
-        let until = now + if closed == Closed::ShuttingDown { LINGER_AT_STOP } else { LINGER };
+        let until = match closed {
+            Closed::ShuttingDown if self.queue(id).is_some_and(|queue| !queue.is_empty()) => {
+                self.linger_until(now)
+            }
+            Closed::ShuttingDown => now + LINGER_AT_STOP,
+            _ => now + LINGER,
+        };
         self.stop_serving(id, until);
         self.suspend_session(id, now);
         self.clients.effects.close.push(id);
@@ -165,6 +171,7 @@ impl Shard {
     pub fn tick(&mut self, now: Time) {
         self.now = now;
         self.end_stalls(false, now);
+        self.go_on_leaving(now);
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.advance(now, &mut due);
         // The rest at once, but others between: a hundred thousand sessions may end in one moment.
@@ -187,7 +194,7 @@ impl Shard {
             return Some(self.now);
         }
         let stall = self.stalled.front().map(|(until, _)| *until);
-        let own = [self.replays_wake_at(), self.statistics_wake_at()];
+        let own = [self.replays_wake_at(), self.statistics_wake_at(), self.leave_at()];
         [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()
     }
 
@@ -338,10 +345,25 @@ impl Shard {
         if !connection.queue.is_empty() && is_nats && connection.is_open() {
             self.schedule(id, now + self.settings.write_timeout);
         }
+        if self.is_ending() {
+            self.all_written(id, now);
+        }
         self.clients.send_waiting(id, &self.settings, now);
         self.resume_replays(id);
         self.end_stalls_of_pressed(id, now);
         self.settle(now);
+    }
+
+    /// Lets a connection that ends, in a drain, linger no longer than it has to.
+    fn all_written(&mut self, id: ConnectionId, now: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && let Life::Closing(until) = connection.life
+            && connection.queue.is_empty()
+            && now + LINGER_AT_STOP < until
+        {
+            connection.life = Life::Closing(now + LINGER_AT_STOP);
+            self.schedule(id, now + LINGER_AT_STOP);
+        }
     }
 
     /// Whatever lowers a queue lets go on whom it had slowed, its own client among them.
@@ -382,15 +404,6 @@ impl Shard {
             } else if let Some(connection) = self.clients.slots.remove(id) {
                 self.clients.n_queued_bytes -= connection.n_queued_bytes();
             }
-        }
-        self.settle(now);
-    }
-
-    /// Ends every connection in order, as the gateway stops.
-    pub fn shut_down(&mut self, now: Time) {
-        self.now = now;
-        for id in self.clients.slots.ids() {
-            self.close(id, Closed::ShuttingDown, now);
         }
         self.settle(now);
     }

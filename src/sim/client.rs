@@ -28,6 +28,8 @@ pub struct Scene<'w> {
     pub out: &'w mut Vec<u8>,
     /// The world comes to rest: answer everything at once.
     pub is_calm: bool,
+    /// The gateway comes to its end.
+    pub is_leaving: bool,
     /// So much time has passed that the gateway may take a silent client for lost.
     pub may_be_lost: bool,
 }

@@ -97,8 +97,11 @@ impl World {
         let Some(&link_idx) = self.by_id.get(&(core, id)) else { return Ok(()) };
         self.links[link_idx].is_ending = true;
         let listener = &mut self.oracle.listeners[link_idx];
-        listener.is_alive = false;
-        listener.ended = Some(self.oracle.now);
+        // A drain ends a connection only when all has come for it.
+        if !self.is_draining {
+            listener.is_alive = false;
+            listener.ended = Some(self.oracle.now);
+        }
         let n_ended = self.oracle.subscriptions.iter().filter(|it| it.ear.0 == link_idx).count();
         self.n_change_bytes += n_ended * 2 * size_of::<Item>();
         self.note(|| format!("{core:?} ends {link_idx}"));

@@ -64,6 +64,8 @@ pub enum Lie {
     InterestLate,
     /// Every acknowledgement says that all of the log is applied.
     AcknowledgedAhead,
+    /// Every batch says that its sender has come through its drain.
+    DrainedAhead,
 }
 
 /// What a lie keeps back in one lane.
@@ -90,6 +92,7 @@ impl Lie {
                 }
                 batch.items.extend(late.into_iter().map(Item::Interest));
             }
+            Self::DrainedAhead => batch.items.extend((0..20).map(|_| Item::DrainRound)),
             Self::AcknowledgedAhead => {
                 for item in &mut batch.items {
                     if let Item::Acknowledged(acknowledgement) = item {

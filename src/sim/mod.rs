@@ -21,6 +21,7 @@ mod session_client;
 mod oracle;
 mod retained;
 mod quiet;
+mod leave;
 
 mod faults;
 mod scenario;

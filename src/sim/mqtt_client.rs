@@ -318,6 +318,7 @@ impl MqttClient {
             Packet::Disconnect(disconnect) if self.version.is_v5() => {
                 self.was_dismissed = true;
                 let may = matches!(disconnect.reason, Reason::SessionTakenOver | Reason::UnspecifiedError)
+                    || (disconnect.reason == Reason::ServerShuttingDown && scene.is_leaving)
                     || (disconnect.reason == Reason::QuotaExceeded && !scene.scenario.is_roomy)
                     || (disconnect.reason == Reason::KeepAliveTimeout && scene.may_be_lost);
                 if may { Ok(()) } else { scene.unexpected(&format!("{disconnect:?}")) }

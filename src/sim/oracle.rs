@@ -119,6 +119,8 @@ pub struct Lost {
 pub struct Oracle {
     pub now: At,
     is_one_core: bool,
+    /// The gateway comes to its end: only what it has answered for is certain.
+    pub is_stopping: bool,
     pub listeners: Vec<Listener>,
     pub subscriptions: Vec<Subscription>,
     pub publications: Vec<Publication>,
@@ -202,9 +204,9 @@ impl Oracle {
 
     /// Whether the message must come, if the connection lasts.
     fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
-        let is_certain = publication.handled.is_some()
-            || self.listeners[publication.by].is_alive
-            || self.listeners[publication.by].is_complete;
+        let by = &self.listeners[publication.by];
+        let is_certain =
+            publication.handled.is_some() || (!self.is_stopping && (by.is_alive || by.is_complete));
         let is_over = subscription.end.is_some_and(|end| {
             subscription.is_superseded || publication.handled.is_none_or(|handled| handled > end.sent)
         });
@@ -335,6 +337,23 @@ impl Oracle {
             publication.kept.get_or_insert(now);
         }
         self.n_final = self.publications.len();
+        Ok(())
+    }
+
+    /// The gateway has ended: what NATS clients were due has come. What waits for an MQTT client's window
+    /// waits for its session.
+    pub fn check_left(&mut self, groups: &[&'static str]) -> Check {
+        let is_nats_alone = |group: &&&'static str| {
+            let mut members = self.subscriptions.iter().filter(|it| it.group == Some(**group));
+            members.all(|it| !self.listeners[it.ear.0].is_mqtt)
+        };
+        let groups: Vec<&str> = groups.iter().filter(is_nats_alone).copied().collect();
+        for publication_idx in self.n_final..self.publications.len() {
+            self.check_plain(publication_idx)?;
+            for group in &groups {
+                self.check_group(publication_idx, group)?;
+            }
+        }
         Ok(())
     }
 

@@ -97,7 +97,7 @@ impl World {
     }
 
     /// One round of everything that can go on; whether anything did.
-    fn calm_step(&mut self) -> Result<bool, Violation> {
+    pub(super) fn calm_step(&mut self) -> Result<bool, Violation> {
         let mut has_moved = self.arrive()?;
         for link_idx in 0..self.links.len() {
             has_moved |= self.read(link_idx, usize::MAX)?;

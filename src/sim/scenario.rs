@@ -48,6 +48,9 @@ pub struct Scenario {
     pub acknowledges_late: bool,
     /// Ops between two moments of quiet.
     pub n_ops_between_quiet: usize,
+    /// At its end the gateway is drained, after lame-duck mode or at once, instead of left to fall silent.
+    pub leaves: bool,
+    pub is_lame_duck: bool,
 }
 
 impl Scenario {
@@ -84,6 +87,8 @@ impl Scenario {
             acknowledges_late: chance.one_in(2),
             n_ops_between_quiet: *chance.pick(&[15, 40, 1_000]),
             settings,
+            leaves: chance.one_in(3),
+            is_lame_duck: chance.one_in(3),
         }
     }
 
@@ -166,6 +171,9 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         statistics_every: *chance.pick(&[Span::default(), Span::from_millis(700)]),
         presence: true,
         started_at_unix_millis: 0,
+        lame_duck_grace: Span::from_millis(*chance.pick(&[0, 20])),
+        lame_duck_duration: Span::from_millis(*chance.pick(&[1, 40, 400])),
+        drain_timeout: Span::from_secs(60),
     }
 }
 

@@ -49,6 +49,11 @@ fn a_barrier_that_does_not_wait_is_found() {
     assert_found(Lie::AcknowledgedAhead, &[Kind::Missing, Kind::NotDue]);
 }
 
+#[test]
+fn a_drain_that_does_not_wait_for_the_other_cores_is_found() {
+    assert_found(Lie::DrainedAhead, &[Kind::Missing]);
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

@@ -34,6 +34,9 @@ pub struct World {
     /// Connections that the gateway ended without a reason the world knows.
     pub n_unexplained: u64,
     pub is_calm: bool,
+    /// The gateway is told to end, and what ends a connection is its drain.
+    pub is_leaving: bool,
+    pub is_draining: bool,
     /// What may be in outboxes without having asked for room: changes of interest since the last rest, and
     /// by core, since its outboxes were empty, what answers or passes on the others' mail.
     pub n_change_bytes: usize,
@@ -82,6 +85,8 @@ impl World {
             moving: Vec::new(),
             n_unexplained: 0,
             is_calm: false,
+            is_leaving: false,
+            is_draining: false,
             n_change_bytes: 0,
             n_answer_bytes: vec![0; n],
             steps_taken: Vec::new(),
@@ -104,6 +109,9 @@ impl World {
                 self.come_to_rest()?;
             }
         }
+        if self.scenario.leaves && !self.links.is_empty() {
+            return self.leave();
+        }
         self.come_to_rest()?;
         self.fall_silent()
     }
@@ -118,7 +126,13 @@ impl World {
 
     fn step(&mut self) -> Check {
         let link = self.chance.below(self.links.len());
-        match self.chance.weighted(&self.scenario.steps) {
+        let step = self.chance.weighted(&self.scenario.steps);
+        self.step_of(step, link)
+    }
+
+    /// One step of a kind, by its place among the scenario's weights.
+    pub(super) fn step_of(&mut self, step: usize, link: usize) -> Check {
+        match step {
             0 => self.open(),
             1 => self.act(link),
             2 => {
@@ -197,6 +211,7 @@ impl World {
             scenario: &self.scenario,
             out: &mut out,
             is_calm: self.is_calm,
+            is_leaving: self.is_leaving,
             may_be_lost,
         };
         action(&mut link.client, &mut scene)?;
@@ -435,6 +450,7 @@ fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
         | Item::Acknowledged(_)
         | Item::Settled { .. }
         | Item::Slow { .. }
+        | Item::DrainRound
         | Item::Counters(_) => 0,
     };
     2 * size_of::<Item>() + passed_on

@@ -1,0 +1,89 @@
+//! Lame-duck mode and the drain of one shard alone.
+
+use super::*;
+
+fn handshaken(alone: &mut Alone, protocol: u8) -> ConnectionId {
+    let id = alone.connect(Listener::Nats);
+    alone
+        .receive(id, format!("CONNECT {{\"verbose\":false,\"protocol\":{protocol}}}\r\nPING\r\n").as_bytes());
+    alone.sent(id);
+    id
+}
+
+fn mqtt_5(alone: &mut Alone) -> ConnectionId {
+    let id = alone.connect(Listener::Mqtt);
+    alone.receive(id, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01m");
+    assert!(alone.sent_bytes(id).starts_with(b"\x20"));
+    id
+}
+
+#[test]
+fn a_lame_duck_tells_those_who_can_hear_it_and_closes_all_one_by_one() {
+    let mut settings = settings();
+    settings.nats.server.connect_urls = vec![":0".into(), "b.example:4222".into()];
+    let mut alone = Alone::new(settings);
+    let told = handshaken(&mut alone, 1);
+    let old = handshaken(&mut alone, 0);
+    let unfinished = alone.nats("");
+    let mqtt = mqtt_5(&mut alone);
+    alone.shard.begin_lame_duck(alone.now);
+    let info = alone.sent(told);
+    assert!(
+        info.contains("\"ldm\":true") && info.contains("\"connect_urls\":[\"b.example:4222\"]"),
+        "{info}"
+    );
+    assert_eq!(alone.sent(old) + &alone.sent(unfinished), "");
+    alone.receive(unfinished, b"CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    assert!(alone.sent(unfinished).contains("\"ldm\":true"));
+
+    let ids = [told, old, unfinished, mqtt];
+    let mut closed_at = Vec::new();
+    for _ in 0..200 {
+        alone.now = alone.now + Span::from_millis(100);
+        let n_before = ids.iter().filter(|&&id| alone.shard.is_closing(id)).count();
+        alone.shard.tick(alone.now);
+        let n_after = ids.iter().filter(|&&id| alone.shard.is_closing(id)).count();
+        closed_at.extend((n_before..n_after).map(|_| alone.now));
+    }
+    assert_eq!(closed_at.len(), 4);
+    assert!(closed_at[0].since(Time::START) >= Span::from_secs(10), "{closed_at:?}");
+    assert!(closed_at[3].since(closed_at[0]) <= Span::from_secs(4), "{closed_at:?}");
+    let farewell = alone.sent_bytes(mqtt);
+    assert!(farewell.starts_with(b"\xe0") && farewell.contains(&0x8b), "{farewell:?}");
+    ids.iter().for_each(|&id| alone.shard.release(id, alone.now));
+    assert!(alone.shard.has_left());
+}
+
+#[test]
+fn a_drain_takes_no_more_and_has_what_was_taken_written() {
+    let mut alone = Alone::new(settings());
+    let [subscriber, publisher] = [alone.nats("SUB a 1\r\n"), alone.nats("")];
+    alone.receive(publisher, b"PUB a 1\r\nx\r\n");
+    assert!(alone.shard.wants_input(publisher));
+    alone.shard.begin_drain(alone.now);
+    assert!(alone.shard.is_closing(subscriber) && alone.shard.is_closing(publisher));
+    assert!(!alone.shard.is_drained());
+    // It has as long as the drain may take to read, and then no longer than it must.
+    alone.now = alone.now + Span::from_millis(4_000);
+    alone.shard.tick(alone.now);
+    assert!(!alone.shard.effects().cut.contains(&subscriber));
+    assert_eq!(alone.sent(subscriber), "MSG a 1 1\r\nx\r\n");
+    alone.now = alone.now + Span::from_millis(700);
+    alone.shard.tick(alone.now);
+    assert!(alone.shard.effects().cut.contains(&subscriber));
+    [subscriber, publisher].iter().for_each(|&id| alone.shard.release(id, alone.now));
+    assert!(alone.shard.is_drained());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_core_that_never_answers() {
+    let mut settings = settings();
+    settings.n_cores = 2;
+    let mut alone = Alone::new(settings);
+    let id = alone.nats("");
+    alone.shard.begin_drain(alone.now);
+    assert!(!alone.shard.is_closing(id) && !alone.shard.wants_input(id));
+    alone.now = alone.shard.wake_at().unwrap();
+    alone.shard.tick(alone.now);
+    assert!(alone.now.since(Time::START) == Span::from_millis(2_500) && alone.shard.is_closing(id));
+}
