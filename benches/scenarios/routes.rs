@@ -50,7 +50,7 @@ impl Lookup {
             };
             let filter = SubjectFilter::parse(text.as_bytes()).expect("it has no empty token");
             let connection = ConnectionId { slot: n as u32, generation: 0 };
-            let change = table.add(&filter, None, Target { connection, subscription: 0 });
+            let (_, change) = table.add(&filter, None, Target { connection, subscription: 0 });
             interest.apply(CoreId(0), &change.expect("it is the filter's first"));
         }
         // Room for every result where a play is to hit; for none where it is to miss.

@@ -6,5 +6,6 @@ pub mod op;
 pub mod parse;
 pub mod encode;
 pub mod connect;
+pub mod sid;
 pub mod handshake;
 pub mod connection;

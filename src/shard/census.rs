@@ -5,6 +5,7 @@ use super::Shard;
 use super::closed::Closed;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
+use super::table::Table;
 use crate::message::ProtocolKind;
 use crate::time::Time;
 use std::net::SocketAddr;
@@ -119,7 +120,8 @@ impl Shard {
                     return Answer::Subscriptions { found: Vec::new(), next: None };
                 };
                 let subscriptions = &connection.subscriptions;
-                let found = subscriptions.range(from, SLICE).map(seen_subscription).collect();
+                let found =
+                    subscriptions.range(from, SLICE).map(|it| seen_subscription(it, &self.table)).collect();
                 let after = from.saturating_add(SLICE);
                 Answer::Subscriptions { found, next: (after < subscriptions.n_places()).then_some(after) }
             }
@@ -193,16 +195,16 @@ pub fn cid(nth: u64) -> u64 {
     nth + 1
 }
 
-fn seen_subscription(subscription: &Subscription) -> SeenSubscription {
+fn seen_subscription(subscription: &Subscription, table: &Table) -> SeenSubscription {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let subject = text(subscription.filter.as_bytes());
+    let subject = text(table.text(subscription.filter));
     match &subscription.kind {
-        SubscriptionKind::Nats { sid, group, max, n_delivered } => SeenSubscription {
+        SubscriptionKind::Nats { sid, n_delivered, special } => SeenSubscription {
             subject,
-            group: group.as_deref().map(text),
-            sid: text(sid),
+            group: subscription.group().map(|group| text(group)),
+            sid: text(sid.as_bytes()),
             n_delivered: *n_delivered,
-            max: *max,
+            max: special.as_ref().and_then(|special| special.max),
         },
         SubscriptionKind::Mqtt { topic_filter, .. } => {
             SeenSubscription { subject, group: None, sid: text(topic_filter), n_delivered: 0, max: None }

@@ -6,9 +6,10 @@ use super::id::CoreId;
 use super::latency::Marks;
 use super::replay::Replay;
 use super::settings::Settings;
+use super::table::FilterRef;
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
-use crate::subject::SubjectFilter;
+use crate::nats::sid::Sid;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use std::net::SocketAddr;
@@ -238,12 +239,12 @@ impl Connection {
     }
 }
 
-/// One subscription of a connection.
+/// One subscription of a connection. There may be a million: what few of them need is behind a pointer.
 #[derive(Debug)]
 pub struct Subscription {
-    pub filter: SubjectFilter,
+    pub filter: FilterRef,
     /// `a/#` is also `a`.
-    pub parent: Option<SubjectFilter>,
+    pub parent: Option<FilterRef>,
     pub kind: SubscriptionKind,
     /// Ended by its client, but other cores may not know: it still takes mail.
     pub is_given_up: bool,
@@ -251,18 +252,25 @@ pub struct Subscription {
 
 #[derive(Debug)]
 pub enum SubscriptionKind {
-    Nats {
-        sid: Box<[u8]>,
-        group: Option<Rc<[u8]>>,
-        /// Deliveries after which it ends, counted from SUB.
-        max: Option<u64>,
-        n_delivered: u64,
-    },
-    Mqtt {
-        topic_filter: Box<[u8]>,
-        quality: Quality,
-        traits: Traits,
-    },
+    Nats { sid: Sid, n_delivered: u64, special: Option<Box<Special>> },
+    Mqtt { topic_filter: Box<[u8]>, quality: Quality, traits: Traits },
+}
+
+/// What makes a NATS subscription differ from most.
+#[derive(Debug, Default)]
+pub struct Special {
+    pub group: Option<Rc<[u8]>>,
+    /// Deliveries after which it ends, counted from SUB.
+    pub max: Option<u64>,
+}
+
+impl SubscriptionKind {
+    pub fn group(&self) -> Option<&Rc<[u8]>> {
+        match self {
+            Self::Nats { special, .. } => special.as_ref()?.group.as_ref(),
+            Self::Mqtt { .. } => None,
+        }
+    }
 }
 
 /// What makes an MQTT subscription differ from most.
@@ -290,14 +298,11 @@ impl Traits {
 
 impl Subscription {
     pub fn group(&self) -> Option<&Rc<[u8]>> {
-        match &self.kind {
-            SubscriptionKind::Nats { group, .. } => group.as_ref(),
-            SubscriptionKind::Mqtt { .. } => None,
-        }
+        self.kind.group()
     }
 
-    pub fn filters(&self) -> impl Iterator<Item = &SubjectFilter> {
-        std::iter::once(&self.filter).chain(&self.parent)
+    pub fn filters(&self) -> impl Iterator<Item = FilterRef> + use<> {
+        std::iter::once(self.filter).chain(self.parent)
     }
 }
 
@@ -309,6 +314,11 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
+    /// The key of the next one.
+    pub fn next_key(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.list.len() as u32)
+    }
+
     pub fn insert(&mut self, subscription: Subscription) -> u32 {
         if let Some(key) = self.free.pop() {
             self.list[key as usize] = Some(subscription);

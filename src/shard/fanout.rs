@@ -137,9 +137,12 @@ impl Clients {
     pub fn surely_takes(&self, target: &Target, run: &Run<'_>, settings: &Settings) -> bool {
         let Some(connection) = self.slots.get(target.connection) else { return false };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return false };
-        let SubscriptionKind::Nats { sid, max: None, .. } = &subscription.kind else { return false };
+        let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind else { return false };
+        if special.as_ref().is_some_and(|special| special.max.is_some()) {
+            return false;
+        }
         // A topic's escape makes at most three bytes of one.
-        let n_bytes_max = run.n() * (3 * run.stride() + sid.len() + 32);
+        let n_bytes_max = run.n() * (3 * run.stride() + sid.as_bytes().len() + 32);
         connection.is_open()
             && !connection.is_write_dead
             && !connection.is_overflowed
@@ -340,15 +343,17 @@ impl Fanout<'_> {
         pool: &mut BufferPool,
         room: Room<'_>,
     ) -> Outcome {
-        let SubscriptionKind::Nats { sid, max, n_delivered, .. } = &mut subscription.kind else {
+        let SubscriptionKind::Nats { sid, n_delivered, special } = &mut subscription.kind else {
             return Outcome::none(End::NotEligible);
         };
+        let max = special.as_ref().and_then(|special| special.max);
         let n_wanted = match max {
-            Some(max) if *n_delivered >= *max => return Outcome::none(End::NotEligible),
-            Some(max) => (*max - *n_delivered).min(self.message.n() as u64) as usize,
+            Some(max) if *n_delivered >= max => return Outcome::none(End::NotEligible),
+            Some(max) => (max - *n_delivered).min(self.message.n() as u64) as usize,
             None => self.message.n(),
         };
         let message = self.message;
+        let sid = sid.as_bytes();
         let takes_header = nats.headers() && !message.header.is_empty();
         let shape = self.shapes.nats(message, takes_header);
         if nats::encode::before_sid_len(message.subject, takes_header)

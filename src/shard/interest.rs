@@ -1,7 +1,7 @@
 //! The replica of everyone's interest: filter → cores, and (filter, queue group) → members per core. Every
 //! core applies every core's changes, so all replicas are equal when mail is quiet. It knows cores, not
 //! connections, and of an exact filter only its hash: device filters are nearly all distinct, and a
-//! collision costs one mail to a core that then finds nobody.
+//! collision costs one mail to a core that then finds nobody. A core's own plain exact filters are left out.
 
 use super::core_set::CoreSet;
 use super::id::CoreId;

@@ -434,7 +434,7 @@ impl Shard {
         self.table.announced(visit);
     }
 
-    /// This core's replica of everyone's interest.
+    /// This core's replica of everyone's interest; its own plain exact filters are in its table alone.
     pub fn replica(&self) -> &Interest {
         &self.interest
     }

@@ -97,7 +97,7 @@ impl Shard {
             let connection = self.clients.slots.get(target.connection);
             let subscription = connection.and_then(|it| it.subscriptions.get(target.subscription));
             subscription.is_some_and(|it| {
-                let first = tokens(it.filter.as_bytes()).next();
+                let first = tokens(self.table.text(it.filter)).next();
                 !matches!(first, Some(b"*" | b">"))
             })
         };

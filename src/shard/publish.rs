@@ -367,7 +367,7 @@ impl Shard {
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
         if let SubscriptionKind::Nats { sid, .. } = &subscription.kind {
             let mut out = Vec::new();
-            nats::encode::no_responders(&mut out, reply, sid, subject);
+            nats::encode::no_responders(&mut out, reply, sid.as_bytes(), subject);
             self.clients.write(requester, &out);
         }
     }

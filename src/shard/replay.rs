@@ -226,7 +226,7 @@ impl Shard {
         let subscription = subscriptions.get(replay.subscription)?;
         let SubscriptionKind::Mqtt { quality, .. } = &subscription.kind else { return None };
         let filter = subscription.filters().nth(replay.filter_idx)?;
-        Some((replay_idx, filter.clone(), *quality))
+        Some((replay_idx, self.table.filter(filter), *quality))
     }
 
     fn put_cursor(&mut self, id: ConnectionId, replay_idx: usize, cursor: Cursor, is_done: bool) {

@@ -10,7 +10,7 @@ use super::id::CoreId;
 use super::interest::{FilterKey, Interest};
 use super::keys::Keys;
 use super::table::{Table, Target};
-use crate::subject::{SubjectFilter, tokens};
+use crate::subject::tokens;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -194,29 +194,29 @@ impl Routes {
     pub fn changed(&mut self, key: &FilterKey) {
         match key {
             FilterKey::Exact(hash) => self.evict(*hash),
-            FilterKey::Wildcard(filter) => self.wildcard_changed(filter),
+            FilterKey::Wildcard(filter) => self.wildcard_changed(filter.as_bytes()),
         }
     }
 
     /// Notes that this core's subscriptions to `filter` changed.
-    pub fn filter_changed(&mut self, filter: &SubjectFilter) {
-        if filter.has_wildcard() {
+    pub fn filter_changed(&mut self, filter: &[u8], has_wildcard: bool) {
+        if has_wildcard {
             self.wildcard_changed(filter);
         } else {
-            self.evict(self.keys.subject_hash(filter.as_bytes()));
+            self.evict(self.keys.subject_hash(filter));
         }
     }
 
-    fn wildcard_changed(&mut self, filter: &SubjectFilter) {
+    fn wildcard_changed(&mut self, filter: &[u8]) {
         let is_wildcard = |token: &[u8]| matches!(token, b"*" | b">");
-        let mut parts = tokens(filter.as_bytes());
+        let mut parts = tokens(filter);
         match (parts.next(), parts.next()) {
             (Some(first), Some(second)) if !is_wildcard(first) && !is_wildcard(second) => {
-                let idx = self.first_two_idx(filter.as_bytes());
+                let idx = self.first_two_idx(filter);
                 self.by_first_two[usize::from(idx)] += 1;
             }
             (Some(first), Some(_)) if !is_wildcard(first) => {
-                let idx = self.first_idx(filter.as_bytes());
+                let idx = self.first_idx(filter);
                 self.by_first[usize::from(idx)] += 1;
             }
             _ => self.root += 1,
@@ -301,8 +301,8 @@ impl Routes {
         cores.remove(self.core);
         route.remote = cores.iter().collect();
         table.for_each_match(subject, hash, |members| {
-            route.local.extend(members.plain.list.iter().copied());
-            for (name, members) in &members.groups {
+            route.local.extend(members.plain().copied());
+            for (name, members) in members.groups() {
                 let group_idx = *by_name.entry(name).or_insert(route.groups.len());
                 match route.groups.get_mut(group_idx) {
                     Some(group) => group.local.extend(&members.list),

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::closed::Closed;
-use super::connection::{Protocol, Subscription, SubscriptionKind};
+use super::connection::{Protocol, Special, SubscriptionKind};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
@@ -13,6 +13,7 @@ use crate::nats::connection::{Connection as Nats, Unrouted};
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
+use crate::nats::sid::Sid;
 use crate::payload::{Payload, share_if_large};
 use crate::subject::{InvalidFilter, SubjectFilter, tokens};
 use crate::time::{Span, Time};
@@ -237,14 +238,9 @@ impl Shard {
         };
         if let Some(filter) = filter {
             self.end_given_up_with_sid(id, sid);
-            let kind = SubscriptionKind::Nats {
-                sid: sid.into(),
-                group: queue.map(Rc::from),
-                max: None,
-                n_delivered: 0,
-            };
-            let subscription = Subscription { filter, parent: None, kind, is_given_up: false };
-            let key = self.begin_subscription(id, subscription);
+            let special = queue.map(|name| Box::new(Special { group: Some(Rc::from(name)), max: None }));
+            let kind = SubscriptionKind::Nats { sid: Sid::new(sid), n_delivered: 0, special };
+            let key = self.begin_subscription(id, &filter, None, kind);
             self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
         }
         // The same sid again leaves the first subscription as it is, but is as good an answer to wait for.
@@ -282,10 +278,10 @@ impl Shard {
         if let Some(key) = nats.subscription(sid) {
             let mut ends_now = true;
             if let Some(subscription) = connection.subscriptions.get_mut(key)
-                && let SubscriptionKind::Nats { max: limit, n_delivered, .. } = &mut subscription.kind
+                && let SubscriptionKind::Nats { special, n_delivered, .. } = &mut subscription.kind
                 && max.is_some_and(|max| max > *n_delivered)
             {
-                *limit = max;
+                special.get_or_insert_default().max = max;
                 ends_now = false;
             }
             if ends_now {
@@ -303,7 +299,7 @@ impl Shard {
             && let SubscriptionKind::Nats { sid, .. } = &subscription.kind
             && let Protocol::Nats(nats) = &mut connection.protocol
         {
-            nats.unsubscribed(sid, key);
+            nats.unsubscribed(sid.as_bytes(), key);
         }
     }
 
@@ -312,7 +308,7 @@ impl Shard {
         let Some(connection) = self.clients.slots.get(id) else { return };
         let has_sid = |key: &&u32| {
             connection.subscriptions.get(**key).is_some_and(
-                |subscription| matches!(&subscription.kind, SubscriptionKind::Nats { sid: other, .. } if **other == *sid),
+                |subscription| matches!(&subscription.kind, SubscriptionKind::Nats { sid: other, .. } if other.as_bytes() == sid),
             )
         };
         let keys: Vec<u32> = connection.given_up.iter().filter(has_sid).copied().collect();

@@ -221,7 +221,7 @@ impl Shard {
             for filter in subscriptions.get(key).into_iter().flat_map(Subscription::filters) {
                 let group = subscriptions.get(key).and_then(Subscription::group);
                 self.table.retarget(filter, group, place(from), place(to));
-                self.routes.filter_changed(filter);
+                self.routes.filter_changed(self.table.text(filter), filter.has_wildcard());
             }
         }
         self.is_changing_tables = false;

@@ -7,29 +7,40 @@
 use super::Shard;
 use super::connection::{Subscription, SubscriptionKind};
 use super::id::ConnectionId;
-use super::interest::Change;
+use super::interest::{Change, FilterKey};
 use super::mail::Item;
-use super::table::Target;
+use super::table::{FilterRef, Target};
+use crate::subject::SubjectFilter;
 use crate::time::Time;
 
 impl Shard {
     /// Enters a subscription and returns its connection's key for it.
-    pub(super) fn begin_subscription(&mut self, id: ConnectionId, subscription: Subscription) -> Option<u32> {
-        let filters: Vec<_> = subscription.filters().cloned().collect();
-        let group = subscription.group().cloned();
+    pub(super) fn begin_subscription(
+        &mut self,
+        id: ConnectionId,
+        filter: &SubjectFilter,
+        parent: Option<&SubjectFilter>,
+        kind: SubscriptionKind,
+    ) -> Option<u32> {
         let connection = self.clients.slots.get_mut(id)?;
-        let key = connection.subscriptions.insert(subscription);
+        let target = Target { connection: id, subscription: connection.subscriptions.next_key() };
         self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] += 1;
         self.clients.counters.n_subscribed += 1;
-        let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
-        for filter in &filters {
-            let change = self.table.add(filter, group.as_ref(), target);
-            self.routes.filter_changed(filter);
-            self.announce(change);
-        }
+        let filter = self.enter_filter(filter, &kind, target);
+        let parent = parent.map(|parent| self.enter_filter(parent, &kind, target));
+        let subscription = Subscription { filter, parent, kind, is_given_up: false };
+        let key = self.clients.slots.get_mut(id)?.subscriptions.insert(subscription);
+        debug_assert_eq!(key, target.subscription);
         self.is_changing_tables = false;
         Some(key)
+    }
+
+    fn enter_filter(&mut self, filter: &SubjectFilter, kind: &SubscriptionKind, target: Target) -> FilterRef {
+        let (place, change) = self.table.add(filter, kind.group(), target);
+        self.routes.filter_changed(filter.as_bytes(), filter.has_wildcard());
+        self.announce(change);
+        place
     }
 
     /// Ends a subscription for its client. It still takes mail until the fence ends, so that nothing that
@@ -88,8 +99,8 @@ impl Shard {
         let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
         for filter in subscription.filters() {
+            self.routes.filter_changed(self.table.text(filter), filter.has_wildcard());
             self.table.remove(filter, subscription.group(), target);
-            self.routes.filter_changed(filter);
         }
         self.is_changing_tables = false;
     }
@@ -110,7 +121,7 @@ impl Shard {
                 && let SubscriptionKind::Nats { sid, .. } = &subscription.kind
                 && let super::connection::Protocol::Nats(nats) = &mut connection.protocol
             {
-                nats.unsubscribed(sid, key);
+                nats.unsubscribed(sid.as_bytes(), key);
             }
             self.end_subscription(id, key);
         }
@@ -127,7 +138,11 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get_mut(id)
             && connection.fence.replace(self.log_head) != Some(self.log_head)
         {
-            self.fences.push_back((self.log_head, id));
+            match self.fences.back_mut() {
+                // Of a run of SUB and UNSUB the last stamp is the one that counts.
+                Some((stamp, last)) if *last == id => *stamp = self.log_head,
+                _ => self.fences.push_back((self.log_head, id)),
+            }
         }
     }
 
@@ -186,7 +201,10 @@ impl Shard {
         let Some(change) = change else { return };
         self.log_head += 1;
         self.is_fence_fresh = false;
-        self.interest.apply(self.core, &change);
+        // Of its own exact filters a core looks into its table: a million of them need no second place.
+        if !matches!(change, Change::Plain { key: FilterKey::Exact(_), .. }) {
+            self.interest.apply(self.core, &change);
+        }
         self.routes.changed(change.key());
         self.tell_all_peers(|| Item::Interest(change.clone()));
     }

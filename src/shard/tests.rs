@@ -12,6 +12,7 @@ mod latency;
 mod retaining;
 mod runs;
 mod leave;
+mod memory;
 mod sessions;
 
 fn settings() -> Settings {

@@ -21,6 +21,11 @@ pub fn is_well_formed(subject: &[u8]) -> bool {
     !after_dot
 }
 
+/// Whether any token of a filter is a wildcard.
+pub fn has_wildcard(filter: &[u8]) -> bool {
+    tokens(filter).any(|token| matches!(token, b"*" | b">"))
+}
+
 /// A validated filter: no empty token, and `>` only as the last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectFilter {

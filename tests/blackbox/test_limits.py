@@ -4,6 +4,8 @@ import contextlib
 import socket
 import time
 
+import pytest
+
 import wire_mqtt as mqtt
 import wire_nats as nats
 
@@ -63,3 +65,22 @@ def test_many_bad_connections_fill_no_log(start_strait):
         assert bystander.ping() == []
     lines = [line for line in strait.log().splitlines() if "bad input" in line]
     assert 1 <= len(lines) <= n_bad // 4, f"{len(lines)} lines for {2 * n_bad} bad connections"
+
+
+@pytest.mark.parametrize("n_cores", [1, 2, 4])
+def test_a_hundred_thousand_subscriptions_of_one_connection_take_less_than_a_second(start_strait, n_cores):
+    strait = start_strait(n_cores)
+    n_subscriptions = 100_000
+    with nats.connected(strait.nats) as client:
+        client.send(b"SUB warm.up 1\r\n")
+        client.ping()
+        before = strait.cpu_seconds()
+        client.send(b"".join(b"SUB device.%d.state %d\r\n" % (n, n + 2) for n in range(n_subscriptions)))
+        assert client.ping() == []
+        spent = strait.cpu_seconds() - before
+        # All cores' time: it takes less by the clock, and others may use the machine.
+        assert spent < 1.0, f"{spent:.2f} s of CPU"
+        with nats.connected(strait.nats) as other:
+            other.publish("device.77777.state", b"x")
+            found = client.expect("MSG")
+            assert (found.subject, found.sid) == ("device.77777.state", "77779")

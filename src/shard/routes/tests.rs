@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::shard::id::ConnectionId;
+use crate::subject::SubjectFilter;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -58,21 +59,23 @@ proptest! {
                         subscription: 0,
                     };
                     let group = group.map(group_name);
-                    if let Some(change) = table.add(&filter, group.as_ref(), target) {
+                    let (place, change) = table.add(&filter, group.as_ref(), target);
+                    if let Some(change) = change {
                         interest.apply(CoreId(0), &change);
                         routes.changed(change.key());
                     }
-                    routes.filter_changed(&filter);
-                    subscriptions.push((filter, group, target));
+                    routes.filter_changed(filter.as_bytes(), filter.has_wildcard());
+                    prop_assert_eq!(table.text(place), filter.as_bytes());
+                    subscriptions.push((filter, place, group, target));
                 }
                 Step::Remove { nth } if nth < subscriptions.len() => {
-                    let (filter, group, target) = subscriptions.swap_remove(nth);
-                    if let Some(change) = table.give_up(&filter, group.as_ref()) {
+                    let (filter, place, group, target) = subscriptions.swap_remove(nth);
+                    if let Some(change) = table.give_up(place, group.as_ref()) {
                         interest.apply(CoreId(0), &change);
                         routes.changed(change.key());
                     }
-                    table.remove(&filter, group.as_ref(), target);
-                    routes.filter_changed(&filter);
+                    table.remove(place, group.as_ref(), target);
+                    routes.filter_changed(filter.as_bytes(), filter.has_wildcard());
                 }
                 Step::Remove { .. } => {}
                 Step::Elsewhere { filter, group, core, n_members } => {
@@ -89,6 +92,14 @@ proptest! {
                     routes.changed(change.key());
                 }
                 Step::Look { subject } => {
+                    let mut n_members = 0;
+                    let hash = keys.subject_hash(subject.as_bytes());
+                    table.for_each_match(subject.as_bytes(), hash, |members| {
+                        n_members += members.plain().count();
+                        n_members += members.groups().map(|(_, members)| members.list.len()).sum::<usize>();
+                    });
+                    let is_match = |it: &&(SubjectFilter, _, _, _)| it.0.matches(subject.as_bytes());
+                    prop_assert_eq!(n_members, subscriptions.iter().filter(is_match).count());
                     let subject = subject.as_bytes();
                     let built = routes.build(subject, keys.subject_hash(subject), &table, &interest);
                     for _ in 0..3 {

@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptio
 use crate::mqtt::property::{Properties, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::shard::Shard;
-use crate::shard::connection::{Connection, Protocol, Subscription, SubscriptionKind, Traits};
+use crate::shard::connection::{Connection, Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::subject::mapping::map_topic_filter;
@@ -92,9 +92,8 @@ impl Shard {
             return Reason::QuotaExceeded;
         }
         let kind = SubscriptionKind::Mqtt { topic_filter, quality, traits };
-        let subscription =
-            Subscription { filter: mapped.filter, parent: mapped.parent, kind, is_given_up: false };
-        let Some(key) = self.begin_subscription(id, subscription) else { return Reason::UnspecifiedError };
+        let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
+        let Some(key) = key else { return Reason::UnspecifiedError };
         self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
         if wants_retained(options, true) {
             self.expect_replay(id, key, true);
