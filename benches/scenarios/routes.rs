@@ -90,7 +90,7 @@ impl Scenario for Lookup {
         let n_found = meter.measure(|| {
             let find = |subject: &String| {
                 let route = self.routes.find(black_box(subject.as_bytes()), &self.table, &self.interest);
-                black_box(route).local.len()
+                black_box(route).local().len()
             };
             subjects.iter().map(find).sum::<usize>()
         });

@@ -69,11 +69,27 @@ pub fn delivery_after_sid(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Bytes of [`delivery_after_sid`].
+#[inline]
+pub fn after_sid_len(reply: &[u8], header_len: usize, payload_len: usize, digits: Digits) -> usize {
+    let of_reply = if reply.is_empty() { 0 } else { reply.len() + 1 };
+    let of_header = if header_len == 0 { 0 } else { size_len(header_len, digits.header) + 1 };
+    1 + of_reply + of_header + size_len(header_len + payload_len, digits.total) + 2
+}
+
 fn size(out: &mut Vec<u8>, size: usize, n_digits: u8) {
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(size);
-    out.extend(std::iter::repeat_n(b'0', usize::from(n_digits).saturating_sub(text.len())));
+    if text.len() < usize::from(n_digits) {
+        out.extend(std::iter::repeat_n(b'0', usize::from(n_digits) - text.len()));
+    }
     out.extend_from_slice(text.as_bytes());
+}
+
+#[inline]
+fn size_len(size: usize, n_digits: u8) -> usize {
+    let n_needed = size.checked_ilog10().unwrap_or(0) as usize + 1;
+    n_needed.max(usize::from(n_digits))
 }
 
 /// Nobody took a request: an empty message with a status line, to the requester's own subscription.
@@ -85,4 +101,25 @@ pub fn no_responders(out: &mut Vec<u8>, inbox: &[u8], sid: &[u8], subject: &[u8]
     out.extend_from_slice(b"NATS/1.0 503\r\nNats-Subject: ");
     out.extend_from_slice(subject);
     out.extend_from_slice(b"\r\n\r\n\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_length_of_what_follows_the_sid_is_known_beforehand(
+            reply in proptest::collection::vec(b'a'..=b'z', 0..9),
+            header_len in prop_oneof![Just(0usize), 1usize..3_000],
+            payload_len in prop_oneof![0usize..12, Just(99), Just(100), 900usize..2_000_000],
+            digits in (0u8..10, 0u8..10),
+        ) {
+            let digits = Digits { header: digits.0, total: digits.1 };
+            let mut out = Vec::new();
+            delivery_after_sid(&mut out, &reply, header_len, payload_len, digits);
+            prop_assert_eq!(after_sid_len(&reply, header_len, payload_len, digits), out.len());
+        }
+    }
 }

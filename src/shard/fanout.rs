@@ -8,7 +8,6 @@ use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
 use super::latency::{Direction, Latencies};
 use super::replay::Replayed;
-use super::routes::Route;
 use super::settings::Settings;
 use super::shapes::{Copied, Own, Shapes};
 use super::table::Target;
@@ -21,7 +20,6 @@ use crate::subject::mapping;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
 #[derive(Debug)]
@@ -110,11 +108,11 @@ impl Clients {
         &mut self,
         message: &'m Message<'m>,
         publisher: Option<Publisher>,
-        route: &Rc<Route>,
+        n_clients: usize,
         now: Time,
     ) -> Fanout<'m> {
         let mut shapes = self.shapes.take().unwrap_or_default();
-        shapes.begin(message, route);
+        shapes.begin(message, n_clients);
         Fanout {
             message,
             publisher,

@@ -6,7 +6,7 @@ use super::core_set::CoreSet;
 use super::fanout::{Fanout, Publisher};
 use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, Batch, GroupPick, Item, Posted};
-use super::routes::{GroupRoute, Route};
+use super::routes::{Found, GroupRoute, Route};
 use super::tickets::{Purpose, Ticket};
 use crate::message::{Message, Run};
 use crate::mqtt::packet::Qos;
@@ -14,13 +14,12 @@ use crate::mqtt::reason::Reason;
 use crate::nats;
 use crate::payload::Payload;
 use crate::shard::connection::{Protocol, SubscriptionKind};
-use std::rc::Rc;
 
 /// Who gets a message, decided before anything is done: where an outbox on the way is full nothing has
 /// happened yet, and the frame stays where it is.
 #[derive(Debug)]
 pub struct Plan {
-    route: Rc<Route>,
+    found: Found,
     /// The core picked for each queue group, by its place in the route.
     picks: Vec<(usize, CoreId)>,
 }
@@ -29,7 +28,7 @@ impl Plan {
     /// Whether a run of messages can go as one: everyone who is due the subject is here. A connection that
     /// gets each several times must get all of one before the next.
     pub fn takes_runs(&self) -> bool {
-        self.route.is_local && !self.route.has_overlaps
+        self.found.route().is_none_or(|route| route.is_local && !route.has_overlaps)
     }
 
     /// Queue groups get nothing of it.
@@ -64,7 +63,8 @@ struct Post {
 impl Shard {
     /// Looks up who gets `subject`, or says whose outbox the publisher must wait for.
     pub(super) fn plan(&mut self, subject: &[u8]) -> Result<Plan, CoreId> {
-        let Plan { route, picks } = self.plan_anyway(subject);
+        let Plan { found, picks } = self.plan_anyway(subject);
+        let Some(route) = found.route() else { return Ok(Plan { found, picks }) };
         let picked = picks.iter().map(|(_, core)| *core).filter(|core| *core != self.core);
         let full =
             route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
@@ -73,22 +73,22 @@ impl Shard {
                 self.picks = picks;
                 Err(core)
             }
-            None => Ok(Plan { route, picks }),
+            None => Ok(Plan { found, picks }),
         }
     }
 
     /// The same where outboxes may be exceeded.
     #[inline]
     pub(super) fn plan_anyway(&mut self, subject: &[u8]) -> Plan {
-        let route = self.routes.find(subject, &self.table, &self.interest);
+        let found = self.routes.find(subject, &self.table, &self.interest);
         let mut picks = std::mem::take(&mut self.picks);
         picks.clear();
-        for (group_idx, group) in route.groups.iter().enumerate() {
+        for (group_idx, group) in found.groups().iter().enumerate() {
             if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
                 picks.push((group_idx, core));
             }
         }
-        Plan { route, picks }
+        Plan { found, picks }
     }
 
     /// Gives a plan up; its list is used again.
@@ -108,23 +108,47 @@ impl Shard {
     /// As `carry_out`, for what is counted as nobody's.
     #[inline]
     pub(super) fn send_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
-        let mut fanout = self.clients.begin(message, Some(publisher), &plan.route, self.now);
-        self.deliver_to_plain(publisher.id, &plan.route.local, &mut fanout);
-        if let (Some(run), false) = (&message.run, plan.route.groups.is_empty()) {
+        let mut fanout = self.clients.begin(message, Some(publisher), plan.found.local().len(), self.now);
+        self.deliver_to_plain(publisher.id, plan.found.local(), &mut fanout);
+        if let (Some(run), false) = (&message.run, plan.found.groups().is_empty()) {
             self.must_stall |= fanout.is_pressed;
             self.clients.end(fanout);
-            self.share_out(publisher, message, run, &plan.route);
+            self.share_out(publisher, message, run, &plan.found);
             self.picks = plan.picks;
             return self.after_fanout();
         }
+        let posts = match plan.found.route() {
+            None => Vec::new(),
+            Some(route) => self.serve_groups(route, &plan.picks, &mut fanout),
+        };
+        self.must_stall |= fanout.is_pressed;
+        self.must_stop |= fanout.is_session_pressed;
+        let is_taken = fanout.is_taken;
+        self.clients.end(fanout);
+        self.picks = plan.picks;
+        let ticket = self.post(publisher.id, message, posts, ask, is_taken);
+        if ticket.is_none() {
+            self.conclude(publisher.id, message, ask, is_taken);
+        }
+        self.after_fanout();
+    }
+
+    /// Gives each queue group's message to a member here where this core was picked, and says what is to be
+    /// posted to the others, for groups and plain subscriptions.
+    fn serve_groups(
+        &mut self,
+        route: &Route,
+        picks: &[(usize, CoreId)],
+        fanout: &mut Fanout<'_>,
+    ) -> Vec<Post> {
         let mut posts: Vec<Post> =
-            plan.route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
-        for &(group_idx, core) in &plan.picks {
-            let group = &plan.route.groups[group_idx];
+            route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
+        for &(group_idx, core) in picks {
+            let group = &route.groups[group_idx];
             let mut tried = CoreSet::EMPTY;
             let core = if core != self.core {
                 Some(core)
-            } else if self.deliver_to_member(group, &mut fanout) {
+            } else if self.deliver_to_member(group, fanout) {
                 None
             } else {
                 tried.insert(self.core);
@@ -138,16 +162,7 @@ impl Shard {
                 }
             }
         }
-        self.must_stall |= fanout.is_pressed;
-        self.must_stop |= fanout.is_session_pressed;
-        let is_taken = fanout.is_taken;
-        self.clients.end(fanout);
-        self.picks = plan.picks;
-        let ticket = self.post(publisher.id, message, posts, ask, is_taken);
-        if ticket.is_none() {
-            self.conclude(publisher.id, message, ask, is_taken);
-        }
-        self.after_fanout();
+        posts
     }
 
     /// Takes a plan back that nothing comes of.
@@ -167,7 +182,7 @@ impl Shard {
             return None;
         }
         let run = find()?;
-        let groups = &plan.route.groups;
+        let groups = plan.found.groups();
         let mut members = groups.iter().flat_map(|group| &group.local);
         let goes_as_one = groups.iter().all(|group| group.local.len() <= SHARES_MAX)
             && members.all(|member| {
@@ -177,9 +192,9 @@ impl Shard {
     }
 
     /// Shares a run out among the groups' members here: each message goes to a random one of each.
-    fn share_out(&mut self, publisher: Publisher, message: &Message<'_>, run: &Run<'_>, route: &Rc<Route>) {
+    fn share_out(&mut self, publisher: Publisher, message: &Message<'_>, run: &Run<'_>, found: &Found) {
         let mut shares = std::mem::take(&mut self.shares);
-        for group in &route.groups {
+        for group in found.groups() {
             let members = &group.local;
             if shares.len() < members.len() {
                 shares.resize_with(members.len(), Vec::new);
@@ -191,7 +206,7 @@ impl Shard {
             for (member, share) in members.iter().zip(&mut shares).filter(|(_, share)| !share.is_empty()) {
                 let payload = Payload::Copied(&share[run.payload()]);
                 let some = Message { payload, run: Some(run.of_some(share)), ..*message };
-                let mut fanout = self.clients.begin(&some, Some(publisher), route, self.now);
+                let mut fanout = self.clients.begin(&some, Some(publisher), found.local().len(), self.now);
                 self.clients.deliver_to_all(std::slice::from_ref(member), &mut fanout, &self.settings);
                 self.must_stall |= fanout.is_pressed;
                 self.clients.end(fanout);
@@ -258,14 +273,14 @@ impl Shard {
         let message = batch.message(posted);
         let address = &posted.address;
         let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
-        let route = self.routes.find(message.subject, &self.table, &self.interest);
-        let mut fanout = self.clients.begin(&message, publisher, &route, self.now);
+        let found = self.routes.find(message.subject, &self.table, &self.interest);
+        let mut fanout = self.clients.begin(&message, publisher, found.local().len(), self.now);
         if address.to_plain {
-            self.deliver_to_plain(address.publisher, &route.local, &mut fanout);
+            self.deliver_to_plain(address.publisher, found.local(), &mut fanout);
         }
         let mut n_forwarded = 0;
         for pick in &address.groups {
-            let group = route.groups.iter().find(|group| *group.name == *pick.name);
+            let group = found.groups().iter().find(|group| *group.name == *pick.name);
             if group.is_some_and(|group| self.deliver_to_member(group, &mut fanout)) {
                 continue;
             }
@@ -361,8 +376,8 @@ impl Shard {
 
     /// Sends the 503 to the requester's own plain subscription for the reply, if it has one.
     fn say_no_responders(&mut self, requester: ConnectionId, reply: &[u8], subject: &[u8]) {
-        let route = self.routes.find(reply, &self.table, &self.interest);
-        let Some(target) = route.local.iter().find(|target| target.connection == requester) else { return };
+        let found = self.routes.find(reply, &self.table, &self.interest);
+        let Some(target) = found.local().iter().find(|target| target.connection == requester) else { return };
         let Some(connection) = self.clients.slots.get(requester) else { return };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
         if let SubscriptionKind::Nats { sid, .. } = &subscription.kind {

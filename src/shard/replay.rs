@@ -10,14 +10,12 @@ use super::Shard;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::retained::{Budget, Cursor, Found, Full};
-use super::routes::Route;
 use super::settings::Settings;
 use super::table::Target;
 use crate::message::{Message, Origin, Quality};
 use crate::subject::SubjectFilter;
 use crate::time::{Span, Time};
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// The rest of what a subscription is due.
 #[derive(Debug)]
@@ -48,8 +46,6 @@ pub struct Replays {
     swept: Cursor,
     sweep_at: Time,
     found: Vec<Found>,
-    /// Retained messages go to one subscription each.
-    route: Rc<Route>,
 }
 
 /// Messages that one slice looks at, and that it sends.
@@ -256,8 +252,7 @@ impl Shard {
                 return n_sent;
             }
             self.clients.origin = Origin { protocol: kept.protocol, read_at: now };
-            let route = self.replays.route.clone();
-            let mut fanout = self.clients.begin(&message, None, &route, now);
+            let mut fanout = self.clients.begin(&message, None, 1, now);
             let (is_own, secs_left) = (kept.source == own_source, kept.secs_left(now));
             fanout.replay = Some(Replayed { is_own, secs_left });
             if self.clients.deliver(target, &mut fanout, &self.settings) {

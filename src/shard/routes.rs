@@ -19,8 +19,7 @@ use std::rc::Rc;
 /// Everyone who gets a subject.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Route {
-    /// This core's plain subscriptions. With many subjects each look at memory counts, and most have one
-    /// subscriber.
+    /// This core's plain subscriptions.
     pub local: SmallVec<[Target; 2]>,
     /// Other cores with plain subscriptions.
     pub remote: Vec<CoreId>,
@@ -29,6 +28,48 @@ pub struct Route {
     pub has_overlaps: bool,
     /// No other core has anything to do with it, and every group has its members here.
     pub is_local: bool,
+}
+
+/// Where a subject goes. Most have one subscriber, and with very many of them each look at memory counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// To one plain subscription of this core and nowhere else.
+    Lone(Target),
+    Route(Rc<Route>),
+}
+
+impl Found {
+    /// This core's plain subscriptions.
+    #[inline]
+    pub fn local(&self) -> &[Target] {
+        match self {
+            Self::Lone(target) => std::slice::from_ref(target),
+            Self::Route(route) => &route.local,
+        }
+    }
+
+    /// What there is beside a lone subscription.
+    #[inline]
+    pub fn route(&self) -> Option<&Rc<Route>> {
+        match self {
+            Self::Lone(_) => None,
+            Self::Route(route) => Some(route),
+        }
+    }
+
+    #[inline]
+    pub fn groups(&self) -> &[GroupRoute] {
+        self.route().map_or(&[], |route| &route.groups)
+    }
+}
+
+impl From<Route> for Found {
+    fn from(route: Route) -> Self {
+        match route.local[..] {
+            [target] if route.is_local && route.groups.is_empty() => Self::Lone(target),
+            _ => Self::Route(Rc::new(route)),
+        }
+    }
 }
 
 /// A queue group: its name across all filters that match.
@@ -102,22 +143,62 @@ impl Cache {
     }
 }
 
+/// One line of memory, whose whole a hit needs.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Cached {
     hash: u64,
-    subject: SmallVec<[u8; 24]>,
-    route: Rc<Route>,
+    sum: u64,
+    found: Found,
+    subject: Text,
     first_idx: u16,
     first_two_idx: u16,
-    sum: u64,
+}
+
+/// A subject; short ones are kept in place.
+#[derive(Debug)]
+enum Text {
+    Short { len: u8, bytes: [u8; SHORT_LEN_MAX] },
+    Long(Box<[u8]>),
+}
+
+const SHORT_LEN_MAX: usize = 22;
+
+impl Text {
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_LEN_MAX];
+        match bytes.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                Self::Short { len: text.len() as u8, bytes }
+            }
+            None => Self::Long(text.into()),
+        }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
 }
 
 impl Cached {
     fn n_bytes(&self) -> usize {
-        let groups = self.route.groups.iter();
-        let of_groups: usize = groups.map(|group| 64 + 8 * group.cores.len() + 12 * group.local.len()).sum();
-        let of_subject = if self.subject.spilled() { 16 + self.subject.len() } else { 0 };
-        208 + of_subject + 12 * self.route.local.len() + 2 * self.route.remote.len() + of_groups
+        let of_subject = match &self.subject {
+            Text::Short { .. } => 0,
+            Text::Long(bytes) => 16 + bytes.len(),
+        };
+        let of_route = self.found.route().map_or(0, |route| {
+            let groups = route.groups.iter();
+            let of_groups: usize =
+                groups.map(|group| 64 + 8 * group.cores.len() + 12 * group.local.len()).sum();
+            128 + 12 * route.local.len() + 2 * route.remote.len() + of_groups
+        });
+        // The table is half empty at worst.
+        2 * size_of::<Self>() + of_subject + of_route
     }
 }
 
@@ -147,18 +228,18 @@ impl Routes {
     }
 
     /// Who gets `subject` now.
-    pub fn find(&mut self, subject: &[u8], table: &Table, interest: &Interest) -> Rc<Route> {
+    pub fn find(&mut self, subject: &[u8], table: &Table, interest: &Interest) -> Found {
         let hash = self.keys.subject_hash(subject);
-        if let Some(route) = self.cached(subject, hash) {
+        if let Some(found) = self.cached(subject, hash) {
             self.n_hits += 1;
-            return route;
+            return found;
         }
         self.n_misses += 1;
-        let route = Rc::new(self.build(subject, hash, table, interest));
+        let found = Found::from(self.build(subject, hash, table, interest));
         if self.see(hash) {
-            self.keep(subject, hash, &route);
+            self.keep(subject, hash, &found);
         }
-        route
+        found
     }
 
     /// Whether anybody anywhere gets `subject` now: for those that are asked about once.
@@ -229,14 +310,16 @@ impl Routes {
     }
 
     #[inline]
-    fn cached(&mut self, subject: &[u8], hash: u64) -> Option<Rc<Route>> {
+    fn cached(&mut self, subject: &[u8], hash: u64) -> Option<Found> {
+        let is_it = |cached: &Cached| self.is_valid(cached) && *cached.subject.as_bytes() == *subject;
         if let Some(cached) = self.young.get(hash) {
-            return (self.is_valid(cached) && *cached.subject == *subject).then(|| cached.route.clone());
+            return is_it(cached).then(|| cached.found.clone());
         }
         let cached = self.old.take(hash)?;
-        let route = (self.is_valid(&cached) && *cached.subject == *subject).then(|| cached.route.clone())?;
+        let found = (self.is_valid(&cached) && *cached.subject.as_bytes() == *subject)
+            .then(|| cached.found.clone())?;
         self.put(cached);
-        Some(route)
+        Some(found)
     }
 
     fn is_valid(&self, cached: &Cached) -> bool {
@@ -247,11 +330,11 @@ impl Routes {
         self.root + self.by_first[usize::from(first_idx)] + self.by_first_two[usize::from(first_two_idx)]
     }
 
-    fn keep(&mut self, subject: &[u8], hash: u64, route: &Rc<Route>) {
+    fn keep(&mut self, subject: &[u8], hash: u64, found: &Found) {
         let (first_idx, first_two_idx) = (self.first_idx(subject), self.first_two_idx(subject));
         let sum = self.sum(first_idx, first_two_idx);
-        let cached =
-            Cached { hash, subject: subject.into(), route: route.clone(), first_idx, first_two_idx, sum };
+        let subject = Text::new(subject);
+        let cached = Cached { hash, sum, found: found.clone(), subject, first_idx, first_two_idx };
         // A huge result would push out a hundred others for the price of one walk.
         if cached.n_bytes() <= self.cache_bytes_max / 16 {
             self.young.take(hash);

@@ -2,7 +2,6 @@
 //! built once per shape and patched where subscribers differ, in sid and packet identifier. Not the choice
 //! of who gets it, and no queue's limits: `fanout`.
 
-use super::routes::Route;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Digits, Message, Quality, Run};
 use crate::mqtt::alias::Alias;
@@ -13,7 +12,6 @@ use crate::nats;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use std::ops::Range;
-use std::rc::Rc;
 
 /// Buffers for the heads, kept from one fan-out to the next.
 #[derive(Debug, Default)]
@@ -36,20 +34,29 @@ pub struct Shapes {
 /// What the heads that are built depend on.
 #[derive(Debug, Default)]
 struct BuiltFor {
-    /// The cached route stands for its subject. `None` where there is more in the shapes than that and the
-    /// payload's length.
-    route: Option<Rc<Route>>,
+    /// Empty, which is nobody's, where there is more in the shapes than subject and sizes.
+    subject: Vec<u8>,
     payload_len: usize,
     digits: Digits,
 }
 
 impl BuiltFor {
     #[inline]
-    fn fits(&self, message: &Message<'_>, route: &Rc<Route>) -> bool {
-        self.route.as_ref().is_some_and(|built| Rc::ptr_eq(built, route))
-            && is_plain(message)
-            && self.payload_len == message.payload.len()
+    fn fits(&self, message: &Message<'_>) -> bool {
+        self.payload_len == message.payload.len()
             && self.digits == message.digits
+            && is_plain(message)
+            && *self.subject == *message.subject
+            && !self.subject.is_empty()
+    }
+
+    fn note(&mut self, message: &Message<'_>) {
+        self.subject.clear();
+        if is_plain(message) {
+            self.subject.extend_from_slice(message.subject);
+        }
+        self.payload_len = message.payload.len();
+        self.digits = message.digits;
     }
 }
 
@@ -77,14 +84,13 @@ pub struct Copied<'s> {
 }
 
 impl Shapes {
-    /// Makes ready for `message`, which goes along `route`. What was built for the last one is kept where it
-    /// serves again.
+    /// Makes ready for `message`, which goes to `n_clients` here. What was built for the last one is kept
+    /// where it serves again.
     #[inline]
-    pub fn begin(&mut self, message: &Message<'_>, route: &Rc<Route>) {
-        let is_wide = route.local.len() > 1;
-        if is_wide || !self.built_for.fits(message, route) {
-            let route = (!is_wide && is_plain(message)).then(|| route.clone());
-            self.built_for = BuiltFor { route, payload_len: message.payload.len(), digits: message.digits };
+    pub fn begin(&mut self, message: &Message<'_>, n_clients: usize) {
+        let is_wide = n_clients > 1;
+        if is_wide || self.is_wide || !self.built_for.fits(message) {
+            self.built_for.note(message);
             self.has_topic = None;
             self.nats.iter_mut().for_each(|shape| shape.is_built = false);
         }
@@ -203,8 +209,18 @@ impl NatsShape {
     /// Makes ready for `sid` and says how many bytes one message to it has.
     #[inline]
     pub fn address(&mut self, message: &Message<'_>, sid: &[u8]) -> usize {
-        if self.is_whole && matches!(message.payload, Payload::Copied(_)) {
-            return self.before_sid.len() + sid.len() + self.after_sid.len();
+        match (&message.run, message.payload) {
+            (None, Payload::Copied(_)) if self.is_whole => {
+                return self.before_sid.len() + sid.len() + self.after_sid.len();
+            }
+            (None, Payload::Copied(payload)) => {
+                return nats::encode::before_sid_len(message.subject, self.with_header)
+                    + sid.len()
+                    + after_sid_len(message, self.with_header)
+                    + payload.len()
+                    + 2;
+            }
+            _ => {}
         }
         if self.head.is_empty() || *self.head_sid != *sid {
             self.head_sid.clear();
@@ -238,8 +254,11 @@ impl NatsShape {
                 buffer.extend_from_slice(sid);
                 buffer.extend_from_slice(&self.after_sid);
             }),
+            // Alone: straight into its queue.
             Payload::Copied(payload) => queue.append(pool, |buffer| {
-                buffer.extend_from_slice(&self.head);
+                nats::encode::delivery_before_sid(buffer, message.subject, self.with_header);
+                buffer.extend_from_slice(sid);
+                after_sid(buffer, message, self.with_header);
                 buffer.extend_from_slice(payload);
                 buffer.extend_from_slice(b"\r\n");
             }),
@@ -273,6 +292,13 @@ fn after_sid(out: &mut Vec<u8>, message: &Message<'_>, with_header: bool) {
     let digits = if header.len() == message.header.len() { message.digits } else { Digits::default() };
     nats::encode::delivery_after_sid(out, message.reply, header.len(), message.payload.len(), digits);
     out.extend_from_slice(header);
+}
+
+/// Bytes of [`after_sid`].
+fn after_sid_len(message: &Message<'_>, with_header: bool) -> usize {
+    let header: &[u8] = if with_header { message.header } else { b"" };
+    let digits = if header.len() == message.header.len() { message.digits } else { Digits::default() };
+    nats::encode::after_sid_len(message.reply, header.len(), message.payload.len(), digits) + header.len()
 }
 
 #[derive(Debug, Default)]
