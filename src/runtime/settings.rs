@@ -46,8 +46,6 @@ pub fn shard_settings(
     let limits = &config.limits;
     let lanes = Lanes::new(limits, n_cores);
     let advertised = advertised(&config.nats.advertise, nats);
-    let packet_bytes_max =
-        u32::try_from(config.mqtt.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
     Settings {
         n_cores,
         nats: NatsSettings {
@@ -70,38 +68,7 @@ pub fn shard_settings(
             subscriptions_max: config.nats.subscriptions_max,
             subscription_tokens_max: config.nats.subscription_tokens_max,
         },
-        mqtt: MqttSettings {
-            decode: mqtt::decode::Limits {
-                packet_bytes_max,
-                connect_bytes_max: u32::try_from(config.mqtt.connect_bytes_max).unwrap_or(u32::MAX),
-            },
-            payload_bytes_max: config.mqtt.payload_bytes_max,
-            connect_timeout: Span::from_secs(config.mqtt.connect_timeout_secs.into()),
-            topic_levels_max: config.mqtt.topic_levels_max,
-            offer: mqtt::connection::Offer {
-                packet_bytes_max,
-                keep_alive_secs_max: config.mqtt.keep_alive_secs_max,
-                inflight_max: config.mqtt.inflight_max,
-                receive_maximum: config.mqtt.receive_maximum,
-                session_expiry_secs_max: config.mqtt.session_expiry_secs_max,
-                session_expiry_secs: config.mqtt.session_expiry_secs,
-                retain: config.mqtt.retained_messages_max > 0,
-                aliases: mqtt::alias::Limits {
-                    topics_max: config.mqtt.topic_aliases_max,
-                    bytes_max: config.mqtt.topic_alias_bytes_max,
-                },
-            },
-            subscriptions_max: config.mqtt.subscriptions_max,
-            session_queue_messages_max: config.mqtt.session_queue_messages_max,
-            session_queue_bytes_max: config.mqtt.session_queue_bytes_max,
-            session_queue_drops_oldest: config.mqtt.session_queue_drops_oldest,
-            sessions_max: config.mqtt.sessions_max.div_ceil(n_cores),
-            retained: retained::Limits {
-                messages_max: config.mqtt.retained_messages_max,
-                bytes_max: config.mqtt.retained_bytes_max,
-                payload_bytes_max: config.mqtt.retained_payload_bytes_max,
-            },
-        },
+        mqtt: mqtt_settings(&config.mqtt, n_cores),
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
         outbox_bytes_max: lanes.outbox_bytes_max,
@@ -114,6 +81,42 @@ pub fn shard_settings(
         lame_duck_grace: Span::from_secs(limits.lame_duck_grace_secs.into()),
         lame_duck_duration: Span::from_secs(limits.lame_duck_duration_secs.into()),
         drain_timeout: Span::from_secs(limits.drain_timeout_secs.into()),
+    }
+}
+
+fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSettings {
+    let packet_bytes_max = u32::try_from(config.payload_bytes_max + MQTT_HEAD_BYTES_MAX).unwrap_or(u32::MAX);
+    MqttSettings {
+        decode: mqtt::decode::Limits {
+            packet_bytes_max,
+            connect_bytes_max: u32::try_from(config.connect_bytes_max).unwrap_or(u32::MAX),
+        },
+        payload_bytes_max: config.payload_bytes_max,
+        connect_timeout: Span::from_secs(config.connect_timeout_secs.into()),
+        topic_levels_max: config.topic_levels_max,
+        offer: mqtt::connection::Offer {
+            packet_bytes_max,
+            keep_alive_secs_max: config.keep_alive_secs_max,
+            inflight_max: config.inflight_max,
+            receive_maximum: config.receive_maximum,
+            session_expiry_secs_max: config.session_expiry_secs_max,
+            session_expiry_secs: config.session_expiry_secs,
+            retain: config.retained_messages_max > 0,
+            aliases: mqtt::alias::Limits {
+                topics_max: config.topic_aliases_max,
+                bytes_max: config.topic_alias_bytes_max,
+            },
+        },
+        subscriptions_max: config.subscriptions_max,
+        session_queue_messages_max: config.session_queue_messages_max,
+        session_queue_bytes_max: config.session_queue_bytes_max,
+        session_queue_drops_oldest: config.session_queue_drops_oldest,
+        sessions_max: config.sessions_max.div_ceil(n_cores),
+        retained: retained::Limits {
+            messages_max: config.retained_messages_max,
+            bytes_max: config.retained_bytes_max,
+            payload_bytes_max: config.retained_payload_bytes_max,
+        },
     }
 }
 
