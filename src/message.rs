@@ -48,6 +48,8 @@ pub struct Run<'a> {
     stride: usize,
     head_len: usize,
     tail_len: usize,
+    /// Where in each head its message's identifier is, in which they differ; 0 where they have none.
+    packet_id_at: usize,
 }
 
 impl<'a> Run<'a> {
@@ -66,7 +68,45 @@ impl<'a> Run<'a> {
             end += stride;
         }
         let frames = input.get(..end)?;
-        (n > 1).then_some(Self { frames, n, stride, head_len, tail_len: tail.len() })
+        (n > 1).then_some(Self { frames, n, stride, head_len, tail_len: tail.len(), packet_id_at: 0 })
+    }
+
+    /// As `at_front`, of at most `n_max` frames without a tail whose heads have an identifier at
+    /// `packet_id_at`, never 0, and are alike in all else.
+    #[inline]
+    pub fn of_identified(
+        input: &'a [u8],
+        stride: usize,
+        head_len: usize,
+        packet_id_at: usize,
+        n_max: usize,
+    ) -> Option<Self> {
+        let (before, after) = (input.get(..packet_id_at)?, input.get(packet_id_at + 2..head_len)?);
+        let mut n = 1;
+        let mut end = stride;
+        while n < n_max
+            && let Some(frame) = input.get(end..end + stride)
+            && frame.starts_with(before)
+            && frame[packet_id_at + 2..].starts_with(after)
+            && frame[packet_id_at..packet_id_at + 2] != [0, 0]
+        {
+            n += 1;
+            end += stride;
+        }
+        let frames = input.get(..end)?;
+        (n > 1).then_some(Self { frames, n, stride, head_len, tail_len: 0, packet_id_at })
+    }
+
+    /// The identifiers, where they have any.
+    pub fn packet_ids(&self) -> impl Iterator<Item = u16> + use<'a> {
+        let at = self.packet_id_at;
+        self.frames.chunks_exact(self.stride).map(move |frame| u16::from_be_bytes([frame[at], frame[at + 1]]))
+    }
+
+    /// The payloads, one after another.
+    pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let payload = self.payload();
+        self.frames.chunks_exact(self.stride).map(move |frame| &frame[payload.clone()])
     }
 
     /// Some of this run's frames, one after another.

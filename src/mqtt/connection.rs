@@ -177,10 +177,15 @@ impl Connection {
         (self.n_receivable > 0 && has_room) || (qos == Qos::ExactlyOnce && unreleased.contains(packet_id))
     }
 
-    /// Counts one that came.
+    /// How many more it may send.
+    pub fn n_receivable(&self) -> usize {
+        usize::from(self.n_receivable)
+    }
+
+    /// Counts some that came.
     #[inline]
-    pub fn receive_one(&mut self) {
-        self.n_receivable = self.n_receivable.saturating_sub(1);
+    pub fn receive(&mut self, n: usize) {
+        self.n_receivable = self.n_receivable.saturating_sub(u16::try_from(n).unwrap_or(u16::MAX));
     }
 
     /// One that it had sent is acknowledged for good: it may send one more. More often than it sent one this

@@ -11,7 +11,7 @@ use super::replay::Replayed;
 use super::settings::Settings;
 use super::shapes::{Copied, Own, Shapes};
 use super::table::Target;
-use super::waiting::{keep_waiting, kept};
+use super::waiting::{deliver_kept, kept};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
 use crate::mqtt::kept::Kept;
@@ -184,7 +184,7 @@ impl Clients {
             self.counters.delivered_bytes[direction] +=
                 outcome.n_queued * fanout.message.payload.len() as u64;
             if n_bytes > n_bytes_before {
-                marks.note(self.origin, outcome.n_queued, n_bytes_before, n_bytes);
+                marks.note(self.origin, outcome.n_queued - outcome.n_waiting, n_bytes_before, n_bytes);
             }
         }
         if n_bytes > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
@@ -203,7 +203,7 @@ impl Clients {
     }
 
     pub(super) fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
-        let Outcome { n_queued, n_gave_way, n_expired, end } = outcome;
+        let Outcome { n_queued, n_gave_way, n_expired, end, .. } = outcome;
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
         counters.dropped_session_full += n_gave_way;
@@ -288,6 +288,8 @@ pub(super) fn session_share(settings: &Settings) -> usize {
 #[derive(Clone, Copy)]
 pub(super) struct Outcome {
     pub n_queued: u64,
+    /// Of those, the ones that wait in their session.
+    pub n_waiting: u64,
     /// Older ones that were dropped for it, and those whose time was over.
     pub n_gave_way: u64,
     pub n_expired: u64,
@@ -300,8 +302,19 @@ impl Outcome {
         Self::queued(0, end)
     }
 
+    /// Takes in what became of one more.
+    fn add(&mut self, one: Self) {
+        self.n_queued += one.n_queued;
+        self.n_waiting += one.n_waiting;
+        self.n_gave_way += one.n_gave_way;
+        self.n_expired += one.n_expired;
+        if one.end != End::Delivered {
+            self.end = one.end;
+        }
+    }
+
     pub const fn queued(n_queued: u64, end: End) -> Self {
-        Self { n_queued, n_gave_way: 0, n_expired: 0, end }
+        Self { n_queued, n_waiting: 0, n_gave_way: 0, n_expired: 0, end }
     }
 }
 
@@ -418,23 +431,17 @@ impl Fanout<'_> {
             let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
             return Outcome::queued(n as u64, end);
         }
-        debug_assert!(message.run.is_none(), "only QoS 0 comes in runs");
         let copied = Message { properties, ..*message };
         let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, room.origin) };
-        let inflight = &mut mqtt.session.inflight;
-        if inflight.has_pending() || !inflight.is_open() || queue.len() >= session_share(room.settings) {
-            return keep_waiting(mqtt, &kept, room, self.now);
+        let Some(run) = &message.run else {
+            return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
+        };
+        let mut all = Outcome::none(End::Delivered);
+        for payload in run.payloads() {
+            let kept = Kept { payload: Payload::Copied(payload), ..kept };
+            all.add(deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now));
         }
-        let packet_id = inflight.begin(&kept);
-        queue.append(pool, |buffer| {
-            let at = buffer.len() + shape.packet_id_at;
-            buffer.extend_from_slice(&shape.frame);
-            buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-        });
-        if let Payload::Shared(bytes) = message.payload {
-            queue.append_shared(bytes.clone());
-        }
-        Outcome::queued(1, End::Delivered)
+        all
     }
 
     /// How an MQTT subscription is due the message, or why it is not.

@@ -194,6 +194,7 @@ impl Shard {
             }
         };
         self.count_taken(id, n_published);
+        self.send_owed_receipts();
         let Some(connection) = self.clients.slots.get_mut(id) else { return input.len() };
         connection.need = need;
         if self.must_stall {

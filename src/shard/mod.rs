@@ -110,6 +110,8 @@ pub struct Shard {
     must_stall: bool,
     /// What the publisher of this turn sends next would be acknowledged and might be lost.
     must_stop: bool,
+    /// The publisher of this turn that is owed acknowledgements.
+    owing: Option<ConnectionId>,
     /// Wills whose time has come, for the end of the turn.
     wills: VecDeque<(ConnectionId, Box<mqtt::session::Will>)>,
     deadlines: Deadlines,
@@ -187,6 +189,7 @@ impl Shard {
             to_stall: Vec::new(),
             must_stall: false,
             must_stop: false,
+            owing: None,
             wills: VecDeque::new(),
             deadlines: Deadlines::default(),
             due: Vec::new(),

@@ -191,6 +191,18 @@ impl Shard {
         goes_as_one.then_some(run)
     }
 
+    /// How many messages of at most so many bytes every session that is due them surely keeps, so that none
+    /// is dropped behind the back of a publisher that could have been stopped. `None` where they can't go as
+    /// one.
+    pub(super) fn n_kept_for_sure(&self, plan: &Plan, n_bytes: usize) -> Option<usize> {
+        let local = plan.found.local();
+        if !plan.takes_runs() || !plan.found.groups().is_empty() || local.len() > SHARES_MAX {
+            return None;
+        }
+        let n = |target| self.clients.n_kept_for_sure(target, n_bytes, &self.settings);
+        Some(local.iter().map(n).min().unwrap_or(usize::MAX))
+    }
+
     /// Shares a run out among the groups' members here: each message goes to a random one of each.
     fn share_out(&mut self, publisher: Publisher, message: &Message<'_>, run: &Run<'_>, found: &Found) {
         let mut shares = std::mem::take(&mut self.shares);
@@ -261,9 +273,14 @@ impl Shard {
                 if let Some(connection) = self.clients.slots.get_mut(publisher)
                     && let Protocol::Mqtt(mqtt) = &mut connection.protocol
                 {
-                    mqtt.receipts.owe_ready(packet_id, qos, receipt_reason(is_taken));
+                    let reason = receipt_reason(is_taken);
+                    match &message.run {
+                        Some(run) => run.packet_ids().for_each(|id| mqtt.receipts.owe_ready(id, qos, reason)),
+                        None => mqtt.receipts.owe_ready(packet_id, qos, reason),
+                    }
                 }
-                self.send_receipts(publisher);
+                // With those of the publishes that were read with it.
+                self.owing = Some(publisher);
             }
         }
     }
@@ -384,6 +401,14 @@ impl Shard {
             let mut out = Vec::new();
             nats::encode::no_responders(&mut out, reply, sid.as_bytes(), subject);
             self.clients.write(requester, &out);
+        }
+    }
+
+    /// Sends the acknowledgements of what was taken in this turn.
+    #[inline]
+    pub(super) fn send_owed_receipts(&mut self) {
+        if let Some(publisher) = self.owing.take() {
+            self.send_receipts(publisher);
         }
     }
 

@@ -18,6 +18,9 @@ use crate::mqtt::reason::Reason;
 use crate::mqtt::session::Expiry;
 use crate::time::Time;
 
+/// The first byte of such a packet.
+const PUBACK: u8 = 4 << 4;
+
 impl Shard {
     /// Takes the first packet of `input`, if it is whole and may be taken now.
     pub(super) fn serve_mqtt(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
@@ -36,6 +39,14 @@ impl Shard {
         if !is_connected && input.first().is_some_and(|first| first >> 4 != 1) {
             return self.end(id, Closed::NotConnect, now);
         }
+        if is_connected && !is_fenced {
+            let (n_taken, acknowledged) = self.take_pubacks(id, input);
+            if n_taken > 0 {
+                return self.after_acknowledged(id, acknowledged, n_taken, now);
+            }
+        }
+        let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
+        let Protocol::Mqtt(mqtt) = &connection.protocol else { return Served::Ended };
         let (packet, n_taken) = match decode(input, mqtt.version(), &self.settings.mqtt.decode) {
             Ok(Decoded::Packet(packet, n_taken)) => (packet, n_taken),
             Ok(Decoded::Incomplete { need }) => return Served::Incomplete { need },
@@ -56,8 +67,36 @@ impl Shard {
             }
             Packet::Connect(connect) => self.mqtt_connect(id, &connect, n_taken, now),
             Packet::Publish(publish) => self.mqtt_publish(id, &publish, input, n_taken, now),
-            packet => self.mqtt_other(id, packet, n_taken, now),
+            packet => {
+                // Answers keep their order.
+                self.send_owed_receipts();
+                self.mqtt_other(id, packet, n_taken, now)
+            }
         }
+    }
+
+    /// Takes the bare PUBACKs at the front of `input`, as a client sends them one after another.
+    #[inline]
+    fn take_pubacks(&mut self, id: ConnectionId, input: &[u8]) -> (usize, Acknowledged) {
+        let mut n_taken = 0;
+        if input.first() != Some(&PUBACK) {
+            return (n_taken, Acknowledged::Done);
+        }
+        let acknowledged = self.clients.acknowledge(id, |inflight| {
+            for packet in input.chunks_exact(4) {
+                let &[PUBACK, 2, high, low] = packet else { break };
+                let packet_id = u16::from_be_bytes([high, low]);
+                if packet_id == 0 {
+                    break;
+                }
+                n_taken += packet.len();
+                if inflight.puback(packet_id) == Acknowledged::Mismatched {
+                    return Acknowledged::Mismatched;
+                }
+            }
+            Acknowledged::Done
+        });
+        (n_taken, acknowledged)
     }
 
     fn mqtt_other(&mut self, id: ConnectionId, packet: Packet<'_>, n_taken: usize, now: Time) -> Served {

@@ -33,6 +33,9 @@ struct Who {
 impl Shard {
     /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
     pub(super) fn close(&mut self, id: ConnectionId, closed: Closed, now: Time) {
+        if self.owing == Some(id) {
+            self.send_owed_receipts();
+        }
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         if matches!(connection.life, Life::Closing(_) | Life::Offline) {
             return;

@@ -6,6 +6,7 @@ use super::fanout::{Clients, End, Fanout, Outcome, Room, session_share};
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::settings::Settings;
+use super::shapes::MqttShape;
 use super::shapes::{Copied, Own};
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
@@ -25,6 +26,21 @@ use crate::time::{Span, Time};
 const BURST_BYTES: usize = 256 << 10;
 
 impl Clients {
+    /// How many messages of at most so many bytes this subscription's session surely keeps. One of NATS has
+    /// none, and slows or loses its client as at QoS 0.
+    pub fn n_kept_for_sure(&self, target: &Target, n_bytes: usize, settings: &Settings) -> usize {
+        let Some(connection) = self.slots.get(target.connection) else { return 0 };
+        let Protocol::Mqtt(mqtt) = &connection.protocol else { return usize::MAX };
+        if !connection.is_reachable() {
+            return 0;
+        }
+        let (limits, inflight) = (&settings.mqtt, &mqtt.session.inflight);
+        // Short of where publishers are stopped.
+        let n_messages = (limits.session_queue_messages_max / 4 * 3).saturating_sub(inflight.n_waiting());
+        let bytes = (limits.session_queue_bytes_max / 4 * 3).saturating_sub(inflight.n_waiting_bytes());
+        n_messages.min(bytes / n_bytes.max(1))
+    }
+
     /// Gives the message to the session of a client that can't be written to, where it has one that stays.
     pub(super) fn deliver_to_session(
         &mut self,
@@ -174,11 +190,47 @@ fn to_publish<'a>(
     }
 }
 
+/// Sends one message of QoS 1 or 2 where the client's window and its queue have room; otherwise it waits.
+#[inline]
+pub(super) fn deliver_kept(
+    mqtt: &mut Mqtt,
+    kept: &Kept<'_>,
+    shape: &MqttShape,
+    queue: &mut WriteQueue,
+    pool: &mut BufferPool,
+    room: Room<'_>,
+    now: Time,
+) -> Outcome {
+    let inflight = &mut mqtt.session.inflight;
+    if inflight.has_pending() || !inflight.is_open() || queue.len() >= session_share(room.settings) {
+        return keep_waiting(mqtt, kept, room, now);
+    }
+    let packet_id = inflight.begin(kept);
+    queue.append(pool, |buffer| {
+        let at = buffer.len() + shape.packet_id_at;
+        buffer.extend_from_slice(&shape.frame[..shape.head_len]);
+        buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        if let Payload::Copied(bytes) = kept.payload {
+            buffer.extend_from_slice(bytes);
+        }
+    });
+    if let Payload::Shared(bytes) = kept.payload {
+        queue.append_shared(bytes.clone());
+    }
+    Outcome::queued(1, End::Delivered)
+}
+
 /// Keeps a message in its session until it can be sent.
-pub(super) fn keep_waiting(mqtt: &mut Mqtt, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
+fn keep_waiting(mqtt: &mut Mqtt, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
     let waited = mqtt.session.inflight.wait(kept, &room.settings.mqtt.session_queue(), now);
     let (n_queued, end) = if waited.is_kept { (1, End::Delivered) } else { (0, End::DroppedSessionFull) };
-    Outcome { n_queued, n_gave_way: waited.n_dropped as u64, n_expired: waited.n_expired as u64, end }
+    Outcome {
+        n_queued,
+        n_waiting: n_queued,
+        n_gave_way: waited.n_dropped as u64,
+        n_expired: waited.n_expired as u64,
+        end,
+    }
 }
 
 /// The message as a session keeps it.

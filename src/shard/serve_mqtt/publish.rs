@@ -12,7 +12,7 @@ use crate::shard::connection::Protocol;
 use crate::shard::fanout::Publisher;
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
-use crate::shard::publish::Ask;
+use crate::shard::publish::{Ask, Plan};
 use crate::subject::mapping;
 use crate::time::Time;
 
@@ -108,6 +108,24 @@ impl Shard {
         if is_too_many { Err(Reason::ReceiveMaximumExceeded) } else { Ok(()) }
     }
 
+    /// The run of QoS 1 at the front of `input`: no longer than its publisher may send, and its subscribers
+    /// here surely keep.
+    fn identified_run<'a>(
+        &self,
+        id: ConnectionId,
+        plan: &Plan,
+        input: &'a [u8],
+        stride: usize,
+        head_len: usize,
+    ) -> Option<Run<'a>> {
+        let n_length = input.get(1..5)?.iter().position(|byte| byte & 0x80 == 0)? + 1;
+        let topic_at = 1 + n_length;
+        let topic_len = u16::from_be_bytes([*input.get(topic_at)?, *input.get(topic_at + 1)?]);
+        let packet_id_at = topic_at + 2 + usize::from(topic_len);
+        let n_max = self.mqtt(id)?.n_receivable().min(self.n_kept_for_sure(plan, stride)?);
+        Run::of_identified(input, stride, head_len, packet_id_at, n_max)
+    }
+
     /// Answers a publish of QoS 2 that was published already; false where it is new, and then it is known
     /// from here on.
     fn is_repetition(&mut self, id: ConnectionId, packet_id: u16) -> bool {
@@ -154,7 +172,7 @@ impl Shard {
             self.clients.counters.denied += 1;
             if is_acknowledged {
                 self.with_mqtt(id, |mqtt, out| {
-                    mqtt.receive_one();
+                    mqtt.receive(1);
                     mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::NotAuthorized);
                     mqtt.send_receipts(out);
                 });
@@ -169,16 +187,20 @@ impl Shard {
         if publish.qos == Qos::ExactlyOnce && self.is_repetition(id, publish.packet_id) {
             return Served::Taken(n_taken);
         }
-        if is_acknowledged {
-            self.with_mqtt(id, |mqtt, _| mqtt.receive_one());
-        }
         let shared = share_if_large(publish.payload);
         let head_len = n_taken - publish.payload.len();
-        let run = if shared.is_none() && !is_acknowledged && !publish.retain {
-            self.run_for(id, &plan, || Run::at_front(input, n_taken, head_len, b""))
-        } else {
-            None
+        let run = match publish.qos {
+            _ if shared.is_some() || publish.retain => None,
+            Qos::AtMostOnce => self.run_for(id, &plan, || Run::at_front(input, n_taken, head_len, b"")),
+            Qos::AtLeastOnce => self.identified_run(id, &plan, input, n_taken, head_len),
+            Qos::ExactlyOnce => None,
         };
+        if is_acknowledged
+            && let Some(connection) = self.clients.slots.get_mut(id)
+            && let Protocol::Mqtt(mqtt) = &mut connection.protocol
+        {
+            mqtt.receive(run.map_or(1, |run| run.n()));
+        }
         let mut message = Message {
             subject,
             topic: publish.topic,

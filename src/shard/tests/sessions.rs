@@ -382,3 +382,60 @@ fn the_will_of_a_client_that_is_taken_over_is_published_unless_it_waits() {
     alone.pass(20);
     assert_eq!(alone.said_to(subscriber), "");
 }
+
+#[test]
+fn publishes_of_qos_1_that_come_together_are_acknowledged_and_delivered_one_by_one() {
+    let mut alone = Alone::new(settings());
+    let (nats, (id, _)) = (alone.nats("SUB t 1\r\n"), alone.mqtt(V5));
+    alone.subscribe(id, "t", Qos::AtLeastOnce);
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    let mut bytes = Vec::new();
+    for packet_id in [7u16, 9, 8] {
+        let payload = packet_id.to_string();
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            topic: b"t",
+            packet_id,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        encode::publish(&mut bytes, Version::V5, &publish).unwrap();
+    }
+    encode::pingreq(&mut bytes);
+    alone.receive_whole(publisher, &bytes);
+    assert_eq!(alone.hears(publisher), ["PUBACK 7 00", "PUBACK 9 00", "PUBACK 8 00", "PINGRESP"]);
+    assert_eq!(alone.hears(id), ["PUBLISH 1 1 7", "PUBLISH 1 2 9", "PUBLISH 1 3 8"]);
+    assert_eq!(alone.said_to(nats), "MSG t 1 1\r\n7\r\nMSG t 1 1\r\n9\r\nMSG t 1 1\r\n8\r\n");
+    alone.receive_whole(id, &[0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+    assert_eq!(alone.shard.n_waiting_bytes(), (0, 0));
+    // An identifier of 0 between them ends the publisher, and what came before it counts.
+    bytes.clear();
+    for packet_id in [1, 0] {
+        bytes.extend_from_slice(&[0x32, 6, 0, 1, b't', 0, packet_id, 0]);
+    }
+    alone.receive_whole(publisher, &bytes);
+    assert_eq!(alone.hears(publisher), ["PUBACK 1 00", "DISCONNECT 82"]);
+    assert_eq!(alone.hears(id), ["PUBLISH 1 4 "]);
+}
+
+#[test]
+fn publishes_that_come_together_keep_to_the_receive_maximum() {
+    let mut limited = settings();
+    limited.mqtt.offer.receive_maximum = 2;
+    let mut alone = Alone::new(limited);
+    let (publisher, _) = alone.mqtt(V5);
+    let frames: Vec<u8> = (1..=3).flat_map(|id| [0x32, 6, 0, 1, b't', 0, id, 0]).collect();
+    alone.receive_whole(publisher, &frames);
+    assert_eq!(alone.hears(publisher), ["PUBACK 1 10", "PUBACK 2 10", "DISCONNECT 93"]);
+}
+
+/// What one costs besides its filters' text and the tables': its slot, and what the protocol keeps.
+#[test]
+fn a_session_without_messages_is_small() {
+    let slot = size_of::<(u32, Option<connection::Connection>)>();
+    let protocol = size_of::<mqtt::connection::Connection>();
+    let subscription = size_of::<Option<connection::Subscription>>();
+    assert!(slot + protocol + subscription <= 1_000, "{slot} + {protocol} + {subscription} bytes");
+}
