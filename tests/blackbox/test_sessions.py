@@ -140,8 +140,9 @@ def test_a_client_that_is_back_in_time_takes_its_will_away(strait):
 
 
 # [MQTT-3.1.4-3]
-@pytest.mark.timeout(180)
-def test_ten_thousand_take_overs_leave_one_connection_each_and_lose_nothing(strait):
+@pytest.mark.timeout(300)
+def test_ten_thousand_take_overs_leave_one_connection_each_and_lose_nothing(start_strait):
+    strait = start_strait(4)
     names = [f"over-{n}" for n in range(20)]
     chance = random.Random(1)
     live = {name: back(strait, name, present=False) for name in names}
