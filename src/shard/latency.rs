@@ -144,13 +144,13 @@ pub struct Marks {
     /// Bytes that have left the queue; positions count from its beginning.
     n_written: u64,
     last: Mark,
-    /// Those before the last; none while the queue is written whole, turn by turn.
-    older: VecDeque<Mark>,
+    /// Those before the last; none while the queue is written whole, turn by turn, as most are.
+    older: Option<Box<VecDeque<Mark>>>,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Self { n_written: 0, last: Mark::NONE, older: VecDeque::new() }
+        Self { n_written: 0, last: Mark::NONE, older: None }
     }
 }
 
@@ -185,11 +185,12 @@ impl Marks {
 
     fn begin(&mut self, read_at: Time, n_bytes_before: usize) {
         if !self.last.is_empty() {
-            if self.older.len() >= MARKS_MAX {
+            let older = self.older.get_or_insert_default();
+            if older.len() >= MARKS_MAX {
                 self.last.read_at = self.last.read_at.min(read_at);
                 return;
             }
-            self.older.push_back(self.last);
+            older.push_back(self.last);
         }
         let at = self.n_written + n_bytes_before as u64;
         self.last = Mark { read_at, start: at, end: at, n: [0; ProtocolKind::COUNT] };
@@ -203,22 +204,24 @@ impl Marks {
             return;
         }
         self.n_written += n_bytes as u64;
-        while let Some(mark) = self.older.front_mut() {
+        while let Some(older) = &mut self.older
+            && let Some(mark) = older.front_mut()
+        {
             if !mark.written_to(self.n_written, &mut record) {
                 return;
             }
-            self.older.pop_front();
+            older.pop_front();
         }
         if self.last.written_to(self.n_written, &mut record) {
             // An idle connection holds no memory for this.
-            self.older = VecDeque::new();
+            self.older = None;
             self.last = Mark::NONE;
         }
     }
 
     /// Forgets deliveries that nobody will be sent, and says how many they were.
     pub fn discard(&mut self) -> u64 {
-        let all = self.older.iter().chain([&self.last]);
+        let all = self.older.iter().flat_map(|older| older.iter()).chain([&self.last]);
         let n = all.map(|mark| mark.n.iter().sum::<u64>()).sum();
         *self = Self::default();
         n
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(written(&mut marks, 0), []);
         assert_eq!(written(&mut marks, 64), [(5, 6)]);
         assert_eq!(written(&mut marks, 11), [(5, 1), (8, 1)]);
-        assert_eq!(marks.older.capacity(), 0);
+        assert!(marks.older.is_none());
     }
 
     #[test]
@@ -297,7 +300,7 @@ mod tests {
         for n in 0..2 * MARKS_MAX {
             marks.note(origin(1 + n as u64), 1, n, n + 1);
         }
-        assert_eq!(marks.older.len(), MARKS_MAX);
+        assert_eq!(marks.older.as_ref().map(|older| older.len()), Some(MARKS_MAX));
         let given = written(&mut marks, 2 * MARKS_MAX);
         let first_merged = 1 + MARKS_MAX as u64;
         assert_eq!(given.last(), Some(&(first_merged, MARKS_MAX as u64)));
