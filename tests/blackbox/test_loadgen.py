@@ -147,7 +147,7 @@ def test_it_measures_every_direction_and_loses_nothing(strait, loadgen, sender, 
 
 
 @pytest.mark.parametrize("version", [3, 4, 5])
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("qos", [0, 1, 2])
 def test_it_speaks_each_mqtt_version(strait, loadgen, version, qos):
     flags = ["--from", "mqtt", "--to", "mqtt", "--qos", qos, "--mqtt-version", version, "--msgs", "2k"]
     result = loadgen("pubsub", *at(strait), *flags).expect(OK).json
@@ -496,9 +496,13 @@ def assert_death_is_said(served, where, flags, folder):
     assert "connection" in err and result.json["error"]
 
 
-def test_a_dying_gateway_ends_the_run(start_strait, tmp_path):
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize(("sender", "to"), [("mqtt", "mqtt"), ("nats", "mqtt")])
+def test_a_dying_gateway_ends_the_run(start_strait, tmp_path, sender, to, qos, version):
     strait = start_strait()
-    process, file = start(tmp_path, "pubsub", *at(strait), "--duration", "1h", "--warmup", "0s")
+    flags = ["--from", sender, "--to", to, "--qos", qos, "--mqtt-version", version, "--duration", "1h", "--warmup", "0s"]
+    process, file = start(tmp_path, "pubsub", *at(strait), *flags)
     try:
         assert "received" in process.stderr.readline()
         strait.kill()
