@@ -165,11 +165,6 @@ impl Shard {
         posts
     }
 
-    /// Takes a plan back that nothing comes of.
-    pub(super) fn give_back(&mut self, plan: Plan) {
-        self.picks = plan.picks;
-    }
-
     /// The run that `find` finds, if it can go as one: a queue group's messages are shared out at once, so
     /// each of its members must surely take as many as there are.
     pub(super) fn run_for<'a>(

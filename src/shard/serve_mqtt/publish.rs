@@ -215,7 +215,7 @@ impl Shard {
             run,
         };
         if publish.retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
-            self.give_back(plan);
+            self.drop_plan(plan);
             return Served::Taken(n_taken);
         }
         let ask = if is_acknowledged {
