@@ -145,6 +145,7 @@ pub struct Marks {
     n_written: u64,
     last: Mark,
     /// Those before the last; none while the queue is written whole, turn by turn, as most are.
+    #[expect(clippy::box_collection, reason = "every connection has this, and few ever use it")]
     older: Option<Box<VecDeque<Mark>>>,
 }
 
