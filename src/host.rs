@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use crate::config::schema::Config;
 
-/// The first kernel with every operation that the executors submit.
-pub const KERNEL_MIN: (u32, u32) = (5, 8);
+/// The first kernel with every operation that the cores submit: polls that go on.
+pub const KERNEL_MIN: (u32, u32) = (5, 13);
 
 /// Each executor refuses to start below this.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;

@@ -79,7 +79,7 @@ fn missing_io_uring_outweighs_a_taken_port() {
 #[test]
 fn kernels_before_5_8_do_not_suffice() {
     for (release, expected) in
-        [("5.8.0", true), ("5.7.19", false), ("4.18.0-553.el8", false), ("6.12", true), ("unknown", true)]
+        [("5.13.0", true), ("5.12.19", false), ("4.18.0-553.el8", false), ("6.12", true), ("unknown", true)]
     {
         assert_eq!(kernel_suffices(release), expected, "{release}");
     }

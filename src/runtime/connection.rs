@@ -1,101 +1,103 @@
-//! The task of one connection: it waits until its socket can be read, or written where that was blocked,
-//! and makes a turn of what came.
+//! The task that serves a core's connections: it waits until the ring says that sockets can be read, or
+//! written where that was blocked, and makes a turn of what came on each.
 
 use super::core::{Core, READ_BYTES, SharedCore, turn};
+use super::ring::Waiting;
 use crate::shard::id::ConnectionId;
 use futures_lite::future::poll_fn;
-use futures_lite::{AsyncRead, AsyncWrite};
-use socket2::SockRef;
-use std::io;
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Starts the task.
-pub fn spawn(shared: &SharedCore, id: ConnectionId) {
+/// Connections that are served before the executor looks at mail and time, and full reads among them, which
+/// take much longer.
+const SERVED_MAX: usize = 32;
+const FULL_READS_MAX: usize = 4;
+
+/// Starts the task. It never ends.
+pub fn spawn(shared: &SharedCore) {
     let shared = shared.clone();
-    glommio::spawn_local(async move { poll_fn(|cx| turn(&shared, |core| poll(core, id, cx))).await })
-        .detach();
+    let mut waiting = Waiting::default();
+    glommio::spawn_local(async move { poll_fn(|cx| poll(&shared, &mut waiting, cx)).await }).detach();
+}
+
+fn poll(shared: &SharedCore, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<()> {
+    let (mut n_served, mut n_full_reads) = (0, 0);
+    // Whatever becomes ready while it is awake is found below.
+    shared.borrow_mut().server = None;
+    loop {
+        let next = {
+            let core = &mut *shared.borrow_mut();
+            core.hear_ring();
+            core.next_ready()
+        };
+        if let Some(id) = next {
+            let is_full = turn(shared, |core| serve(core, id));
+            n_served += 1;
+            n_full_reads += usize::from(is_full);
+            if n_served < SERVED_MAX && n_full_reads < FULL_READS_MAX {
+                continue;
+            }
+            shared.borrow_mut().go_on_behind(cx.waker());
+            return Poll::Pending;
+        }
+        let core = &mut *shared.borrow_mut();
+        core.ring.submit();
+        if waiting.poll(&core.ring, cx).is_pending() {
+            core.server = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        n_served += 1;
+        if n_served >= SERVED_MAX {
+            core.go_on_behind(cx.waker());
+            return Poll::Pending;
+        }
+    }
 }
 
 /// What a look at a connection came to.
 enum Step {
-    /// A task of its own wakes it.
+    /// The ring, or the shard, says when there is more to do.
     Wait,
-    /// What there was to read is read: the socket is to be waited for.
-    Drained,
     /// There may be more at once, but others first.
     More,
-    Gone,
+    /// As `More`, after a read that filled the buffer.
+    MoreAfterFull,
 }
 
-fn poll(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<()> {
-    loop {
-        match step(core, id, cx) {
-            Step::Drained => {}
-            Step::Wait => return Poll::Pending,
-            Step::More => {
-                core.go_on(cx.waker());
-                return Poll::Pending;
-            }
-            Step::Gone => return Poll::Ready(()),
-        }
+/// Whether it took as much as one read can bring.
+fn serve(core: &mut Core, id: ConnectionId) -> bool {
+    let step = step(core, id);
+    if !matches!(step, Step::Wait) {
+        core.look_at(id);
     }
+    matches!(step, Step::MoreAfterFull)
 }
 
-fn step(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Step {
-    let Some(socket) = core.socket_mut(id) else { return Step::Gone };
-    if !socket.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-        socket.task = Some(cx.waker().clone());
-    }
-    if socket.is_blocked {
-        let _ = poll_write(core, id, cx);
+fn step(core: &mut Core, id: ConnectionId) -> Step {
+    let Some(socket) = core.socket_mut(id) else { return Step::Wait };
+    if std::mem::take(&mut socket.has_room) {
+        socket.is_blocked = false;
+        core.flush(id);
     }
     if core.shard.is_closing(id) {
-        return close(core, id, cx);
+        return close(core, id);
     }
-    if core.shard.wants_input(id) { read(core, id, cx) } else { Step::Wait }
-}
-
-/// Goes on writing where the socket had no room.
-fn poll_write(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Poll<()> {
-    let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
-        return Poll::Ready(());
-    };
-    let front = core.shard.queue(id).map_or(&[][..], |queue| queue.front());
-    if front.is_empty() {
-        socket.is_blocked = false;
-        return Poll::Ready(());
-    }
-    let written = Pin::new(&mut socket.stream).poll_write(cx, front);
-    let now = core.clock.now();
-    match written {
-        Poll::Pending => return Poll::Pending,
-        Poll::Ready(Ok(n_written)) => {
-            socket.is_blocked = false;
-            core.shard.flushed(id, n_written, now);
-            core.flush(id);
-        }
-        Poll::Ready(Err(_)) => {
-            socket.is_blocked = false;
-            core.shard.write_failed(id, now);
-        }
-    }
-    Poll::Ready(())
+    if core.shard.wants_input(id) { read(core, id) } else { Step::Wait }
 }
 
 /// Reads once and makes a turn of it.
-fn read(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Step {
+fn read(core: &mut Core, id: ConnectionId) -> Step {
     let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
-        return Step::Gone;
+        return Step::Wait;
     };
-    let stream = Pin::new(&mut socket.stream);
+    let is_at_end = socket.is_at_end;
     if let Some((frame, filled)) = core.shard.large_frame(id) {
         let room = frame.len() - filled;
-        return match stream.poll_read(cx, &mut frame[filled..]) {
-            Poll::Ready(Ok(n_read)) if n_read > 0 => {
+        return match (&socket.socket).read(&mut frame[filled..]) {
+            Ok(n_read) if n_read > 0 => {
                 core.shard.receive_large(id, filled, n_read, core.clock.now());
-                after(n_read, room)
+                after(n_read, room, is_at_end)
             }
             other => {
                 core.shard.leave_large(id, filled);
@@ -104,55 +106,58 @@ fn read(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Step {
         };
     }
     let n_kept = core.shard.begin_read(id, &mut core.buffer);
-    match stream.poll_read(cx, &mut core.buffer[n_kept..n_kept + READ_BYTES]) {
-        Poll::Ready(Ok(n_read)) if n_read > 0 => {
+    match (&socket.socket).read(&mut core.buffer[n_kept..n_kept + READ_BYTES]) {
+        Ok(n_read) if n_read > 0 => {
             let now = core.clock.now();
             core.shard.receive(id, &core.buffer[..n_kept + n_read], now);
-            after(n_read, READ_BYTES)
+            after(n_read, READ_BYTES, is_at_end)
         }
         other => end_or_wait(core, id, other),
     }
 }
 
-/// After a read that was not filled glommio polls the socket, and the next read waits for that.
-fn after(n_read: usize, room: usize) -> Step {
-    if n_read < room { Step::Drained } else { Step::More }
+/// A read that was not filled has emptied the socket, and what comes next is told; but the end was told
+/// already.
+fn after(n_read: usize, room: usize, is_at_end: bool) -> Step {
+    if n_read == room {
+        Step::MoreAfterFull
+    } else if is_at_end {
+        Step::More
+    } else {
+        Step::Wait
+    }
 }
 
-fn end_or_wait(core: &mut Core, id: ConnectionId, read: Poll<io::Result<usize>>) -> Step {
+fn end_or_wait(core: &mut Core, id: ConnectionId, read: io::Result<usize>) -> Step {
     match read {
-        Poll::Pending => return Step::Wait,
-        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-        Poll::Ready(read) => core.shard.end_of_input(id, read.is_err(), core.clock.now()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
+        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        read => core.shard.end_of_input(id, read.is_err(), core.clock.now()),
     }
     Step::More
 }
 
 /// Ends a connection in order: what is queued is written, our end closes, and the peer's bytes are thrown
 /// away until it closes its own, since a close with unread bytes would take back what was written.
-fn close(core: &mut Core, id: ConnectionId, cx: &mut Context<'_>) -> Step {
+fn close(core: &mut Core, id: ConnectionId) -> Step {
     core.flush(id);
-    let has_unwritten = core.shard.queue(id).is_some_and(|queue| !queue.is_empty());
+    if core.shard.queue(id).is_some_and(|queue| !queue.is_empty()) {
+        // The ring tells when there is room, or the deadline comes.
+        return Step::Wait;
+    }
     let Some(socket) = core.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
-        return Step::Gone;
+        return Step::Wait;
     };
-    if has_unwritten {
-        // The task has been woken for the blocked write, or is by the deadline.
-        return if socket.is_blocked && poll_write(core, id, cx).is_ready() {
-            Step::More
-        } else {
-            Step::Wait
-        };
-    }
     if !std::mem::replace(&mut socket.is_shut, true) {
-        let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Write);
+        let _ = socket.socket.shutdown(Shutdown::Write);
     }
-    match Pin::new(&mut socket.stream).poll_read(cx, &mut core.buffer) {
-        Poll::Pending => Step::Wait,
-        Poll::Ready(Ok(n_read)) if n_read > 0 => Step::More,
-        Poll::Ready(_) => {
+    match (&socket.socket).read(&mut core.buffer) {
+        Ok(n_read) if n_read > 0 => Step::More,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Wait,
+        Err(error) if error.kind() == ErrorKind::Interrupted => Step::More,
+        _ => {
             core.release(id);
-            Step::Gone
+            Step::Wait
         }
     }
 }

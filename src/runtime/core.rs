@@ -3,14 +3,14 @@
 
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
-use super::{Event, connection, timer};
+use super::ring::{Ready, Ring};
+use super::{Event, timer};
 use crate::admin::monitor::system::Teller;
 use crate::admin::{Ask, CoreDesk};
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::{Listener, Moved, Shard};
 use crate::time::Time;
-use glommio::net::TcpStream;
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
@@ -45,6 +45,12 @@ pub struct Core {
     pub mesh: Arc<Mesh>,
     pub clock: Clock,
     pub sockets: Vec<Option<OpenSocket>>,
+    /// Says which of them are ready.
+    pub ring: Ring,
+    /// Connections to be looked at, each once.
+    ready: VecDeque<ConnectionId>,
+    /// The task that looks at them, while it sleeps.
+    pub server: Option<Waker>,
     /// The one large read buffer.
     pub buffer: Vec<u8>,
     /// Connections that leave, by core, before credits let them.
@@ -59,47 +65,47 @@ pub struct Core {
     events: Sender<Event>,
     has_left: bool,
     has_stopped: bool,
-    to_start: ToStart,
+    /// A timer to start when the core is no longer borrowed: the executor runs a new task at once.
+    timer_to_start: Option<Time>,
     n_going_on: usize,
     /// Tasks that go on once the ring has been looked at.
     behind: Vec<Waker>,
-}
-
-/// Tasks to start when the core is no longer borrowed: the executor runs a new task at once.
-#[derive(Debug, Default)]
-struct ToStart {
-    connections: Vec<ConnectionId>,
-    timer: Option<Time>,
 }
 
 /// The socket of a connection.
 #[derive(Debug)]
 pub struct OpenSocket {
     pub id: ConnectionId,
-    pub stream: TcpStream,
-    /// Wakes the connection's task.
-    pub task: Option<Waker>,
-    /// The last write found no room; the task waits for it.
+    pub socket: Socket,
+    /// Among those to be looked at.
+    is_ready: bool,
+    /// The last write found no room; the ring says when there is some.
     pub is_blocked: bool,
+    /// There is room again.
+    pub has_room: bool,
+    /// Reading comes to an end, and goes on until it has.
+    pub is_at_end: bool,
     /// Our end is closed; what still comes is thrown away until the peer has closed its own.
     pub is_shut: bool,
 }
 
-impl OpenSocket {
-    fn wake(&self) {
-        if let Some(task) = &self.task {
-            task.wake_by_ref();
-        }
-    }
-}
-
 impl Core {
-    pub fn new(shard: Shard, mesh: Arc<Mesh>, clock: Clock, desk: CoreDesk, events: Sender<Event>) -> Self {
+    pub fn new(
+        shard: Shard,
+        ring: Ring,
+        mesh: Arc<Mesh>,
+        clock: Clock,
+        desk: CoreDesk,
+        events: Sender<Event>,
+    ) -> Self {
         Self {
             id: shard.core(),
             shard,
             clock,
             sockets: Vec::new(),
+            ring,
+            ready: VecDeque::new(),
+            server: None,
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
             departing: (0..mesh.n_cores()).map(|_| VecDeque::new()).collect(),
             armed_until: Time::NEVER,
@@ -111,7 +117,7 @@ impl Core {
             events,
             has_left: false,
             has_stopped: false,
-            to_start: ToStart::default(),
+            timer_to_start: None,
             n_going_on: 0,
             behind: Vec::new(),
         }
@@ -124,6 +130,11 @@ impl Core {
             task.wake_by_ref();
             return;
         }
+        self.go_on_behind(task);
+    }
+
+    /// Has a task polled again once the executor has looked at its ring.
+    pub fn go_on_behind(&mut self, task: &Waker) {
         if self.behind.is_empty() {
             self.mesh.ring(self.id);
         }
@@ -145,15 +156,68 @@ impl Core {
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
         }
-        let stream = TcpStream::from(socket);
-        self.sockets[slot] = Some(OpenSocket { id, stream, task: None, is_blocked: false, is_shut: false });
+        self.ring.watch(&socket, id);
+        self.sockets[slot] = Some(OpenSocket {
+            id,
+            socket,
+            is_ready: false,
+            is_blocked: false,
+            has_room: false,
+            is_at_end: false,
+            is_shut: false,
+        });
     }
 
-    /// Forgets a socket and ends its task. The descriptor closes here.
+    /// Forgets a socket. The descriptor closes here.
     fn forget(&mut self, id: ConnectionId) -> Option<OpenSocket> {
         let socket = self.sockets.get_mut(id.slot as usize)?.take_if(|socket| socket.id == id)?;
-        socket.wake();
+        self.ring.forget(id);
         Some(socket)
+    }
+
+    /// Has a connection looked at soon.
+    pub fn look_at(&mut self, id: ConnectionId) {
+        let Some(socket) = self.socket_mut(id) else { return };
+        if !std::mem::replace(&mut socket.is_ready, true) {
+            self.ready.push_back(id);
+            if let Some(server) = self.server.take() {
+                server.wake();
+            }
+        }
+    }
+
+    /// The next one to be looked at.
+    pub fn next_ready(&mut self) -> Option<ConnectionId> {
+        loop {
+            let id = self.ready.pop_front()?;
+            if let Some(socket) = self.socket_mut(id) {
+                socket.is_ready = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// Takes down what the ring says.
+    pub fn hear_ring(&mut self) {
+        let Self { ring, sockets, ready, .. } = self;
+        let mut ended = Vec::new();
+        ring.for_each_ready(|id, Ready { can_write, is_at_end, is_last }| {
+            let socket = sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+            let Some(socket) = socket.filter(|socket| socket.id == id) else { return };
+            socket.has_room |= can_write && socket.is_blocked;
+            socket.is_at_end |= is_at_end;
+            if is_last {
+                ended.push(id);
+            }
+            if !std::mem::replace(&mut socket.is_ready, true) {
+                ready.push_back(id);
+            }
+        });
+        for id in ended {
+            if let Some(socket) = self.sockets.get(id.slot as usize).and_then(Option::as_ref) {
+                self.ring.watch(&socket.socket, id);
+            }
+        }
     }
 
     /// Publishes what was counted, now and then; and where the admin thread asks, hands over what was
@@ -175,8 +239,8 @@ impl Core {
     /// Ends a connection whose socket has nothing more to say.
     pub fn release(&mut self, id: ConnectionId) {
         if let Some(socket) = self.forget(id) {
-            // A poll that is still armed holds the descriptor: without this the peer would see no end.
-            let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Both);
+            // The poll holds the socket until it is taken back: without this the peer would see no end.
+            let _ = socket.socket.shutdown(Shutdown::Both);
             self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
         }
         self.shard.release(id, self.clock.now());
@@ -197,7 +261,7 @@ impl Core {
             let mut slices = [IoSlice::new(&[]); N_SLICES];
             let n_slices = queue.gather(&mut slices);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            let sent = SockRef::from(&socket.stream).send_vectored_with_flags(&slices[..n_slices], flags);
+            let sent = socket.socket.send_vectored_with_flags(&slices[..n_slices], flags);
             // The time of the write, for the latency of what it took.
             let now = self.clock.now();
             match sent {
@@ -205,7 +269,6 @@ impl Core {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     socket.is_blocked = true;
-                    socket.wake();
                     self.shard.flushed(id, 0, now);
                     return;
                 }
@@ -220,17 +283,14 @@ impl Core {
 
 /// Makes a turn, does what it asks for, and starts the tasks that came of it.
 pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
-    let (made, to_start) = {
+    let (made, timer_to_start) = {
         let core = &mut *shared.borrow_mut();
         let made = make(core);
         finish_turn(core);
         core.report();
-        (made, std::mem::take(&mut core.to_start))
+        (made, core.timer_to_start.take())
     };
-    for id in to_start.connections {
-        connection::spawn(shared, id);
-    }
-    if let Some(at) = to_start.timer {
+    if let Some(at) = timer_to_start {
         timer::arm(shared, at);
     }
     made
@@ -248,8 +308,9 @@ fn finish_turn(core: &mut Core) {
     let wake_at = core.shard.wake_at();
     if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
         core.armed_until = at;
-        core.to_start.timer = Some(at);
+        core.timer_to_start = Some(at);
     }
+    core.ring.submit();
 }
 
 /// Does what the shard asks for and posts its mail, until it asks for nothing and nothing more can leave:
@@ -262,9 +323,7 @@ pub fn see_to(core: &mut Core) {
             core.flush(id);
         }
         for id in effects.resume.into_iter().chain(effects.close) {
-            if let Some(socket) = core.socket_mut(id) {
-                socket.wake();
-            }
+            core.look_at(id);
         }
         for id in effects.cut {
             core.release(id);
@@ -284,19 +343,13 @@ pub fn see_to(core: &mut Core) {
     }
 }
 
-/// Takes a connection's socket out and sends it to its home core. The descriptor is duplicated and the
-/// stream dropped without a shutdown, which would end the connection for both.
+/// Takes a connection's socket out and sends it to its home core.
 fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
-    let Some(socket) = core.forget(id) else { return };
-    let duplicate = SockRef::from(&socket.stream).try_clone();
-    let moved = core.shard.depart(id);
-    match (duplicate, moved) {
-        (Ok(duplicate), Some(moved)) => core.departing[to.idx()].push_back(Content::Moved(duplicate, moved)),
-        (duplicate, _) => {
-            if let Err(error) = duplicate {
-                tracing::warn!("a connection is lost on its way to its home core: {error}");
-            }
-            let _ = SockRef::from(&socket.stream).shutdown(Shutdown::Both);
+    let Some(OpenSocket { socket, .. }) = core.forget(id) else { return };
+    match core.shard.depart(id) {
+        Some(moved) => core.departing[to.idx()].push_back(Content::Moved(socket, moved)),
+        None => {
+            let _ = socket.shutdown(Shutdown::Both);
             core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
             core.shard.release(id, core.clock.now());
         }
@@ -325,7 +378,6 @@ pub fn accept(core: &mut Core, accepted: Accepted) {
     let Accepted { socket, listener, peer, nth } = accepted;
     let id = core.shard.accept(listener, peer, nth, core.clock.now());
     core.enter(id, socket);
-    core.to_start.connections.push(id);
 }
 
 /// Takes in a connection that comes home.
@@ -333,7 +385,6 @@ pub fn arrive(core: &mut Core, socket: Socket, moved: Moved) {
     // The turn of the arrival may already write, so the socket is entered before its effects are seen to.
     let id = core.shard.arrive(moved, core.clock.now());
     core.enter(id, socket);
-    core.to_start.connections.push(id);
 }
 
 /// The listeners' names, for the log.

@@ -87,6 +87,7 @@ impl Acceptor {
     fn take_in(&self, socket: Socket, peer: SocketAddr) {
         // A peer that is gone already makes these fail; its bytes may still be worth reading.
         let _ = socket.set_nodelay(true);
+        let _ = socket.set_nonblocking(true);
         if self.mesh.n_connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
             self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
             self.shared.n_turned_away[0].fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,7 @@ pub mod host;
 mod settings;
 mod listener;
 mod mesh;
+mod ring;
 mod core;
 mod connection;
 mod pump;
@@ -23,6 +24,7 @@ use core::{Core, SharedCore, name};
 use glommio::{LocalExecutorBuilder, Placement};
 use listener::Acceptor;
 use mesh::Mesh;
+use ring::Ring;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
@@ -186,6 +188,7 @@ fn start_cores(
         let (settings, mesh, keys, events) = (settings.clone(), mesh.clone(), keys.clone(), events.clone());
         let retained = retained.clone();
         let ended = events.clone();
+        let ring = Ring::new().map_err(|error| system("making a core's ring", &error))?;
         let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("core-{core}"))
             // Only sockets are driven through the ring: the default of 10 MiB is for files.
@@ -196,8 +199,10 @@ fn start_cores(
         let handle = builder.spawn(move || async move {
             let chance = chance ^ (core as u64) << 48;
             let shard = Shard::new(CoreId(core as u16), settings.clone(), &keys, retained, chance);
-            let core: SharedCore = Rc::new(RefCell::new(Core::new(shard, mesh, clock, desk, events.clone())));
+            let core: SharedCore =
+                Rc::new(RefCell::new(Core::new(shard, ring, mesh, clock, desk, events.clone())));
             pump::spawn(&core, bell);
+            connection::spawn(&core);
             let _ = events.send(Event::Ready);
             // It stays when all is done: taking the executor apart gains nothing, as the process ends.
             futures_lite::future::pending::<()>().await;
