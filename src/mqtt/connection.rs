@@ -266,7 +266,6 @@ fn connack_properties(offer: &Offer) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let fixed = [
         Property::MaximumPacketSize(offer.packet_bytes_max),
-        Property::SharedSubscriptionAvailable(false),
         Property::TopicAliasMaximum(offer.aliases.topics_max),
     ];
     // Absent it is the largest (section 3.2.2.3.3).

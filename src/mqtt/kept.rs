@@ -2,10 +2,12 @@
 //! one allocates nothing. What a session keeps is neutral: the client may come back with another version.
 
 use crate::message::{Origin, Quality};
+use crate::mqtt::share::Share;
 use crate::payload::Payload;
 use crate::time::{Span, Time};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// One message for one client, as it is kept.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,8 @@ pub struct Kept<'a> {
     /// After which nobody is to be sent it for the first time.
     pub expires_at: Time,
     pub origin: Origin,
+    /// The shared subscription by which it came: where this client can't have it, another may.
+    pub share: Option<&'a Rc<Share>>,
 }
 
 impl Kept<'_> {
@@ -55,34 +59,35 @@ struct Entry<N> {
     at: u64,
     topic_len: u32,
     properties_len: u32,
-    payload: KeptPayload,
+    /// Of the payload, where it is in the text.
+    payload_len: u32,
     quality: Quality,
     retain: bool,
     expires_at: Time,
     origin: Origin,
     note: N,
+    /// What few messages have.
+    extra: Option<Box<Extra>>,
 }
 
-#[derive(Debug)]
-enum KeptPayload {
-    InText(u32),
-    Shared(Bytes),
+#[derive(Debug, Default)]
+struct Extra {
+    /// A payload that is too large to be copied.
+    payload: Option<Bytes>,
+    share: Option<Rc<Share>>,
 }
 
 impl<N> Entry<N> {
     fn text_len(&self) -> usize {
-        let in_text = match &self.payload {
-            KeptPayload::InText(len) => *len,
-            KeptPayload::Shared(_) => 0,
-        };
-        (self.topic_len + self.properties_len + in_text) as usize
+        (self.topic_len + self.properties_len + self.payload_len) as usize
     }
 
-    fn n_shared_bytes(&self) -> usize {
-        match &self.payload {
-            KeptPayload::InText(_) => 0,
-            KeptPayload::Shared(bytes) => bytes.len(),
-        }
+    fn shared_payload(&self) -> Option<&Bytes> {
+        self.extra.as_ref()?.payload.as_ref()
+    }
+
+    fn share(&self) -> Option<&Rc<Share>> {
+        self.extra.as_ref()?.share.as_ref()
     }
 }
 
@@ -121,16 +126,13 @@ impl<N> Log<N> {
         let at = self.base + self.text.len() as u64;
         self.text.extend_from_slice(kept.topic);
         self.text.extend_from_slice(kept.properties);
-        let payload = match kept.payload {
-            Payload::Copied(bytes) => {
-                self.text.extend_from_slice(bytes);
-                KeptPayload::InText(bytes.len() as u32)
-            }
-            Payload::Shared(bytes) => {
-                self.n_shared_bytes += bytes.len();
-                KeptPayload::Shared(bytes.clone())
-            }
-        };
+        let mut payload_len = 0;
+        if let Payload::Copied(bytes) = kept.payload {
+            self.text.extend_from_slice(bytes);
+            payload_len = bytes.len() as u32;
+        }
+        let is_bare = matches!(kept.payload, Payload::Copied(_)) && kept.share.is_none();
+        let extra = if is_bare { None } else { Some(self.extra(kept)) };
         // Most sessions that keep something keep one message, and a queue's first guess is four.
         if self.entries.capacity() == 0 {
             self.entries.reserve_exact(1);
@@ -139,13 +141,24 @@ impl<N> Log<N> {
             at,
             topic_len: kept.topic.len() as u32,
             properties_len: kept.properties.len() as u32,
-            payload,
+            payload_len,
             quality: kept.quality,
             retain: kept.retain,
             expires_at: kept.expires_at,
             origin: kept.origin,
             note,
+            extra,
         });
+    }
+
+    #[cold]
+    fn extra(&mut self, kept: &Kept<'_>) -> Box<Extra> {
+        let payload = match kept.payload {
+            Payload::Copied(_) => None,
+            Payload::Shared(bytes) => Some(bytes.clone()),
+        };
+        self.n_shared_bytes += payload.as_ref().map_or(0, Bytes::len);
+        Box::new(Extra { payload, share: kept.share.cloned() })
     }
 
     /// The message at this place, from the oldest on.
@@ -154,12 +167,13 @@ impl<N> Log<N> {
         let text = self.text.get((entry.at - self.base) as usize..)?;
         let (topic, rest) = text.split_at_checked(entry.topic_len as usize)?;
         let (properties, rest) = rest.split_at_checked(entry.properties_len as usize)?;
-        let payload = match &entry.payload {
-            KeptPayload::InText(len) => Payload::Copied(rest.get(..*len as usize)?),
-            KeptPayload::Shared(bytes) => Payload::Shared(bytes),
+        let payload = match entry.shared_payload() {
+            None => Payload::Copied(rest.get(..entry.payload_len as usize)?),
+            Some(bytes) => Payload::Shared(bytes),
         };
         let Entry { quality, retain, expires_at, origin, .. } = *entry;
-        Some(Kept { topic, properties, payload, quality, retain, expires_at, origin })
+        let share = entry.share();
+        Some(Kept { topic, properties, payload, quality, retain, expires_at, origin, share })
     }
 
     #[inline]
@@ -181,12 +195,19 @@ impl<N> Log<N> {
         self.entries.get(idx).map(|entry| entry.quality)
     }
 
+    /// Whether some of it came by a shared subscription.
+    pub fn has_shared(&self) -> bool {
+        self.entries.iter().any(|entry| entry.share().is_some())
+    }
+
     /// Forgets the oldest.
     #[inline]
     pub fn pop_front(&mut self) -> Option<N> {
         let entry = self.entries.pop_front()?;
         self.start += entry.text_len();
-        self.n_shared_bytes -= entry.n_shared_bytes();
+        if let Some(extra) = entry.extra {
+            self.forget_extra(*extra);
+        }
         if self.entries.is_empty() {
             self.shrink_when_empty();
         } else if self.start >= Self::GAP_BYTES_MIN && self.start * 2 >= self.text.len() {
@@ -196,6 +217,11 @@ impl<N> Log<N> {
             self.start = 0;
         }
         Some(entry.note)
+    }
+
+    #[cold]
+    fn forget_extra(&mut self, extra: Extra) {
+        self.n_shared_bytes -= extra.payload.map_or(0, |bytes| bytes.len());
     }
 
     fn shrink_when_empty(&mut self) {
@@ -234,6 +260,7 @@ mod tests {
             retain: false,
             expires_at: Time::NEVER,
             origin,
+            share: None,
         }
     }
 

@@ -201,13 +201,17 @@ fn seen_subscription(subscription: &Subscription, table: &Table) -> SeenSubscrip
     match &subscription.kind {
         SubscriptionKind::Nats { sid, n_delivered, special } => SeenSubscription {
             subject,
-            group: subscription.group().map(|group| text(group)),
+            group: subscription.group().map(|group| text(group.name)),
             sid: text(sid.as_bytes()),
             n_delivered: *n_delivered,
             max: special.as_ref().and_then(|special| special.max),
         },
-        SubscriptionKind::Mqtt { topic_filter, .. } => {
-            SeenSubscription { subject, group: None, sid: text(topic_filter), n_delivered: 0, max: None }
-        }
+        SubscriptionKind::Mqtt { topic_filter, .. } => SeenSubscription {
+            subject,
+            group: subscription.group().map(|group| text(group.name)),
+            sid: text(topic_filter),
+            n_delivered: 0,
+            max: None,
+        },
     }
 }

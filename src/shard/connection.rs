@@ -3,12 +3,14 @@
 
 use super::census::Traffic;
 use super::id::CoreId;
+use super::interest::Role;
 use super::latency::Marks;
 use super::replay::Replay;
 use super::settings::Settings;
-use super::table::FilterRef;
+use super::table::{FilterRef, Group, Place};
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
+use crate::mqtt::share::Share;
 use crate::nats::sid::Sid;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
@@ -248,12 +250,14 @@ pub struct Subscription {
     pub kind: SubscriptionKind,
     /// Ended by its client, but other cores may not know: it still takes mail.
     pub is_given_up: bool,
+    /// Of a group: its client is not connected.
+    pub is_offline: bool,
 }
 
 #[derive(Debug)]
 pub enum SubscriptionKind {
     Nats { sid: Sid, n_delivered: u64, special: Option<Box<Special>> },
-    Mqtt { topic_filter: Box<[u8]>, quality: Quality, traits: Traits },
+    Mqtt { topic_filter: Box<[u8]>, quality: Quality, traits: Traits, share: Option<Rc<Share>> },
 }
 
 /// What makes a NATS subscription differ from most.
@@ -265,11 +269,20 @@ pub struct Special {
 }
 
 impl SubscriptionKind {
-    pub fn group(&self) -> Option<&Rc<[u8]>> {
+    /// The group in which it is under its own filter.
+    pub fn group(&self) -> Option<Group<'_>> {
         match self {
-            Self::Nats { special, .. } => special.as_ref()?.group.as_ref(),
-            Self::Mqtt { .. } => None,
+            Self::Nats { special, .. } => {
+                let name = special.as_ref()?.group.as_ref()?;
+                Some(Group { name, role: Role::Nats })
+            }
+            Self::Mqtt { share, .. } => Some(Group { name: &share.as_ref()?.name, role: Role::Shared }),
         }
+    }
+
+    /// The same under the filter's parent.
+    pub fn parent_group(&self) -> Option<Group<'_>> {
+        self.group().map(|group| Group { role: Role::SharedParent, ..group })
     }
 }
 
@@ -297,8 +310,24 @@ impl Traits {
 }
 
 impl Subscription {
-    pub fn group(&self) -> Option<&Rc<[u8]>> {
+    pub fn group(&self) -> Option<Group<'_>> {
         self.kind.group()
+    }
+
+    #[inline]
+    pub fn share(&self) -> Option<&Rc<Share>> {
+        match &self.kind {
+            SubscriptionKind::Mqtt { share, .. } => share.as_ref(),
+            SubscriptionKind::Nats { .. } => None,
+        }
+    }
+
+    /// Where it stands in the table.
+    pub fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let is_offline = self.is_offline;
+        let place = move |filter, group| Place { filter, group, is_offline };
+        let parent = self.parent.map(|parent| place(parent, self.kind.parent_group()));
+        std::iter::once(place(self.filter, self.kind.group())).chain(parent)
     }
 
     pub fn filters(&self) -> impl Iterator<Item = FilterRef> + use<> {
@@ -349,6 +378,11 @@ impl Subscriptions {
             *self = Self::default();
         }
         Some(removed)
+    }
+
+    /// All of them, with their keys.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Subscription)> {
+        (0..).zip(&mut self.list).filter_map(|(key, place)| Some((key, place.as_mut()?)))
     }
 
     pub fn len(&self) -> usize {

@@ -65,6 +65,18 @@ pub struct Fanout<'m> {
     pub replay: Option<Replayed>,
     /// What topics of new aliases take.
     n_alias_bytes: u64,
+    pub asks: Asks,
+}
+
+/// Who is given the message that is offered a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Everybody: who can't take it goes without, and that counts.
+    Everybody,
+    /// One member of a group, whose client is there: who can't take it leaves it to another.
+    OneOnline,
+    /// One member of a group, and its session will do.
+    Anybody,
 }
 
 /// Who published, if it is a client of this core.
@@ -123,6 +135,7 @@ impl Clients {
             now,
             replay: None,
             n_alias_bytes: 0,
+            asks: Asks::Everybody,
         }
     }
 
@@ -213,6 +226,15 @@ impl Clients {
             End::DeliveredLast => {
                 self.finished.push(target);
                 true
+            }
+            // Another member may have room.
+            End::DroppedQueueFull
+            | End::DroppedSessionFull
+            | End::DroppedOffline
+            | End::DroppedPacketTooLarge
+                if fanout.asks != Asks::Everybody =>
+            {
+                false
             }
             End::DroppedQueueFull => {
                 counters.dropped_queue_full += n_left;
@@ -432,7 +454,7 @@ impl Fanout<'_> {
             return Outcome::queued(n as u64, end);
         }
         let copied = Message { properties, ..*message };
-        let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, room.origin) };
+        let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, room.origin, subscription) };
         let Some(run) = &message.run else {
             return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
         };

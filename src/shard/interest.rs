@@ -1,7 +1,8 @@
-//! The replica of everyone's interest: filter → cores, and (filter, queue group) → members per core. Every
-//! core applies every core's changes, so all replicas are equal when mail is quiet. It knows cores, not
-//! connections, and of an exact filter only its hash: device filters are nearly all distinct, and a
-//! collision costs one mail to a core that then finds nobody. A core's own plain exact filters are left out.
+//! The replica of everyone's interest: filter → cores, and (filter, group) → members per core, by role and by
+//! whether they are there. Every core applies every core's changes, so all replicas are equal when mail is
+//! quiet. It knows cores, not connections, and of an exact filter only its hash: device filters are nearly
+//! all distinct, and a collision costs one mail to a core that then finds nobody. A core's own plain exact
+//! filters are left out.
 
 use super::core_set::CoreSet;
 use super::id::CoreId;
@@ -19,11 +20,30 @@ pub enum FilterKey {
     Wildcard(SubjectFilter),
 }
 
+/// How a member of a group came to a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// By a NATS queue subscription.
+    Nats,
+    /// By a shared subscription of MQTT.
+    Shared,
+    /// By one to `filter/#`, which is also `filter`.
+    SharedParent,
+}
+
+/// Members that are alike, on one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberCounts {
+    pub n_online: u32,
+    /// Those of sessions whose client is not connected.
+    pub n_offline: u32,
+}
+
 /// One change of a core's interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Plain { key: FilterKey, is_present: bool },
-    Group { key: FilterKey, group: Box<[u8]>, n_members: u32 },
+    Group { key: FilterKey, group: Box<[u8]>, role: Role, counts: MemberCounts },
 }
 
 impl Change {
@@ -34,8 +54,8 @@ impl Change {
     }
 }
 
-/// Queue groups by name, each with its members per core, none of them 0.
-pub type Groups = BTreeMap<Box<[u8]>, Vec<(CoreId, u32)>>;
+/// Groups by name, each with its members by role and core, none of them 0.
+pub type Groups = BTreeMap<Box<[u8]>, Vec<(Role, CoreId, MemberCounts)>>;
 
 #[derive(Debug)]
 struct ExactInterest {
@@ -46,6 +66,13 @@ struct ExactInterest {
 #[derive(Debug, Default)]
 struct WildcardInterest {
     cores: CoreSet,
+    /// Few filters have any. They are told by their filter, so its text is here once more.
+    groups: Option<Box<WildcardGroups>>,
+}
+
+#[derive(Debug)]
+struct WildcardGroups {
+    filter: SubjectFilter,
     groups: Groups,
 }
 
@@ -72,9 +99,9 @@ impl Interest {
             Change::Plain { key: FilterKey::Exact(hash), is_present } => {
                 self.apply_exact(core, *hash, *is_present);
             }
-            Change::Group { key: FilterKey::Exact(hash), group, n_members } => {
+            Change::Group { key: FilterKey::Exact(hash), group, role, counts } => {
                 let groups = self.exact_groups.entry(*hash).or_default();
-                set_members(groups, group, core, *n_members);
+                set_members(groups, group, (*role, core, *counts));
                 if groups.is_empty() {
                     self.exact_groups.remove(hash);
                 }
@@ -88,50 +115,59 @@ impl Interest {
                 }
                 self.drop_if_nobody(filter);
             }
-            Change::Group { key: FilterKey::Wildcard(filter), group, n_members } => {
+            Change::Group { key: FilterKey::Wildcard(filter), group, role, counts } => {
                 let interest = self.wildcards.entry(filter, WildcardInterest::default);
-                set_members(&mut interest.groups, group, core, *n_members);
+                let new = || Box::new(WildcardGroups { filter: filter.clone(), groups: Groups::new() });
+                let groups = &mut interest.groups.get_or_insert_with(new).groups;
+                set_members(groups, group, (*role, core, *counts));
+                if groups.is_empty() {
+                    interest.groups = None;
+                }
                 self.drop_if_nobody(filter);
             }
         }
     }
 
-    /// Calls `visit` with every filter that matches: the cores with a plain subscription, and queue groups
-    /// by name. An exact filter comes in two parts.
+    /// Calls `visit` with every filter that matches: the cores with a plain subscription, and the filter
+    /// with its groups, where it has any. An exact filter comes in two parts, and is the subject.
     pub fn for_each_match<'i>(
         &'i self,
-        subject: &[u8],
+        subject: &'i [u8],
         hash: u64,
-        mut visit: impl FnMut(&'i CoreSet, Option<&'i Groups>),
+        mut visit: impl FnMut(&'i CoreSet, Option<(&'i [u8], &'i Groups)>),
     ) {
         if let Some(entry) = self.exact.find(hash, |entry| entry.hash == hash) {
             visit(&entry.cores, None);
         }
         if let Some(groups) = self.exact_groups.get(&hash) {
-            visit(&CoreSet::EMPTY, Some(groups));
+            visit(&CoreSet::EMPTY, Some((subject, groups)));
         }
-        self.wildcards.for_each_match(subject, |interest| visit(&interest.cores, Some(&interest.groups)));
+        self.wildcards.for_each_match(subject, |interest| {
+            let groups = interest.groups.as_ref().map(|it| (it.filter.as_bytes(), &it.groups));
+            visit(&interest.cores, groups);
+        });
     }
 
-    /// Everything in the replica, for comparison: key, group, core, and members of a group (1 for plain).
-    pub fn for_each(&self, mut visit: impl FnMut(FilterKey, Option<&[u8]>, CoreId, u32)) {
+    /// Everything in the replica, for comparison: key, group and role, core, and members (one for plain).
+    pub fn for_each(&self, mut visit: impl FnMut(FilterKey, Option<(&[u8], Role)>, CoreId, MemberCounts)) {
+        let one = MemberCounts { n_online: 1, n_offline: 0 };
         for entry in &self.exact {
-            entry.cores.iter().for_each(|core| visit(FilterKey::Exact(entry.hash), None, core, 1));
+            entry.cores.iter().for_each(|core| visit(FilterKey::Exact(entry.hash), None, core, one));
         }
         for (hash, groups) in &self.exact_groups {
             for (name, members) in groups {
-                for &(core, n_members) in members {
-                    visit(FilterKey::Exact(*hash), Some(name), core, n_members);
+                for &(role, core, counts) in members {
+                    visit(FilterKey::Exact(*hash), Some((name, role)), core, counts);
                 }
             }
         }
         self.wildcards.for_each(|text, interest| {
             let key =
                 || FilterKey::Wildcard(SubjectFilter::parse(text).expect("it was parsed when it came in"));
-            interest.cores.iter().for_each(|core| visit(key(), None, core, 1));
-            for (name, members) in &interest.groups {
-                for &(core, n_members) in members {
-                    visit(key(), Some(name), core, n_members);
+            interest.cores.iter().for_each(|core| visit(key(), None, core, one));
+            for (name, members) in interest.groups.iter().flat_map(|it| &it.groups) {
+                for &(role, core, counts) in members {
+                    visit(key(), Some((name, role)), core, counts);
                 }
             }
         });
@@ -155,18 +191,18 @@ impl Interest {
         let is_empty = self
             .wildcards
             .get_mut(filter)
-            .is_some_and(|interest| interest.cores.is_empty() && interest.groups.is_empty());
+            .is_some_and(|interest| interest.cores.is_empty() && interest.groups.is_none());
         if is_empty {
             self.wildcards.remove(filter);
         }
     }
 }
 
-fn set_members(groups: &mut Groups, name: &[u8], core: CoreId, n_members: u32) {
+fn set_members(groups: &mut Groups, name: &[u8], new: (Role, CoreId, MemberCounts)) {
     let members = groups.entry(name.into()).or_default();
-    members.retain(|(other, _)| *other != core);
-    if n_members > 0 {
-        members.push((core, n_members));
+    members.retain(|(role, core, _)| (*role, *core) != (new.0, new.1));
+    if new.2 != MemberCounts::default() {
+        members.push(new);
         members.sort_unstable();
     } else if members.is_empty() {
         groups.remove(name);

@@ -17,9 +17,9 @@ use std::sync::Arc;
 /// The most that passes between two closes of lame-duck mode: few clients need not take all of its time.
 const GAP_MAX: Span = Span::from_secs(1);
 
-/// A group's message that finds no member goes on from core to core, and each round of the drain's barrier
-/// lets it go one further. More cores than this have it lost, in a drain alone.
-const ROUNDS_MAX: u32 = 16;
+/// A group's message that finds no member goes on from core to core, twice round at most, and each round of
+/// the drain's barrier lets it go one further. More cores than half of this have it lost, in a drain alone.
+const ROUNDS_MAX: u32 = 32;
 
 /// Lame-duck mode.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Shard {
     /// The barrier. A core begins its first round when all that it had read is taken, and each further one
     /// when all others have begun the one before: what they had posted until then is here.
     pub(super) fn go_on_draining(&mut self, now: Time) {
-        let n_rounds_max = (self.settings.n_cores as u32).clamp(2, ROUNDS_MAX);
+        let n_rounds_max = (2 * self.settings.n_cores as u32).clamp(2, ROUNDS_MAX);
         while let Some(drain) = &mut self.drain
             && !drain.has_closed
         {

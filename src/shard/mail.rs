@@ -79,14 +79,20 @@ pub struct Address {
     pub ticket: Option<u64>,
     /// Whether it is for the plain subscriptions.
     pub to_plain: bool,
-    /// The queue groups whose member this core picks.
+    /// The groups whose member this core picks.
     pub groups: Vec<GroupPick>,
 }
 
-/// A queue group's message, and the cores that found no member for it.
+/// A copy for one member of a group, and the cores that found none for it.
 #[derive(Clone, Debug)]
 pub struct GroupPick {
     pub name: Box<[u8]>,
+    /// The filter of the shared subscription whose copy it is.
+    pub unit: Option<Box<[u8]>>,
+    /// Whether it may go to a member of NATS.
+    pub with_queue: bool,
+    /// Nobody who is online took it: members whose client is gone may have it.
+    pub is_last_resort: bool,
     pub tried: CoreSet,
 }
 

@@ -19,6 +19,7 @@ pub mod table;
 pub mod retained;
 pub mod interest;
 pub mod routes;
+pub mod groups;
 pub mod mail;
 pub mod tickets;
 pub mod deadlines;
@@ -30,6 +31,7 @@ mod input;
 mod serve_mqtt;
 mod serve_nats;
 mod publish;
+mod members;
 mod subscribe;
 mod sessions;
 mod waiting;
@@ -50,7 +52,7 @@ use deadlines::Deadlines;
 use effects::Effects;
 use fanout::Clients;
 use id::{ConnectionId, CoreId};
-use interest::{FilterKey, Interest};
+use interest::{FilterKey, Interest, MemberCounts, Role};
 use keys::Keys;
 use latency::Latencies;
 use leave::{Drain, LameDuck};
@@ -132,7 +134,7 @@ pub struct Shard {
     answer: Vec<u8>,
     subject: Vec<u8>,
     properties: PropertyBlock,
-    picks: Vec<(usize, CoreId)>,
+    picks: Vec<groups::Pick>,
     shares: Vec<Vec<u8>>,
 }
 
@@ -432,8 +434,8 @@ impl Shard {
         self.clients.slots.iter().filter(|(_, connection)| connection.is_waiting()).count()
     }
 
-    /// What this core has announced: key, group, and members (of a group) or 1.
-    pub fn announced(&self, visit: impl FnMut(FilterKey, Option<&[u8]>, u32)) {
+    /// What this core has announced: key, group and role, and members.
+    pub fn announced(&self, visit: impl FnMut(FilterKey, Option<(&[u8], Role)>, MemberCounts)) {
         self.table.announced(visit);
     }
 

@@ -55,8 +55,7 @@ impl Shard {
         self.note(Notice { subject, payload, retain });
     }
 
-    fn publish_own(&mut self, notice: &Notice, mut plan: Plan) {
-        plan.leave_out_groups();
+    fn publish_own(&mut self, notice: &Notice, plan: Plan) {
         let mut message = Message {
             subject: &notice.subject,
             topic: b"",

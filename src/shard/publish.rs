@@ -2,17 +2,17 @@
 //! it. Here both protocols are one.
 
 use super::Shard;
-use super::core_set::CoreSet;
-use super::fanout::{Fanout, Publisher};
+use super::fanout::Publisher;
+use super::groups::{Due, GroupRoute, Pick};
 use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, Batch, GroupPick, Item, Posted};
-use super::routes::{Found, GroupRoute, Route};
+use super::members::{Asked, SHARES_MAX};
+use super::routes::Found;
 use super::tickets::{Purpose, Ticket};
-use crate::message::{Message, Run};
+use crate::message::Message;
 use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
 use crate::nats;
-use crate::payload::Payload;
 use crate::shard::connection::{Protocol, SubscriptionKind};
 
 /// Who gets a message, decided before anything is done: where an outbox on the way is full nothing has
@@ -20,8 +20,8 @@ use crate::shard::connection::{Protocol, SubscriptionKind};
 #[derive(Debug)]
 pub struct Plan {
     found: Found,
-    /// The core picked for each queue group, by its place in the route.
-    picks: Vec<(usize, CoreId)>,
+    /// The cores picked for the copies that groups are due.
+    picks: Vec<Pick>,
 }
 
 impl Plan {
@@ -31,9 +31,8 @@ impl Plan {
         self.found.route().is_none_or(|route| route.is_local && !route.has_overlaps)
     }
 
-    /// Queue groups get nothing of it.
-    pub fn leave_out_groups(&mut self) {
-        self.picks.clear();
+    pub fn groups(&self) -> &[GroupRoute] {
+        self.found.groups()
     }
 }
 
@@ -50,14 +49,11 @@ pub enum Ask {
     NoResponders,
 }
 
-/// Members of one group among whom a run is shared out at once; a larger group's messages go one by one.
-const SHARES_MAX: usize = 64;
-
 /// What one message sends to one other core.
-struct Post {
-    core: CoreId,
-    to_plain: bool,
-    groups: Vec<GroupPick>,
+pub(super) struct Post {
+    pub core: CoreId,
+    pub to_plain: bool,
+    pub groups: Vec<GroupPick>,
 }
 
 impl Shard {
@@ -65,7 +61,7 @@ impl Shard {
     pub(super) fn plan(&mut self, subject: &[u8]) -> Result<Plan, CoreId> {
         let Plan { found, picks } = self.plan_anyway(subject);
         let Some(route) = found.route() else { return Ok(Plan { found, picks }) };
-        let picked = picks.iter().map(|(_, core)| *core).filter(|core| *core != self.core);
+        let picked = picks.iter().map(|pick| pick.core).filter(|core| *core != self.core);
         let full =
             route.remote.iter().copied().chain(picked).find(|core| self.peers[core.idx()].outbox.is_full());
         match full {
@@ -84,9 +80,7 @@ impl Shard {
         let mut picks = std::mem::take(&mut self.picks);
         picks.clear();
         for (group_idx, group) in found.groups().iter().enumerate() {
-            if let Some(core) = group.pick_core(&CoreSet::EMPTY, self.chance.next()) {
-                picks.push((group_idx, core));
-            }
+            group.pick_cores(group_idx, &mut picks, || self.chance.next());
         }
         Plan { found, picks }
     }
@@ -133,59 +127,6 @@ impl Shard {
         self.after_fanout();
     }
 
-    /// Gives each queue group's message to a member here where this core was picked, and says what is to be
-    /// posted to the others, for groups and plain subscriptions.
-    fn serve_groups(
-        &mut self,
-        route: &Route,
-        picks: &[(usize, CoreId)],
-        fanout: &mut Fanout<'_>,
-    ) -> Vec<Post> {
-        let mut posts: Vec<Post> =
-            route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
-        for &(group_idx, core) in picks {
-            let group = &route.groups[group_idx];
-            let mut tried = CoreSet::EMPTY;
-            let core = if core != self.core {
-                Some(core)
-            } else if self.deliver_to_member(group, fanout) {
-                None
-            } else {
-                tried.insert(self.core);
-                self.pick_other_core(Some(group), &tried)
-            };
-            if let Some(core) = core {
-                let pick = GroupPick { name: group.name.as_ref().into(), tried };
-                match posts.iter_mut().find(|post| post.core == core) {
-                    Some(post) => post.groups.push(pick),
-                    None => posts.push(Post { core, to_plain: false, groups: vec![pick] }),
-                }
-            }
-        }
-        posts
-    }
-
-    /// The run that `find` finds, if it can go as one: a queue group's messages are shared out at once, so
-    /// each of its members must surely take as many as there are.
-    pub(super) fn run_for<'a>(
-        &self,
-        publisher: ConnectionId,
-        plan: &Plan,
-        find: impl FnOnce() -> Option<Run<'a>>,
-    ) -> Option<Run<'a>> {
-        if !plan.takes_runs() {
-            return None;
-        }
-        let run = find()?;
-        let groups = plan.found.groups();
-        let mut members = groups.iter().flat_map(|group| &group.local);
-        let goes_as_one = groups.iter().all(|group| group.local.len() <= SHARES_MAX)
-            && members.all(|member| {
-                member.connection != publisher && self.clients.surely_takes(member, &run, &self.settings)
-            });
-        goes_as_one.then_some(run)
-    }
-
     /// How many messages of at most so many bytes every session that is due them surely keeps, so that none
     /// is dropped behind the back of a publisher that could have been stopped. `None` where they can't go as
     /// one.
@@ -196,31 +137,6 @@ impl Shard {
         }
         let n = |target| self.clients.n_kept_for_sure(target, n_bytes, &self.settings);
         Some(local.iter().map(n).min().unwrap_or(usize::MAX))
-    }
-
-    /// Shares a run out among the groups' members here: each message goes to a random one of each.
-    fn share_out(&mut self, publisher: Publisher, message: &Message<'_>, run: &Run<'_>, found: &Found) {
-        let mut shares = std::mem::take(&mut self.shares);
-        for group in found.groups() {
-            let members = &group.local;
-            if shares.len() < members.len() {
-                shares.resize_with(members.len(), Vec::new);
-            }
-            for message_idx in 0..run.n() {
-                let Some(member_idx) = self.chance.next().checked_rem(members.len() as u64) else { break };
-                shares[member_idx as usize].extend_from_slice(run.frames(message_idx..message_idx + 1));
-            }
-            for (member, share) in members.iter().zip(&mut shares).filter(|(_, share)| !share.is_empty()) {
-                let payload = Payload::Copied(&share[run.payload()]);
-                let some = Message { payload, run: Some(run.of_some(share)), ..*message };
-                let mut fanout = self.clients.begin(&some, Some(publisher), found.local().len(), self.now);
-                self.clients.deliver_to_all(std::slice::from_ref(member), &mut fanout, &self.settings);
-                self.must_stall |= fanout.is_pressed;
-                self.clients.end(fanout);
-                share.clear();
-            }
-        }
-        self.shares = shares;
     }
 
     /// Posts a message, with a ticket where the publisher must hear what becomes of it.
@@ -293,13 +209,11 @@ impl Shard {
         let mut n_forwarded = 0;
         for pick in &address.groups {
             let group = found.groups().iter().find(|group| *group.name == *pick.name);
-            if group.is_some_and(|group| self.deliver_to_member(group, &mut fanout)) {
-                continue;
-            }
-            let mut tried = pick.tried.clone();
-            tried.insert(self.core);
-            if let Some(core) = self.pick_other_core(group, &tried) {
-                let groups = vec![GroupPick { name: pick.name.clone(), tried }];
+            let due = group.map_or(Due::default(), |group| group.due_by(pick));
+            let mut asked = Asked { is_last_resort: pick.is_last_resort, tried: pick.tried.clone() };
+            if let Some(core) = self.give_to_member(due, &mut asked, &mut fanout) {
+                let Asked { is_last_resort, tried } = asked;
+                let groups = vec![GroupPick { is_last_resort, tried, ..pick.clone() }];
                 let address = Address { to_plain: false, groups, ..address.clone() };
                 let peer = &mut self.peers[core.idx()];
                 peer.outbox.push_publication(&message, address, self.clients.origin);
@@ -361,21 +275,6 @@ impl Shard {
             }
             Purpose::NoResponders { .. } => {}
         }
-    }
-
-    /// Gives a group's message to one member here: a random one, or the next that is eligible.
-    fn deliver_to_member(&mut self, group: &GroupRoute, fanout: &mut Fanout<'_>) -> bool {
-        let Some(start) = self.chance.next().checked_rem(group.local.len() as u64) else { return false };
-        let (before, from) = group.local.split_at(start as usize);
-        self.clients.deliver_to_first(from.iter().chain(before), fanout, &self.settings)
-    }
-
-    fn pick_other_core(&mut self, group: Option<&GroupRoute>, tried: &CoreSet) -> Option<CoreId> {
-        let core = group.and_then(|group| group.pick_core(tried, self.chance.next()));
-        if core.is_none() {
-            self.clients.counters.dropped_no_member += 1;
-        }
-        core
     }
 
     fn publisher(&self, id: ConnectionId) -> Publisher {

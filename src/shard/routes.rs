@@ -6,6 +6,7 @@
 //! has moved. An exact filter's change evicts the one key that it can concern.
 
 use super::core_set::CoreSet;
+use super::groups::{Gathered, GroupRoute};
 use super::id::CoreId;
 use super::interest::{FilterKey, Interest};
 use super::keys::Keys;
@@ -13,7 +14,6 @@ use super::table::{Table, Target};
 use crate::subject::tokens;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Everyone who gets a subject.
@@ -69,32 +69,6 @@ impl From<Route> for Found {
             [target] if route.is_local && route.groups.is_empty() => Self::Lone(target),
             _ => Self::Route(Rc::new(route)),
         }
-    }
-}
-
-/// A queue group: its name across all filters that match.
-#[derive(Debug, PartialEq, Eq)]
-pub struct GroupRoute {
-    pub name: Rc<[u8]>,
-    /// Members per core, this one among them.
-    pub cores: Vec<(CoreId, u32)>,
-    /// This core's members.
-    pub local: Vec<Target>,
-}
-
-impl GroupRoute {
-    /// A core by the weight of its members, none of `tried`. `chance` is uniform over all of `u64`.
-    pub fn pick_core(&self, tried: &CoreSet, chance: u64) -> Option<CoreId> {
-        let open = || self.cores.iter().filter(|(core, _)| !tried.contains(*core));
-        let n_members: u64 = open().map(|(_, n_members)| u64::from(*n_members)).sum();
-        let mut nth = chance.checked_rem(n_members)?;
-        open()
-            .find(|(_, n_members)| {
-                let is_here = nth < u64::from(*n_members);
-                nth = nth.wrapping_sub(u64::from(*n_members));
-                is_here
-            })
-            .map(|(core, _)| *core)
     }
 }
 
@@ -192,9 +166,7 @@ impl Cached {
             Text::Long(bytes) => 16 + bytes.len(),
         };
         let of_route = self.found.route().map_or(0, |route| {
-            let groups = route.groups.iter();
-            let of_groups: usize =
-                groups.map(|group| 64 + 8 * group.cores.len() + 12 * group.local.len()).sum();
+            let of_groups: usize = route.groups.iter().map(GroupRoute::n_bytes).sum();
             128 + 12 * route.local.len() + 2 * route.remote.len() + of_groups
         });
         // The table is half empty at worst.
@@ -363,44 +335,21 @@ impl Routes {
     fn build(&self, subject: &[u8], hash: u64, table: &Table, interest: &Interest) -> Route {
         let mut route = Route::default();
         let mut cores = CoreSet::EMPTY;
-        let mut by_name: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let mut gathered = Gathered::new(subject);
         interest.for_each_match(subject, hash, |plain, groups| {
             cores.extend(plain);
-            for (name, members) in groups.into_iter().flatten() {
-                let group_idx = *by_name.entry(name).or_insert(route.groups.len());
-                let Some(known) = route.groups.get_mut(group_idx) else {
-                    let (name, cores) = (Rc::from(&**name), members.clone());
-                    route.groups.push(GroupRoute { name, cores, local: Vec::new() });
-                    continue;
-                };
-                for &(core, n_members) in members {
-                    match known.cores.iter_mut().find(|(other, _)| *other == core) {
-                        Some((_, n_known)) => *n_known += n_members,
-                        None => known.cores.push((core, n_members)),
-                    }
-                }
-            }
+            groups.into_iter().for_each(|(filter, groups)| gathered.add_interest(filter, groups));
         });
         cores.remove(self.core);
         route.remote = cores.iter().collect();
-        table.for_each_match(subject, hash, |members| {
+        table.for_each_match(subject, hash, |filter, members| {
             route.local.extend(members.plain().copied());
-            for (name, members) in members.groups() {
-                let group_idx = *by_name.entry(name).or_insert(route.groups.len());
-                match route.groups.get_mut(group_idx) {
-                    Some(group) => group.local.extend(&members.list),
-                    // Given up by all, but still taking mail until the other cores know.
-                    None => route.groups.push(GroupRoute {
-                        name: name.clone(),
-                        cores: Vec::new(),
-                        local: members.list.iter().copied().collect(),
-                    }),
-                }
-            }
+            gathered.add_local(filter, members);
         });
+        route.groups = gathered.finish();
         route.has_overlaps = has_overlaps(&route);
-        route.is_local = route.remote.is_empty()
-            && route.groups.iter().all(|group| group.cores.iter().all(|(core, _)| *core == self.core));
+        route.is_local =
+            route.remote.is_empty() && route.groups.iter().all(|group| group.is_local_to(self.core));
         route
     }
 }
@@ -409,7 +358,7 @@ fn has_overlaps(route: &Route) -> bool {
     if route.local.len() < 2 && route.groups.is_empty() {
         return false;
     }
-    let targets = route.local.iter().chain(route.groups.iter().flat_map(|group| &group.local));
+    let targets = route.local.iter().chain(route.groups.iter().flat_map(GroupRoute::local));
     let mut connections: Vec<_> = targets.map(|target| target.connection).collect();
     connections.sort_unstable();
     connections.windows(2).any(|pair| pair[0] == pair[1])

@@ -45,6 +45,7 @@ impl Shard {
             return self.end_session(id);
         }
         self.end_given_up(id);
+        self.turn_members(id, true);
         if let Some(mqtt) = self.mqtt_mut(id) {
             mqtt.suspend();
             let session = &mut mqtt.session;
@@ -218,10 +219,9 @@ impl Shard {
         self.is_changing_tables = true;
         for key in subscriptions.keys() {
             let place = |connection| Target { connection, subscription: key };
-            for filter in subscriptions.get(key).into_iter().flat_map(Subscription::filters) {
-                let group = subscriptions.get(key).and_then(Subscription::group);
-                self.table.retarget(filter, group, place(from), place(to));
-                self.routes.filter_changed(self.table.text(filter), filter.has_wildcard());
+            for at in subscriptions.get(key).into_iter().flat_map(Subscription::places) {
+                self.table.retarget(at, place(from), place(to));
+                self.routes.filter_changed(self.table.text(at.filter), at.filter.has_wildcard());
             }
         }
         self.is_changing_tables = false;
@@ -236,5 +236,6 @@ impl Shard {
             connection.subscriptions = subscriptions;
             connection.replays = replays;
         }
+        self.turn_members(to, false);
     }
 }

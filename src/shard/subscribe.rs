@@ -9,7 +9,7 @@ use super::connection::{Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::interest::{Change, FilterKey};
 use super::mail::Item;
-use super::table::{FilterRef, Target};
+use super::table::{FilterRef, Group, Target};
 use crate::subject::SubjectFilter;
 use crate::time::Time;
 
@@ -27,17 +27,22 @@ impl Shard {
         self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] += 1;
         self.clients.counters.n_subscribed += 1;
         self.is_changing_tables = true;
-        let filter = self.enter_filter(filter, &kind, target);
-        let parent = parent.map(|parent| self.enter_filter(parent, &kind, target));
-        let subscription = Subscription { filter, parent, kind, is_given_up: false };
+        let filter = self.enter_filter(filter, kind.group(), target);
+        let parent = parent.map(|parent| self.enter_filter(parent, kind.parent_group(), target));
+        let subscription = Subscription { filter, parent, kind, is_given_up: false, is_offline: false };
         let key = self.clients.slots.get_mut(id)?.subscriptions.insert(subscription);
         debug_assert_eq!(key, target.subscription);
         self.is_changing_tables = false;
         Some(key)
     }
 
-    fn enter_filter(&mut self, filter: &SubjectFilter, kind: &SubscriptionKind, target: Target) -> FilterRef {
-        let (place, change) = self.table.add(filter, kind.group(), target);
+    fn enter_filter(
+        &mut self,
+        filter: &SubjectFilter,
+        group: Option<Group<'_>>,
+        target: Target,
+    ) -> FilterRef {
+        let (place, change) = self.table.add(filter, group, target);
         self.routes.filter_changed(filter.as_bytes(), filter.has_wildcard());
         self.announce(change);
         place
@@ -59,8 +64,7 @@ impl Shard {
         let Some(subscription) = connection.subscriptions.get_mut(key) else { return };
         subscription.is_given_up = false;
         self.is_changing_tables = true;
-        let changes: Vec<_> =
-            subscription.filters().map(|filter| self.table.take_back(filter, subscription.group())).collect();
+        let changes: Vec<_> = subscription.places().map(|place| self.table.take_back(place)).collect();
         changes.into_iter().for_each(|change| self.announce(change));
         self.is_changing_tables = false;
     }
@@ -81,8 +85,7 @@ impl Shard {
         // Whoever has its key next is due none of it.
         connection.replays.retain(|replay| !replay.is_for(key));
         self.is_changing_tables = true;
-        let changes: Vec<_> =
-            subscription.filters().map(|filter| self.table.give_up(filter, subscription.group())).collect();
+        let changes: Vec<_> = subscription.places().map(|place| self.table.give_up(place)).collect();
         let is_silent = changes.iter().all(Option::is_none);
         changes.into_iter().for_each(|change| self.announce(change));
         if is_silent && with_fence {
@@ -98,10 +101,31 @@ impl Shard {
         self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] -= 1;
         let target = Target { connection: id, subscription: key };
         self.is_changing_tables = true;
-        for filter in subscription.filters() {
-            self.routes.filter_changed(self.table.text(filter), filter.has_wildcard());
-            self.table.remove(filter, subscription.group(), target);
+        for place in subscription.places() {
+            self.routes.filter_changed(self.table.text(place.filter), place.filter.has_wildcard());
+            self.table.remove(place, target);
         }
+        self.is_changing_tables = false;
+    }
+
+    /// Notes that the client of a session has gone or come back: who is gone gets what a group is due only
+    /// where nobody else is there.
+    pub(super) fn turn_members(&mut self, id: ConnectionId, is_offline: bool) {
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let mut changes = Vec::new();
+        self.is_changing_tables = true;
+        for (key, subscription) in connection.subscriptions.iter_mut() {
+            if subscription.group().is_none() || subscription.is_offline == is_offline {
+                continue;
+            }
+            subscription.is_offline = is_offline;
+            let target = Target { connection: id, subscription: key };
+            for place in subscription.places() {
+                self.routes.filter_changed(self.table.text(place.filter), place.filter.has_wildcard());
+                changes.extend(self.table.move_member(place, target));
+            }
+        }
+        changes.into_iter().for_each(|change| self.announce(Some(change)));
         self.is_changing_tables = false;
     }
 

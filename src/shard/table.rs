@@ -3,7 +3,7 @@
 //! of what they answer: that is `interest`.
 
 use super::id::ConnectionId;
-use super::interest::{Change, FilterKey};
+use super::interest::{Change, FilterKey, MemberCounts, Role};
 use super::keys::Keys;
 use crate::subject::trie::SubjectTrie;
 use crate::subject::{SubjectFilter, has_wildcard};
@@ -44,6 +44,22 @@ impl FilterRef {
     }
 }
 
+/// A group in which a subscription is, and how it came to a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group<'g> {
+    pub name: &'g Rc<[u8]>,
+    pub role: Role,
+}
+
+/// Where a subscription stands under one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'g> {
+    pub filter: FilterRef,
+    pub group: Option<Group<'g>>,
+    /// Of a group: its client is not connected.
+    pub is_offline: bool,
+}
+
 /// The subscriptions of one filter. Device filters have one subscriber each, who needs no list.
 #[derive(Debug)]
 pub enum Members {
@@ -59,10 +75,17 @@ pub enum Members {
 pub struct Lists {
     pub plain: MemberList,
     /// By name: a client may join one filter under as many names as it likes.
-    pub groups: BTreeMap<Rc<[u8]>, MemberList>,
+    pub groups: BTreeMap<(Rc<[u8]>, Role), GroupList>,
 }
 
-/// Subscriptions that count as one for the other cores: the plain ones, or one queue group's.
+/// A group's members of one role.
+#[derive(Debug, Default)]
+pub struct GroupList {
+    pub online: MemberList,
+    pub offline: MemberList,
+}
+
+/// Subscriptions that count as one for the other cores: the plain ones, or those of a group that are alike.
 #[derive(Debug, Default)]
 pub struct MemberList {
     /// In the order in which they came. A client that ends takes its own out from one end or the other.
@@ -81,8 +104,8 @@ impl Members {
         one.into_iter().chain(lists.into_iter().flat_map(|lists| &lists.plain.list))
     }
 
-    /// The queue groups.
-    pub fn groups(&self) -> impl Iterator<Item = (&Rc<[u8]>, &MemberList)> {
+    /// The groups, by name and role.
+    pub fn groups(&self) -> impl Iterator<Item = (&(Rc<[u8]>, Role), &GroupList)> {
         let lists = if let Self::Many(lists) = self { Some(lists) } else { None };
         lists.into_iter().flat_map(|lists| &lists.groups)
     }
@@ -99,14 +122,14 @@ impl Members {
         lists
     }
 
-    fn put_in(&mut self, group: Option<&Rc<[u8]>>, target: Target) {
-        match (&self, group) {
+    fn put_in(&mut self, place: Place<'_>, target: Target) {
+        match (&self, place.group) {
             (Self::Nobody, None) => *self = Self::One(target, false),
-            _ => self.lists().list_mut(group).list.push_back(target),
+            _ => self.lists().list_mut(place).list.push_back(target),
         }
     }
 
-    fn take_out(&mut self, group: Option<&Rc<[u8]>>, target: Target) {
+    fn take_out(&mut self, place: Place<'_>, target: Target) {
         match self {
             Self::Nobody => {}
             Self::One(one, _) => {
@@ -115,7 +138,7 @@ impl Members {
                 }
             }
             Self::Many(lists) => {
-                lists.take_out(group, target);
+                lists.take_out(place, target);
                 if lists.plain.list.is_empty() && lists.groups.is_empty() {
                     *self = Self::Nobody;
                 }
@@ -123,28 +146,28 @@ impl Members {
         }
     }
 
-    fn retarget(&mut self, group: Option<&Rc<[u8]>>, from: Target, to: Target) {
-        let place = match self {
+    fn retarget(&mut self, place: Place<'_>, from: Target, to: Target) {
+        let target = match self {
             Self::Nobody => None,
             Self::One(target, _) => Some(target).filter(|target| **target == from),
-            Self::Many(lists) => lists.list_mut(group).find_mut(from),
+            Self::Many(lists) => lists.list_mut(place).find_mut(from),
         };
-        if let Some(place) = place {
-            *place = to;
+        if let Some(target) = target {
+            *target = to;
         }
     }
 
     /// Adds `step` to those of whom the other cores know, and returns how many they were and are.
-    fn announce(&mut self, group: Option<&Rc<[u8]>>, step: i32) -> (u32, u32) {
+    fn announce(&mut self, place: Place<'_>, step: i32) -> (u32, u32) {
         let stepped = |n: u32| n.checked_add_signed(step).expect("a subscription ends once, after it began");
-        match (self, group) {
+        match (self, place.group) {
             (Self::One(_, is_announced), None) => {
                 let n_before = u32::from(*is_announced);
                 *is_announced = stepped(n_before) > 0;
                 (n_before, stepped(n_before))
             }
             (members, _) => {
-                let members = members.lists().list_mut(group);
+                let members = members.lists().list_mut(place);
                 let n_before = members.n_announced;
                 members.n_announced = stepped(n_before);
                 debug_assert!(members.n_announced as usize <= members.list.len());
@@ -153,29 +176,50 @@ impl Members {
         }
     }
 
-    fn n_announced(&self, group: Option<&Rc<[u8]>>) -> u32 {
-        match (self, group) {
-            (Self::Many(lists), None) => lists.plain.n_announced,
-            (Self::Many(lists), Some(group)) => lists.groups.get(group).map_or(0, |list| list.n_announced),
-            (Self::One(_, is_announced), None) => u32::from(*is_announced),
-            (Self::One(..) | Self::Nobody, _) => 0,
+    /// The plain ones of whom the other cores know.
+    fn n_plain(&self) -> u32 {
+        match self {
+            Self::Many(lists) => lists.plain.n_announced,
+            Self::One(_, is_announced) => u32::from(*is_announced),
+            Self::Nobody => 0,
         }
+    }
+
+    fn counts(&self, group: Group<'_>) -> MemberCounts {
+        let Self::Many(lists) = self else { return MemberCounts::default() };
+        lists.groups.get(&group.key()).map_or(MemberCounts::default(), GroupList::counts)
+    }
+}
+
+impl Group<'_> {
+    fn key(self) -> (Rc<[u8]>, Role) {
+        (self.name.clone(), self.role)
+    }
+}
+
+impl GroupList {
+    /// Those of whom the other cores know.
+    fn counts(&self) -> MemberCounts {
+        MemberCounts { n_online: self.online.n_announced, n_offline: self.offline.n_announced }
     }
 }
 
 impl Lists {
-    fn list_mut(&mut self, group: Option<&Rc<[u8]>>) -> &mut MemberList {
-        let Some(group) = group else { return &mut self.plain };
-        self.groups.entry(group.clone()).or_default()
+    fn list_mut(&mut self, place: Place<'_>) -> &mut MemberList {
+        let Some(group) = place.group else { return &mut self.plain };
+        let lists = self.groups.entry(group.key()).or_default();
+        if place.is_offline { &mut lists.offline } else { &mut lists.online }
     }
 
-    fn take_out(&mut self, group: Option<&Rc<[u8]>>, target: Target) {
-        let members = self.list_mut(group);
-        members.take_out(target);
-        if let Some(group) = group
-            && members.list.is_empty()
+    fn take_out(&mut self, place: Place<'_>, target: Target) {
+        self.list_mut(place).take_out(target);
+        if let Some(group) = place.group.map(Group::key)
+            && self
+                .groups
+                .get(&group)
+                .is_some_and(|lists| lists.online.list.is_empty() && lists.offline.list.is_empty())
         {
-            self.groups.remove(group);
+            self.groups.remove(&group);
         }
     }
 }
@@ -233,34 +277,48 @@ impl Table {
     pub fn add(
         &mut self,
         filter: &SubjectFilter,
-        group: Option<&Rc<[u8]>>,
+        group: Option<Group<'_>>,
         target: Target,
     ) -> (FilterRef, Option<Change>) {
-        let place = self.find_or_enter(filter);
-        self.entries[place.entry_idx()].members.put_in(group, target);
-        (place, self.announce(place, group, 1))
+        let filter = self.find_or_enter(filter);
+        let place = Place { filter, group, is_offline: false };
+        self.entries[filter.entry_idx()].members.put_in(place, target);
+        (filter, self.announce(place, 1))
     }
 
     /// Counts a subscription as ended, though it stays in the list until `remove`.
-    pub fn give_up(&mut self, place: FilterRef, group: Option<&Rc<[u8]>>) -> Option<Change> {
-        self.announce(place, group, -1)
+    pub fn give_up(&mut self, place: Place<'_>) -> Option<Change> {
+        self.announce(place, -1)
     }
 
     /// Counts a given-up subscription that is still in the list as begun again.
-    pub fn take_back(&mut self, place: FilterRef, group: Option<&Rc<[u8]>>) -> Option<Change> {
-        self.announce(place, group, 1)
+    pub fn take_back(&mut self, place: Place<'_>) -> Option<Change> {
+        self.announce(place, 1)
+    }
+
+    /// A group's member, one that was not given up, has lost or found its client: from now on it stands
+    /// at `place`.
+    pub fn move_member(&mut self, place: Place<'_>, target: Target) -> Option<Change> {
+        let before = Place { is_offline: !place.is_offline, ..place };
+        let Members::Many(lists) = &mut self.entries[place.filter.entry_idx()].members else { return None };
+        // The list that it enters first keeps the group from going with its last member.
+        lists.list_mut(place).list.push_back(target);
+        lists.take_out(before, target);
+        self.announce(before, -1);
+        self.announce(place, 1)
     }
 
     /// Takes a given-up subscription out of the list. With the last one of its filter the place is free.
-    pub fn remove(&mut self, place: FilterRef, group: Option<&Rc<[u8]>>, target: Target) {
-        let entry_idx = place.entry_idx();
+    pub fn remove(&mut self, place: Place<'_>, target: Target) {
+        let filter = place.filter;
+        let entry_idx = filter.entry_idx();
         let entry = &mut self.entries[entry_idx];
-        entry.members.take_out(group, target);
+        entry.members.take_out(place, target);
         if !matches!(entry.members, Members::Nobody) {
             return;
         }
-        if place.has_wildcard() {
-            self.wildcards.remove(&self.filter(place));
+        if filter.has_wildcard() {
+            self.wildcards.remove(&self.filter(filter));
         } else {
             let hash = self.keys.subject_hash(&entry.text);
             if let Ok(found) = self.exact.find_entry(hash, |&idx| idx as usize == entry_idx) {
@@ -281,29 +339,36 @@ impl Table {
     }
 
     /// A subscription's client has another place now. Nothing changes for the other cores.
-    pub fn retarget(&mut self, place: FilterRef, group: Option<&Rc<[u8]>>, from: Target, to: Target) {
-        self.entries[place.entry_idx()].members.retarget(group, from, to);
+    pub fn retarget(&mut self, place: Place<'_>, from: Target, to: Target) {
+        self.entries[place.filter.entry_idx()].members.retarget(place, from, to);
     }
 
-    /// Calls `visit` with the members of every filter that matches. `hash` is the subject's.
-    pub fn for_each_match<'t>(&'t self, subject: &[u8], hash: u64, mut visit: impl FnMut(&'t Members)) {
+    /// Calls `visit` with the text and the members of every filter that matches. `hash` is the subject's.
+    pub fn for_each_match<'t>(
+        &'t self,
+        subject: &[u8],
+        hash: u64,
+        mut visit: impl FnMut(&'t [u8], &'t Members),
+    ) {
+        let mut visit_at = |entry: &'t Entry| visit(&entry.text, &entry.members);
         if let Some(&entry_idx) = self.exact.find(hash, |&idx| *self.entries[idx as usize].text == *subject) {
-            visit(&self.entries[entry_idx as usize].members);
+            visit_at(&self.entries[entry_idx as usize]);
         }
-        self.wildcards.for_each_match(subject, |place| visit(&self.entries[place.entry_idx()].members));
+        self.wildcards.for_each_match(subject, |place| visit_at(&self.entries[place.entry_idx()]));
     }
 
     /// What this core has announced, for comparison with the replicas.
-    pub fn announced(&self, mut visit: impl FnMut(FilterKey, Option<&[u8]>, u32)) {
+    pub fn announced(&self, mut visit: impl FnMut(FilterKey, Option<(&[u8], Role)>, MemberCounts)) {
         for (entry_idx, entry) in self.entries.iter().enumerate() {
             let has_wildcard = has_wildcard(&entry.text);
             let key = || self.key(FilterRef::new(entry_idx, has_wildcard));
-            let n_plain = entry.members.n_announced(None);
+            let n_plain = entry.members.n_plain();
             if n_plain > 0 {
-                visit(key(), None, n_plain);
+                visit(key(), None, MemberCounts { n_online: n_plain, n_offline: 0 });
             }
-            for (group, members) in entry.members.groups().filter(|(_, members)| members.n_announced > 0) {
-                visit(key(), Some(group), members.n_announced);
+            let groups = entry.members.groups().map(|((name, role), list)| (name, *role, list.counts()));
+            for (name, role, counts) in groups.filter(|(.., counts)| *counts != MemberCounts::default()) {
+                visit(key(), Some((name, role)), counts);
             }
         }
     }
@@ -334,20 +399,21 @@ impl Table {
         place
     }
 
-    fn announce(&mut self, place: FilterRef, group: Option<&Rc<[u8]>>, step: i32) -> Option<Change> {
-        let (n_before, n_after) = self.entries[place.entry_idx()].members.announce(group, step);
-        match group {
+    fn announce(&mut self, place: Place<'_>, step: i32) -> Option<Change> {
+        let filter = place.filter;
+        let (n_before, n_after) = self.entries[filter.entry_idx()].members.announce(place, step);
+        match place.group {
             Some(group) => {
-                let key = self.key(place);
-                let n_members = self.n_group_members(&key, group, n_after);
-                Some(Change::Group { key, group: group.as_ref().into(), n_members })
+                let key = self.key(filter);
+                let counts = self.group_counts(&key, filter, group);
+                Some(Change::Group { key, group: group.name.as_ref().into(), role: group.role, counts })
             }
             None if (n_before == 0) == (n_after == 0) => None,
             None => {
-                let key = self.key(place);
+                let key = self.key(filter);
                 // Another filter with the same hash keeps the announcement up for both.
                 let is_shared =
-                    matches!(key, FilterKey::Exact(hash) if self.has_other_announced(hash, place));
+                    matches!(key, FilterKey::Exact(hash) if self.has_other_announced(hash, filter));
                 (!is_shared).then_some(Change::Plain { key, is_present: n_after > 0 })
             }
         }
@@ -373,14 +439,19 @@ impl Table {
     }
 
     fn has_other_announced(&self, hash: u64, place: FilterRef) -> bool {
-        self.with_hash(hash)
-            .any(|(idx, entry)| idx != place.entry_idx() && entry.members.n_announced(None) > 0)
+        self.with_hash(hash).any(|(idx, entry)| idx != place.entry_idx() && entry.members.n_plain() > 0)
     }
 
     /// Members of a group under one key: filters that share a hash are one to the other cores.
-    fn n_group_members(&self, key: &FilterKey, group: &Rc<[u8]>, n_of_filter: u32) -> u32 {
-        let FilterKey::Exact(hash) = key else { return n_of_filter };
-        self.with_hash(*hash).map(|(_, entry)| entry.members.n_announced(Some(group))).sum()
+    fn group_counts(&self, key: &FilterKey, place: FilterRef, group: Group<'_>) -> MemberCounts {
+        let FilterKey::Exact(hash) = key else {
+            return self.entries[place.entry_idx()].members.counts(group);
+        };
+        let all = self.with_hash(*hash).map(|(_, entry)| entry.members.counts(group));
+        all.fold(MemberCounts::default(), |sum, counts| MemberCounts {
+            n_online: sum.n_online + counts.n_online,
+            n_offline: sum.n_offline + counts.n_offline,
+        })
     }
 }
 

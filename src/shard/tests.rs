@@ -320,7 +320,7 @@ fn forty_thousand_groups_on_one_filter_and_as_many_members_of_one_come_and_go() 
         }
         alone.shard.end_of_input(client, false, alone.now);
         let mut n_left = 0;
-        alone.shard.announced(|_, _, n| n_left += n);
+        alone.shard.announced(|_, _, n| n_left += n.n_online + n.n_offline);
         assert_eq!(n_left, 0);
     }
 }

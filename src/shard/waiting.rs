@@ -1,8 +1,8 @@
 //! A session's side of a fan-out: what waits for a client that can't be written to, or for its window, and
 //! how it leaves. Not when a session begins or ends: `sessions`.
 
-use super::connection::{Connection, Protocol};
-use super::fanout::{Clients, End, Fanout, Outcome, Room, session_share};
+use super::connection::{Connection, Protocol, Subscription};
+use super::fanout::{Asks, Clients, End, Fanout, Outcome, Room, session_share};
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::settings::Settings;
@@ -53,6 +53,9 @@ impl Clients {
         else {
             return false;
         };
+        if fanout.asks == Asks::OneOnline && !*awaits_connack {
+            return false;
+        }
         let stays = mqtt.session.expiry != Expiry::WithConnection || *awaits_connack;
         let Some(subscription) = subscriptions.get(target.subscription).filter(|_| stays) else {
             return false;
@@ -63,14 +66,16 @@ impl Clients {
         let outcome = match fanout.terms_for(subscription, is_own) {
             Ok((Quality::AtMostOnce, _)) => Outcome::none(End::DroppedOffline),
             Ok((quality, own)) if own == Own::default() => {
-                let kept = kept(fanout.message, fanout.shapes.topic(), quality, self.origin);
+                let topic = fanout.shapes.topic();
+                let kept = kept(fanout.message, topic, quality, self.origin, subscription);
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Ok((quality, own)) => {
                 let Copied { topic, properties, .. } =
                     fanout.shapes.mqtt_own(fanout.message, Version::V5, quality, &own);
                 let copied = Message { properties, ..*fanout.message };
-                let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, self.origin) };
+                let kept = kept(&copied, topic, quality, self.origin, subscription);
+                let kept = Kept { retain: own.retain, ..kept };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Err(end) => Outcome::none(end),
@@ -222,7 +227,10 @@ pub(super) fn deliver_kept(
 
 /// Keeps a message in its session until it can be sent.
 fn keep_waiting(mqtt: &mut Mqtt, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
-    let waited = mqtt.session.inflight.wait(kept, &room.settings.mqtt.session_queue(), now);
+    let mut limits = room.settings.mqtt.session_queue();
+    // Where a group has it, another member may have room.
+    limits.drops_oldest &= kept.share.is_none();
+    let waited = mqtt.session.inflight.wait(kept, &limits, now);
     let (n_queued, end) = if waited.is_kept { (1, End::Delivered) } else { (0, End::DroppedSessionFull) };
     Outcome {
         n_queued,
@@ -239,6 +247,7 @@ pub(super) fn kept<'a>(
     topic: &'a [u8],
     quality: Quality,
     origin: Origin,
+    subscription: &'a Subscription,
 ) -> Kept<'a> {
     let mut expires_at = Time::NEVER;
     if !message.properties.is_empty() {
@@ -254,5 +263,6 @@ pub(super) fn kept<'a>(
         retain: false,
         expires_at,
         origin,
+        share: subscription.share(),
     }
 }

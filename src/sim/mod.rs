@@ -19,6 +19,7 @@ mod persistence;
 mod session_client;
 
 mod oracle;
+mod groups;
 mod retained;
 mod quiet;
 mod leave;

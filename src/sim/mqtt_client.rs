@@ -5,7 +5,7 @@ use super::client::Scene;
 use super::faults::{Check, Kind, Violation, broken};
 use super::oracle::{Known, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::TOPIC_FILTERS;
+use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS};
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -15,6 +15,7 @@ use crate::mqtt::packet::{
 };
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
+use crate::mqtt::share::Wanted;
 use crate::subject::mapping::map_topic_filter;
 use std::collections::VecDeque;
 
@@ -98,7 +99,8 @@ impl MqttClient {
             return "nothing";
         }
         match scene.chance.weighted(&scene.scenario.mqtt_ops) {
-            1 => self.subscribe(scene),
+            1 => self.subscribe(scene, &TOPIC_FILTERS),
+            6 => self.subscribe(scene, &SHARED_FILTERS),
             2 => self.unsubscribe(scene),
             3 => self.acknowledge_any(scene),
             4 => {
@@ -170,14 +172,16 @@ impl MqttClient {
         "PUBLISH"
     }
 
-    fn subscribe(&mut self, scene: &mut Scene<'_>) -> &'static str {
+    fn subscribe(&mut self, scene: &mut Scene<'_>, choice: &[&'static str]) -> &'static str {
         let packet_id = self.packet_id();
         let mut filters = Vec::new();
         let mut entered = Vec::new();
         for _ in 0..scene.chance.between(1, 3) {
-            let filter = *scene.chance.pick(&TOPIC_FILTERS);
+            let filter = *scene.chance.pick(choice);
+            let wanted = Wanted::parse(filter.as_bytes()).expect("the alphabet has only filters");
+            let is_shared = wanted.group.is_some();
             let qos = *scene.chance.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
-            let no_local = self.version.is_v5() && scene.chance.one_in(4);
+            let no_local = self.version.is_v5() && !is_shared && scene.chance.one_in(4);
             let retain_as_published = self.version.is_v5() && scene.chance.one_in(4);
             let retain_handling = match scene.chance.below(4) {
                 1 if self.version.is_v5() => RetainHandling::SendIfNew,
@@ -191,9 +195,9 @@ impl MqttClient {
             let terms = Terms { known, quality, hears_itself: !no_local, retain_as_published };
             let new = self.enter(filter, terms, qos, scene);
             let (subscription, place) = (new.0, new.1);
-            if retain_handling == RetainHandling::Send
-                || (retain_handling == RetainHandling::SendIfNew && place == 0)
-            {
+            let wants_retained = retain_handling == RetainHandling::Send
+                || (retain_handling == RetainHandling::SendIfNew && place == 0);
+            if wants_retained && !is_shared {
                 scene.oracle.requests.push(Request { subscription, place });
             }
             entered.push(new);
@@ -217,12 +221,14 @@ impl MqttClient {
             list.push(terms);
             return (*number, list.len() - 1, qos);
         }
-        let mapped = map_topic_filter(filter.as_bytes()).expect("the alphabet has only filters");
+        let wanted = Wanted::parse(filter.as_bytes()).expect("the alphabet has only filters");
+        let mapped = map_topic_filter(wanted.filter).expect("the alphabet has only filters");
+        let is_name = |name: &&&'static str| wanted.group == Some(name.as_bytes());
         scene.oracle.subscriptions.push(Subscription {
             ear: (scene.connection, None),
             filters: [mapped.filter].into_iter().chain(mapped.parent).collect(),
-            group: None,
-            begins_with_wildcard: filter.starts_with(['+', '#']),
+            group: GROUPS.iter().find(is_name).copied(),
+            begins_with_wildcard: wanted.filter.starts_with(b"+") || wanted.filter.starts_with(b"#"),
             terms: vec![terms],
             end: None,
             max: None,

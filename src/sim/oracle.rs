@@ -10,6 +10,7 @@ use super::faults::{Check, Kind, broken};
 use super::retained::Request;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
+use crate::shard::interest::Role;
 use crate::subject::{SubjectFilter, mapping};
 use std::collections::BTreeMap;
 
@@ -113,12 +114,16 @@ pub struct Lost {
     pub at_least_once: u64,
     /// Nobody can tell with which of two terms they would have come.
     pub either: u64,
+    /// Copies that were due to some member of a group.
+    pub by_groups: u64,
 }
 
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub now: At,
     is_one_core: bool,
+    /// No limit is ever reached.
+    pub is_roomy: bool,
     /// The gateway comes to its end: only what it has answered for is certain.
     pub is_stopping: bool,
     pub listeners: Vec<Listener>,
@@ -134,8 +139,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(is_one_core: bool) -> Self {
-        Self { is_one_core, ..Self::default() }
+    pub fn new(is_one_core: bool, is_roomy: bool) -> Self {
+        Self { is_one_core, is_roomy, ..Self::default() }
     }
 
     /// Notes a publish in the moment in which its first byte may leave.
@@ -194,7 +199,7 @@ impl Oracle {
     }
 
     /// Whether the message may come to the subscription.
-    fn may(&self, subscription: &Subscription, publication: &Publication) -> bool {
+    pub(super) fn may(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let ended = self.listeners[subscription.ear.0].ended;
         self.concerns(subscription, publication)
             && !subscription.end.is_some_and(|end| end.is_before(publication.began))
@@ -203,7 +208,7 @@ impl Oracle {
     }
 
     /// Whether the message must come, if the connection lasts.
-    fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
+    pub(super) fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let by = &self.listeners[publication.by];
         let is_certain =
             publication.handled.is_some() || (!self.is_stopping && (by.is_alive || by.is_complete));
@@ -248,10 +253,8 @@ impl Oracle {
             let why = format!("{n_heard} times before, due {n_due} times by {subscriptions:?}");
             return complain(Kind::NotDue, &why);
         }
-        if let Some(group) = of_ear().find_map(|subscription| subscription.group)
-            && self.n_heard_by_group(publication_idx, group) > 0
-        {
-            return complain(Kind::NotDue, "another member had it");
+        if let Err(why) = self.check_copies(publication, ear) {
+            return complain(Kind::NotDue, &why);
         }
         let is_in_group = of_ear().any(|subscription| subscription.group.is_some());
         let place = (ear, publication.by, quality == Quality::AtLeastOnce);
@@ -272,7 +275,7 @@ impl Oracle {
     }
 
     /// Whether some subscription leaves its messages their retain flag.
-    fn leaves_flag(&self, ear: Ear) -> bool {
+    pub(super) fn leaves_flag(&self, ear: Ear) -> bool {
         let flags = |it: &Subscription| it.terms.iter().any(|terms| terms.retain_as_published);
         self.subscriptions.iter().any(|it| it.ear == ear && flags(it))
     }
@@ -291,15 +294,6 @@ impl Oracle {
             }
         }
         Ok(())
-    }
-
-    fn n_heard_by_group(&self, publication_idx: usize, group: &str) -> usize {
-        let is_member = |ear: Ear| {
-            self.subscriptions
-                .iter()
-                .any(|subscription| subscription.ear == ear && subscription.group == Some(group))
-        };
-        self.publications[publication_idx].heard.iter().filter(|(ear, _)| is_member(*ear)).count()
     }
 
     /// A NATS subscriber's PING, sent at `asked`, is answered: what its publisher knew to be handled by then
@@ -323,12 +317,10 @@ impl Oracle {
     }
 
     /// Everything is quiet: what was due has come. `groups` are all names in use.
-    pub fn check_all(&mut self, groups: &[&'static str]) -> Check {
+    pub fn check_all(&mut self, groups: &[&str]) -> Check {
         for publication_idx in self.n_final..self.publications.len() {
             self.check_plain(publication_idx)?;
-            for group in groups {
-                self.check_group(publication_idx, group)?;
-            }
+            self.check_groups(publication_idx, groups)?;
             self.check_answer(publication_idx)?;
         }
         let now = self.now;
@@ -350,9 +342,7 @@ impl Oracle {
         let groups: Vec<&str> = groups.iter().filter(is_nats_alone).copied().collect();
         for publication_idx in self.n_final..self.publications.len() {
             self.check_plain(publication_idx)?;
-            for group in &groups {
-                self.check_group(publication_idx, group)?;
-            }
+            self.check_groups(publication_idx, &groups)?;
         }
         Ok(())
     }
@@ -388,23 +378,15 @@ impl Oracle {
         Ok(())
     }
 
-    fn check_group(&self, publication_idx: usize, group: &str) -> Check {
-        let publication = &self.publications[publication_idx];
-        let members = || self.subscriptions.iter().filter(|it| it.group == Some(group));
-        // A member that may have had it, and of whom nobody can know any more.
-        let is_doubtful = members().any(|it| !self.is_alive(it) && self.may(it, publication));
-        let is_due = members().any(|it| self.is_alive(it) && self.must(it, publication));
-        if is_due && !is_doubtful && self.n_heard_by_group(publication_idx, group) == 0 {
-            let what = format!("nobody of group {group} heard {}", self.describe(publication_idx));
-            return broken(Kind::Missing, what);
-        }
-        Ok(())
-    }
-
     /// PUBACK's reason and the 503 say whether anybody could take it.
     fn check_answer(&self, publication_idx: usize) -> Check {
         let publication = &self.publications[publication_idx];
-        let is_taken = self.subscriptions.iter().any(|it| self.is_alive(it) && self.must(it, publication));
+        // A group's message is taken by nobody where all are full.
+        let takes_surely = |it: &Subscription| it.group.is_none() || self.is_roomy;
+        let is_taken = self
+            .subscriptions
+            .iter()
+            .any(|it| self.is_alive(it) && takes_surely(it) && self.must(it, publication));
         let may_be_taken = self.subscriptions.iter().any(|it| self.may(it, publication));
         let is_v5 = self.listeners[publication.by].takes_header;
         match publication.receipt {
@@ -442,7 +424,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn is_alive(&self, subscription: &Subscription) -> bool {
+    pub(super) fn is_alive(&self, subscription: &Subscription) -> bool {
         self.listeners[subscription.ear.0].is_alive
     }
 
@@ -452,15 +434,23 @@ impl Oracle {
         self.publications.iter().map(of).sum::<u64>() + self.n_clears
     }
 
-    /// Subscriptions that stand when all is quiet: filter, group and connection.
-    pub fn standing(&self) -> impl Iterator<Item = (&SubjectFilter, Option<&'static str>, usize)> {
+    /// Subscriptions that stand when all is quiet: filter, group and role, and connection.
+    pub fn standing(&self) -> impl Iterator<Item = (&SubjectFilter, Option<(&'static str, Role)>, usize)> {
         self.subscriptions
             .iter()
             .filter(|it| {
                 let is_used_up = it.max.is_some_and(|(max, _)| it.n_heard >= max);
                 self.is_alive(it) && it.end.is_none() && !is_used_up
             })
-            .flat_map(|it| it.filters.iter().map(move |filter| (filter, it.group, it.ear.0)))
+            .flat_map(|it| {
+                let is_mqtt = self.listeners[it.ear.0].is_mqtt;
+                let roles =
+                    if is_mqtt { [Role::Shared, Role::SharedParent] } else { [Role::Nats, Role::Nats] };
+                it.filters
+                    .iter()
+                    .zip(roles)
+                    .map(move |(filter, role)| (filter, it.group.map(|group| (group, role)), it.ear.0))
+            })
     }
 
     /// One publication, for a complaint.

@@ -7,7 +7,7 @@ use super::scenario::GROUPS;
 use super::world::World;
 use crate::shard::counters::Counters;
 use crate::shard::id::CoreId;
-use crate::shard::interest::FilterKey;
+use crate::shard::interest::{FilterKey, MemberCounts, Role};
 use crate::shard::mail::Item;
 use crate::shard::write_queue::WriteQueue;
 use crate::time::Span;
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ANSWER_BYTES_MAX: usize = 800;
 
 /// A filter between cores, its group, and a core's members.
-type Interest = BTreeMap<(FilterKey, Option<Vec<u8>>, u16), u32>;
+type Interest = BTreeMap<(FilterKey, Option<(Vec<u8>, Role)>, u16), MemberCounts>;
 
 impl World {
     /// Queues keep their bounds, whatever happens.
@@ -173,16 +173,19 @@ impl World {
         };
         let n_dropped = sum(|counters| counters.dropped_queue_full);
         let n_dropped_by_session = sum(|counters| counters.dropped_session_full);
+        let n_dropped_by_groups = sum(|counters| counters.dropped_no_member);
         let lost = self.oracle.lost;
-        let n_lost = lost.at_most_once + lost.at_least_once + lost.either;
+        let n_lost = lost.at_most_once + lost.at_least_once + lost.either + lost.by_groups;
         if lost.at_most_once > n_dropped
             || lost.at_least_once > n_dropped_by_session
-            || n_lost > n_dropped + n_dropped_by_session
+            || n_lost > n_dropped + n_dropped_by_session + n_dropped_by_groups
         {
-            let what = format!("{lost:?}, but {n_dropped} and {n_dropped_by_session} are counted as dropped");
+            let what = format!(
+                "{lost:?}, but {n_dropped}, {n_dropped_by_session} and {n_dropped_by_groups} are counted as dropped"
+            );
             return broken(Kind::Missing, what);
         }
-        if self.scenario.is_roomy && n_dropped + n_dropped_by_session > 0 {
+        if self.scenario.is_roomy && n_dropped + n_dropped_by_session + lost.by_groups > 0 {
             return broken(Kind::Missing, "drops though there was room");
         }
         Ok(())
@@ -231,10 +234,11 @@ impl World {
     fn check_interest(&self) -> Check {
         let mut announced = Interest::new();
         for shard in &self.shards {
-            shard.announced(|key, group, n| {
-                let group = group.map(<[u8]>::to_vec);
-                let n = if group.is_some() { n } else { 1 };
-                announced.insert((key, group, shard.core().0), n);
+            shard.announced(|key, group, counts| {
+                let group = group.map(|(name, role)| (name.to_vec(), role));
+                let one = MemberCounts { n_online: 1, n_offline: 0 };
+                let counts = if group.is_some() { counts } else { one };
+                announced.insert((key, group, shard.core().0), counts);
             });
         }
         let mut wanted = Interest::new();
@@ -244,20 +248,21 @@ impl World {
                 true => FilterKey::Wildcard(filter.clone()),
                 false => FilterKey::Exact(self.keys.subject_hash(filter.as_bytes())),
             };
-            let place = (key, group.map(|group| group.as_bytes().to_vec()), core.0);
-            let n = wanted.entry(place).or_insert(0);
-            *n = if group.is_some() { *n + 1 } else { 1 };
+            let place = (key, group.map(|(name, role)| (name.as_bytes().to_vec(), role)), core.0);
+            let counts: &mut MemberCounts = wanted.entry(place).or_default();
+            counts.n_online = if group.is_some() { counts.n_online + 1 } else { 1 };
         }
         if announced != wanted {
             return broken(Kind::Interest, format!("announced {announced:?}, wanted {wanted:?}"));
         }
         for shard in &self.shards {
             let mut replica = Interest::new();
-            shard.replica().for_each(|key, group, core, n| {
-                replica.insert((key, group.map(<[u8]>::to_vec), core.0), n);
+            shard.replica().for_each(|key, group, core, counts| {
+                let group = group.map(|(name, role)| (name.to_vec(), role));
+                replica.insert((key, group, core.0), counts);
             });
             // A core looks for its own exact filters in its table.
-            let is_expected = |(key, group, core): &(FilterKey, Option<Vec<u8>>, u16)| {
+            let is_expected = |(key, group, core): &(FilterKey, Option<(Vec<u8>, Role)>, u16)| {
                 *core != shard.core().0 || group.is_some() || matches!(key, FilterKey::Wildcard(_))
             };
             let expected: Interest = announced

@@ -30,7 +30,7 @@ pub struct Scenario {
     /// Weights of the steps, in the order of `world::Step`.
     pub steps: [usize; 10],
     pub nats_ops: [usize; 8],
-    pub mqtt_ops: [usize; 6],
+    pub mqtt_ops: [usize; 7],
     /// Of ten publications of MQTT so many are to be retained.
     pub n_retained_in_ten: usize,
     /// Bytes of one read, of one write's room, and of one client's read.
@@ -206,3 +206,20 @@ pub const TOPIC_FILTERS: [&str; 18] = [
 ];
 
 pub const GROUPS: [&str; 2] = ["g", "h"];
+
+/// Of the groups that NATS clients are in as well.
+pub const SHARED_FILTERS: [&str; 13] = [
+    "$share/g/a/b",
+    "$share/g/a/b",
+    "$share/g/a",
+    "$share/g/a/+",
+    "$share/g/a/#",
+    "$share/g/#",
+    "$share/g/$t/#",
+    "$share/g/a b/c",
+    "$share/h/a/b",
+    "$share/h/a/b",
+    "$share/h/+/b",
+    "$share/h/a/#",
+    "$share/h/+/q/1",
+];

@@ -75,7 +75,7 @@ impl World {
         Self {
             lanes: (0..n).map(|_| (0..n).map(lane).collect()).collect(),
             n_ops_left: scenario.n_ops,
-            oracle: Oracle::new(n == 1),
+            oracle: Oracle::new(n == 1, scenario.is_roomy),
             scenario,
             chance,
             now: Time::from_micros(1),

@@ -12,7 +12,16 @@ const LIMITS: Limits = Limits { messages_max: 3, bytes_max: 1_000, drops_oldest:
 fn kept(payload: &[u8], quality: Quality) -> Kept<'_> {
     let origin = Origin { protocol: ProtocolKind::Nats, read_at: Time::START };
     let payload = Payload::Copied(payload);
-    Kept { topic: b"t", properties: b"", payload, quality, retain: false, expires_at: Time::NEVER, origin }
+    Kept {
+        topic: b"t",
+        properties: b"",
+        payload,
+        quality,
+        retain: false,
+        expires_at: Time::NEVER,
+        origin,
+        share: None,
+    }
 }
 
 /// What would be written: the identifier, whether again, and the payload or nothing for PUBREL.

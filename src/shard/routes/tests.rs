@@ -59,7 +59,8 @@ proptest! {
                         subscription: 0,
                     };
                     let group = group.map(group_name);
-                    let (place, change) = table.add(&filter, group.as_ref(), target);
+                    let in_group = |name| Group { name, role: Role::Nats };
+                    let (place, change) = table.add(&filter, group.as_ref().map(in_group), target);
                     if let Some(change) = change {
                         interest.apply(CoreId(0), &change);
                         routes.changed(change.key());
@@ -70,11 +71,13 @@ proptest! {
                 }
                 Step::Remove { nth } if nth < subscriptions.len() => {
                     let (filter, place, group, target) = subscriptions.swap_remove(nth);
-                    if let Some(change) = table.give_up(place, group.as_ref()) {
+                    let group = group.as_ref().map(|name| Group { name, role: Role::Nats });
+                    let place = Place { filter: place, group, is_offline: false };
+                    if let Some(change) = table.give_up(place) {
                         interest.apply(CoreId(0), &change);
                         routes.changed(change.key());
                     }
-                    table.remove(place, group.as_ref(), target);
+                    table.remove(place, target);
                     routes.filter_changed(filter.as_bytes(), filter.has_wildcard());
                 }
                 Step::Remove { .. } => {}
@@ -85,7 +88,10 @@ proptest! {
                         FilterKey::Exact(keys.subject_hash(filter.as_bytes()))
                     };
                     let change = match group {
-                        Some(group) => Change::Group { key, group: group_name(group).as_ref().into(), n_members },
+                        Some(group) => {
+                            let counts = MemberCounts { n_online: n_members, n_offline: 0 };
+                            Change::Group { key, group: group_name(group).as_ref().into(), role: Role::Nats, counts }
+                        }
                         None => Change::Plain { key, is_present: n_members > 0 },
                     };
                     interest.apply(CoreId(core), &change);
@@ -94,9 +100,9 @@ proptest! {
                 Step::Look { subject } => {
                     let mut n_members = 0;
                     let hash = keys.subject_hash(subject.as_bytes());
-                    table.for_each_match(subject.as_bytes(), hash, |members| {
+                    table.for_each_match(subject.as_bytes(), hash, |_, members| {
                         n_members += members.plain().count();
-                        n_members += members.groups().map(|(_, members)| members.list.len()).sum::<usize>();
+                        n_members += members.groups().map(|(_, lists)| lists.online.list.len()).sum::<usize>();
                     });
                     let is_match = |it: &&(SubjectFilter, _, _, _)| it.0.matches(subject.as_bytes());
                     prop_assert_eq!(n_members, subscriptions.iter().filter(is_match).count());
@@ -114,23 +120,8 @@ proptest! {
     }
 }
 
-use crate::shard::interest::Change;
-
-#[test]
-fn a_groups_core_is_picked_by_weight_and_never_twice() {
-    let group = GroupRoute {
-        name: Rc::from(b"g".as_slice()),
-        cores: vec![(CoreId(0), 1), (CoreId(3), 3)],
-        local: Vec::new(),
-    };
-    let picks: Vec<_> = (0..8).map(|chance| group.pick_core(&CoreSet::EMPTY, chance).unwrap().0).collect();
-    assert_eq!(picks, [0, 3, 3, 3, 0, 3, 3, 3]);
-    let mut tried = CoreSet::EMPTY;
-    tried.insert(CoreId(3));
-    assert_eq!(group.pick_core(&tried, 7), Some(CoreId(0)));
-    tried.insert(CoreId(0));
-    assert_eq!(group.pick_core(&tried, 7), None);
-}
+use crate::shard::interest::{Change, MemberCounts, Role};
+use crate::shard::table::{Group, Place};
 
 #[test]
 fn a_subject_is_kept_at_second_sight() {

@@ -4,11 +4,13 @@ use crate::mqtt::encode;
 use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
 use crate::mqtt::property::{Properties, PropertyBlock};
 use crate::mqtt::reason::Reason;
+use crate::mqtt::share::{Share, Wanted};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::subject::mapping::map_topic_filter;
+use std::rc::Rc;
 
 impl Shard {
     pub(super) fn mqtt_subscribe(
@@ -43,20 +45,17 @@ impl Shard {
         options: SubscribeOptions,
         identifier: u32,
     ) -> Reason {
-        if filter.strip_prefix(b"$share").is_some_and(|rest| matches!(rest, [] | [b'/', ..])) {
-            return Reason::SharedSubscriptionsNotSupported;
-        }
-        let n_levels = 1 + memchr::memchr_iter(b'/', filter).count();
-        let Ok(mapped) = map_topic_filter(filter) else { return Reason::TopicFilterInvalid };
+        let Ok(wanted) = Wanted::parse(filter) else { return Reason::TopicFilterInvalid };
+        let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
+        let Ok(mapped) = map_topic_filter(wanted.filter) else { return Reason::TopicFilterInvalid };
         if n_levels > self.settings.mqtt.topic_levels_max {
             return Reason::TopicFilterInvalid;
         }
         let quality = options.qos.quality();
-        let granted = match options.qos {
-            Qos::AtMostOnce => Reason::Success,
-            Qos::AtLeastOnce => Reason::GrantedQos1,
-            Qos::ExactlyOnce => Reason::GrantedQos2,
-        };
+        let share =
+            wanted.group.map(|name| Rc::new(Share { name: name.into(), filter: mapped.filter.clone() }));
+        // A shared subscription is sent nothing of what was retained before it (section 3.8.4).
+        let wants_retained = |is_new| wanted.group.is_none() && wants_retained(options, is_new);
         let mut traits = Traits {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
@@ -70,35 +69,37 @@ impl Shard {
         let known = mqtt.session.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
-            let mut was_given_up = false;
+            let (mut was_given_up, mut is_new) = (false, false);
             if let Some(subscription) = connection.subscriptions.get_mut(key) {
-                if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind {
-                    traits.replayed_until = known.replayed_until;
-                }
-                subscription.kind = SubscriptionKind::Mqtt { topic_filter, quality, traits };
                 was_given_up = subscription.is_given_up;
+                if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind {
+                    // Given up before its replay began it has had nothing of what is kept, live or not.
+                    is_new = was_given_up && known.replayed_until == u64::MAX;
+                    traits.replayed_until = if is_new { 0 } else { known.replayed_until };
+                }
+                subscription.kind = SubscriptionKind::Mqtt { topic_filter, quality, traits, share };
             }
             if was_given_up {
                 self.take_back_subscription(id, key);
             }
-            if wants_retained(options, was_given_up) {
-                self.expect_replay(id, key, false);
+            if wants_retained(was_given_up) {
+                self.expect_replay(id, key, is_new);
             }
             self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
-            return granted;
+            return granted(options.qos);
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
             return Reason::QuotaExceeded;
         }
-        let kind = SubscriptionKind::Mqtt { topic_filter, quality, traits };
+        let kind = SubscriptionKind::Mqtt { topic_filter, quality, traits, share };
         let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
         let Some(key) = key else { return Reason::UnspecifiedError };
         self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
-        if wants_retained(options, true) {
+        if wants_retained(true) {
             self.expect_replay(id, key, true);
         }
-        granted
+        granted(options.qos)
     }
 
     pub(super) fn mqtt_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
@@ -124,6 +125,14 @@ impl Shard {
             encode::unsuback(out, mqtt.version(), &unsuback)
                 .expect("as many codes as filters came fit a packet");
         });
+    }
+}
+
+fn granted(qos: Qos) -> Reason {
+    match qos {
+        Qos::AtMostOnce => Reason::Success,
+        Qos::AtLeastOnce => Reason::GrantedQos1,
+        Qos::ExactlyOnce => Reason::GrantedQos2,
     }
 }
 

@@ -1,5 +1,7 @@
 //! One client's session: what it keeps, how long, and what its client hears of it; and wills.
 
+mod groups;
+
 use super::*;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
