@@ -10,6 +10,7 @@ use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::{Ready, Receipts};
 use crate::mqtt::session::{Expiry, Session};
 use ahash::RandomState;
+use std::sync::Arc;
 
 /// What this gateway offers, as CONNACK says it.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(hasher: RandomState) -> Self {
+    pub fn new(hasher: Arc<RandomState>) -> Self {
         Self {
             version: Version::V3_1_1,
             is_connected: false,
@@ -141,7 +142,7 @@ impl Connection {
         self.receive_maximum = offer.receive_maximum;
         self.n_receivable = offer.receive_maximum;
         let accepted = properties.topic_alias_maximum().unwrap_or(0);
-        self.aliases = Outbound::new(accepted, &offer.aliases, self.session.hasher());
+        self.aliases = Outbound::new(accepted, &offer.aliases, self.session.hasher().clone());
         self.wants_reasons = properties.request_problem_information().unwrap_or(true);
         let wanted = connect.keep_alive_secs;
         let limit = offer.keep_alive_secs_max;

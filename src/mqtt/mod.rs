@@ -21,6 +21,7 @@ pub mod encode;
 pub mod connection;
 pub mod session;
 pub mod share;
+pub mod filters;
 pub mod alias;
 pub mod inflight;
 pub mod kept;

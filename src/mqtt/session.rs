@@ -6,6 +6,7 @@
 //! message enters with [`Inflight::begin`] or [`Inflight::wait`] and leaves when it is acknowledged.
 
 use crate::message::Quality;
+use crate::mqtt::filters::Filters;
 use crate::mqtt::inflight::Inflight;
 use crate::mqtt::packet;
 use crate::mqtt::property::{Property, PropertyBlock};
@@ -13,7 +14,7 @@ use crate::mqtt::receipts::Unreleased;
 use crate::time::{Span, Time};
 use ahash::RandomState;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 /// How long a session outlives its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +89,11 @@ pub struct Session {
     pub inflight: Inflight,
     /// From the client.
     pub unreleased: Unreleased,
-    /// Topic filter → the shard's key of the subscription.
-    filters: HashMap<Box<[u8]>, u32, RandomState>,
+    filters: Filters,
 }
 
 impl Session {
-    pub fn new(client_id: &[u8], expiry: Expiry, inflight: Inflight, hasher: RandomState) -> Self {
+    pub fn new(client_id: &[u8], expiry: Expiry, inflight: Inflight, hasher: Arc<RandomState>) -> Self {
         Self {
             client_id: client_id.into(),
             expiry,
@@ -103,7 +103,7 @@ impl Session {
             will_due: Time::NEVER,
             inflight,
             unreleased: Unreleased::default(),
-            filters: HashMap::with_hasher(hasher),
+            filters: Filters::new(hasher),
         }
     }
 
@@ -112,13 +112,13 @@ impl Session {
     }
 
     /// For tables that have to do with this client.
-    pub fn hasher(&self) -> RandomState {
-        self.filters.hasher().clone()
+    pub fn hasher(&self) -> &RandomState {
+        self.filters.hasher()
     }
 
     /// The key of the subscription to `filter`.
     pub fn subscription(&self, filter: &[u8]) -> Option<u32> {
-        self.filters.get(filter).copied()
+        self.filters.get(filter)
     }
 
     pub fn n_subscriptions(&self) -> usize {
@@ -127,16 +127,11 @@ impl Session {
 
     /// Notes that `filter` now names the subscription `key`.
     pub fn subscribed(&mut self, filter: &[u8], key: u32) {
-        self.filters.insert(filter.into(), key);
+        self.filters.insert(filter, key);
     }
 
     /// Frees `filter` if it still names `key`.
     pub fn unsubscribed(&mut self, filter: &[u8], key: u32) {
-        if self.filters.get(filter) == Some(&key) {
-            self.filters.remove(filter);
-        }
-        if self.filters.is_empty() {
-            self.filters.shrink_to_fit();
-        }
+        self.filters.remove(filter, key);
     }
 }

@@ -5,11 +5,14 @@ use super::id::CoreId;
 use ahash::RandomState;
 #[expect(deprecated, reason = "SipHash-2-4 with given keys, which its successor in std does not take")]
 use std::hash::{Hasher, SipHasher};
+use std::sync::Arc;
 
 /// Hash keys, made once when the process starts (or from a simulation's seed).
 #[derive(Clone, Debug)]
 pub struct Keys {
     hasher: RandomState,
+    /// The same, for tables of which there are very many.
+    shared: Arc<RandomState>,
     home: RandomState,
     /// For nothing but names: whoever knew these could tell the next one.
     names: [u64; 2],
@@ -20,6 +23,7 @@ impl Keys {
         let [a, b, c, d, names @ ..] = seed;
         Self {
             hasher: RandomState::with_seeds(a, b, c, d),
+            shared: Arc::new(RandomState::with_seeds(a, b, c, d)),
             home: RandomState::with_seeds(d, c, b, !a),
             names,
         }
@@ -42,6 +46,11 @@ impl Keys {
     /// For tables that one core keeps for itself.
     pub fn hasher(&self) -> RandomState {
         self.hasher.clone()
+    }
+
+    /// For tables of one client.
+    pub fn shared_hasher(&self) -> Arc<RandomState> {
+        self.shared.clone()
     }
 
     /// The name of an exact filter, and of a subject, between cores.

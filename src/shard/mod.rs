@@ -226,7 +226,9 @@ impl Shard {
     fn enter(&mut self, listener: Listener, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
         self.now = now;
         let protocol = match listener {
-            Listener::Mqtt => Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.hasher()))),
+            Listener::Mqtt => {
+                Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.shared_hasher())))
+            }
             Listener::Nats => {
                 let nats = nats::connection::Connection::new(census::cid(nth), self.keys.hasher());
                 Protocol::Nats(Box::new(nats))

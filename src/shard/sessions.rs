@@ -203,7 +203,7 @@ impl Shard {
 
     pub(super) fn new_session(&self, client_id: &[u8]) -> Session {
         let inflight = Inflight::new(1, self.settings.mqtt.session_queue_bytes_max);
-        Session::new(client_id, Expiry::WithConnection, inflight, self.keys.hasher())
+        Session::new(client_id, Expiry::WithConnection, inflight, self.keys.shared_hasher())
     }
 
     /// Moves a session from the slot of a connection that is over to that of the next one. Other cores know
