@@ -9,6 +9,8 @@ pub struct Usage {
     pub cpu_s: f64,
     pub user_s: f64,
     pub system_s: f64,
+    /// Its threads were ready to run and had no CPU for so long, all together.
+    pub waited_s: f64,
     pub rss_bytes: u64,
     pub rss_peak_bytes: u64,
 }
@@ -19,37 +21,48 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     let (user_s, system_s) = times(&stat).ok_or(io::ErrorKind::InvalidData)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     // Ticks are coarse; the scheduler's own sum is in nanoseconds but forgets threads that have ended.
-    let precise = threads_cpu(pid).unwrap_or(0.0);
+    let Spent { cpu_ns, waited_ns } = threads(pid).unwrap_or_default();
+    let precise = cpu_ns as f64 / 1e9;
     let coarse = user_s + system_s;
     let cpu_s = if (precise - coarse).abs() < 0.05 { precise } else { coarse };
     Ok(Usage {
         cpu_s,
         user_s,
         system_s,
+        waited_s: waited_ns as f64 / 1e9,
         rss_bytes: kib(&status, "VmRSS:") * 1024,
         rss_peak_bytes: kib(&status, "VmHWM:") * 1024,
     })
 }
 
-/// CPU nanoseconds of one of our own threads.
-pub fn own_thread_cpu(thread_id: u32) -> u64 {
-    fs::read_to_string(format!("/proc/self/task/{thread_id}/schedstat"))
-        .ok()
-        .and_then(|text| first(&text))
-        .unwrap_or(0)
+/// What the scheduler counts of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub cpu_ns: u64,
+    /// Ready to run, while others had the CPU.
+    pub waited_ns: u64,
 }
 
-fn threads_cpu(pid: u32) -> io::Result<f64> {
-    let mut sum = 0;
+/// Of one of our own threads.
+pub fn own_thread(thread_id: u32) -> Spent {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread_id}/schedstat"));
+    text.ok().and_then(|text| spent(&text)).unwrap_or_default()
+}
+
+fn threads(pid: u32) -> io::Result<Spent> {
+    let mut sum = Spent::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += first(&schedstat).ok_or(io::ErrorKind::InvalidData)?;
+        let Spent { cpu_ns, waited_ns } = spent(&schedstat).ok_or(io::ErrorKind::InvalidData)?;
+        sum.cpu_ns += cpu_ns;
+        sum.waited_ns += waited_ns;
     }
-    Ok(sum as f64 / 1e9)
+    Ok(sum)
 }
 
-fn first(text: &str) -> Option<u64> {
-    text.split_whitespace().next()?.parse().ok()
+fn spent(schedstat: &str) -> Option<Spent> {
+    let mut fields = schedstat.split_whitespace().map(str::parse);
+    Some(Spent { cpu_ns: fields.next()?.ok()?, waited_ns: fields.next()?.ok()? })
 }
 
 /// The 14th and 15th field; the second is a name in brackets that may hold anything.
@@ -78,6 +91,12 @@ mod tests {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(times(stat), Some((250.0 / ticks, 50.0 / ticks)));
         assert_eq!(times("nothing"), None);
+    }
+
+    #[test]
+    fn waiting_for_a_cpu_is_told_from_using_one() {
+        assert_eq!(spent("1500 20 3\n"), Some(Spent { cpu_ns: 1500, waited_ns: 20 }));
+        assert_eq!(spent("1500"), None);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::publisher::Pace;
 use crate::run::Outcome;
 use crate::threshold::Threshold;
 
+/// Whose threads waited longer for a CPU measured the others' work as well.
+const WAITED_MAX: f64 = 0.05;
+
 /// A generator this busy may have been what was measured.
 const BUSY_MAX: f64 = 0.95;
 
@@ -124,12 +127,14 @@ fn curve(histogram: &Histogram<u64>) -> Value {
 fn server(job: &Job, outcome: &Outcome) -> Value {
     let Some((begin, end)) = outcome.server else { return Value::Null };
     let cpu_s = end.cpu_s - begin.cpu_s;
+    let waited = (end.waited_s - begin.waited_s).max(0.0) / outcome.duration_s.max(1e-9);
     // Without subscribers a message is one that was sent.
     let n = if job.plan.subscribers == 0 { outcome.window_sent } else { outcome.window_received };
     json!({
         "pid": job.server_pid,
         "cpu_s": cpu_s,
         "cpu_us_per_message": (n > 0).then(|| cpu_s * 1e6 / n as f64),
+        "waited": waited,
         "cpu_user_s": end.user_s - begin.user_s,
         "cpu_system_s": end.system_s - begin.system_s,
         "rss_bytes": end.rss_bytes,
@@ -147,6 +152,8 @@ fn generator(job: &Job, outcome: &Outcome) -> Value {
         format!("{} sends were over 1 ms late", grouped(outcome.late))
     } else if outcome.busy > BUSY_MAX && server_busy.is_none_or(|busy| busy < 0.9) {
         format!("a thread was busy {:.0} % of the time", outcome.busy * 100.0)
+    } else if outcome.waited > WAITED_MAX {
+        format!("a thread waited for a CPU {:.0} % of the time", outcome.waited * 100.0)
     } else {
         String::new()
     };
@@ -154,6 +161,7 @@ fn generator(job: &Job, outcome: &Outcome) -> Value {
         "cpu_s": outcome.own_cpu_s,
         "cpu_us_per_message": (n > 0).then(|| outcome.own_cpu_s * 1e6 / n as f64),
         "busy": outcome.busy,
+        "waited": outcome.waited,
         "late_sends": outcome.late,
         "bottleneck": !why.is_empty(),
         "why": why,
@@ -240,6 +248,11 @@ fn resources(result: &Value) -> Vec<(&'static str, String)> {
         };
         let (cpu_s, memory) = (number("/server/cpu_s"), number("/server/rss_bytes") / 1048576.0);
         rows.push(("server", format!("{cpu_s:.3} s CPU   {each}   {memory:.1} MiB")));
+        let waited = number("/server/waited");
+        if waited > WAITED_MAX {
+            let text = "ready to run, the server waited for a CPU";
+            rows.push(("NOTE", format!("{text} {:.0} % of the time: others had it", waited * 100.0)));
+        }
     }
     rows.push((
         "generator",
@@ -366,6 +379,16 @@ mod tests {
             assert!(table.lines().any(|found| found == line), "{line}\n{table}");
         }
         assert!(!table.contains("NOTE"));
+    }
+
+    #[test]
+    fn a_server_that_had_no_cpu_is_noted() {
+        let mut result = result();
+        result["server"]["waited"] = 0.04.into();
+        assert!(!table(&result).contains("NOTE"));
+        result["server"]["waited"] = 0.31.into();
+        let note = "NOTE           ready to run, the server waited for a CPU 31 % of the time: others had it";
+        assert!(table(&result).contains(note));
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct Sample {
     received: u64,
     server: Option<Usage>,
     /// CPU and idle time of each.
-    threads: Vec<(u64, u64)>,
+    threads: Vec<(process::Spent, u64)>,
 }
 
 /// What a run has found out.
@@ -72,6 +72,8 @@ pub struct Outcome {
     pub memory_per_connection: Option<f64>,
     pub own_cpu_s: f64,
     pub busy: f64,
+    /// The share of the run in which a thread was ready and others had its CPU, at worst.
+    pub waited: f64,
     pub late: u64,
     pub intervals: Vec<Interval>,
     pub failure: Option<String>,
@@ -356,8 +358,8 @@ impl<'a> Course<'a> {
     fn sample(&self) -> Sample {
         let cells = &self.shared.cells;
         let threads = cells.iter().map(|cell| {
-            let cpu = process::own_thread_cpu(cell.thread_id.load(Ordering::Relaxed));
-            (cpu, cell.idle_ns.load(Ordering::Relaxed))
+            let spent = process::own_thread(cell.thread_id.load(Ordering::Relaxed));
+            (spent, cell.idle_ns.load(Ordering::Relaxed))
         });
         Sample {
             sent: self.shared.sum(|cell| &cell.sent),
@@ -411,8 +413,9 @@ impl<'a> Course<'a> {
             .zip(&end.threads)
             .map(|(begin, end)| 1.0 - (end.1 - begin.1) as f64 / 1e9 / duration_s.max(1e-9));
         // Of the load's own threads: other jobs may run in this process.
-        let own_cpu: u64 =
-            begin.threads.iter().zip(&end.threads).map(|(begin, end)| end.0.saturating_sub(begin.0)).sum();
+        let spent = || begin.threads.iter().zip(&end.threads).map(|(begin, end)| (begin.0, end.0));
+        let own_cpu: u64 = spent().map(|(begin, end)| end.cpu_ns.saturating_sub(begin.cpu_ns)).sum();
+        let waited = spent().map(|(begin, end)| end.waited_ns.saturating_sub(begin.waited_ns)).max();
         let mut handshakes = histogram();
         for cell in &self.shared.cells {
             handshakes.add(&*lock(&cell.handshakes)).expect("the bounds are the same");
@@ -443,6 +446,7 @@ impl<'a> Course<'a> {
             memory_per_connection: memory,
             own_cpu_s: own_cpu as f64 / 1e9,
             busy: busy.fold(0.0, f64::max).clamp(0.0, 1.0),
+            waited: (waited.unwrap_or(0) as f64 / 1e9 / duration_s.max(1e-9)).clamp(0.0, 1.0),
             late: self.shared.sum(|cell| &cell.late),
             intervals: self.intervals,
             failure: self.shared.failure().map(|failure| failure.text),

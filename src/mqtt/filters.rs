@@ -8,12 +8,14 @@ use std::sync::Arc;
 /// More filters than this are kept in a table.
 const FEW_MAX: usize = 8;
 
+type Table = HashMap<Box<[u8]>, u32, RandomState>;
+
 /// Topic filter → the shard's key of the subscription.
 #[derive(Debug)]
 pub struct Filters {
     few: Vec<(Box<[u8]>, u32)>,
     /// All of them, once they were more than a few.
-    many: Option<Box<HashMap<Box<[u8]>, u32, RandomState>>>,
+    many: Option<Box<Table>>,
     hasher: Arc<RandomState>,
 }
 
@@ -35,7 +37,7 @@ impl Filters {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn n(&self) -> usize {
         self.many.as_ref().map_or(self.few.len(), |many| many.len())
     }
 
@@ -49,7 +51,7 @@ impl Filters {
             self.few.reserve_exact(1);
             self.few.push((filter.into(), key));
         } else {
-            let mut many = HashMap::with_capacity_and_hasher(2 * FEW_MAX, (*self.hasher).clone());
+            let mut many = Table::with_capacity_and_hasher(2 * FEW_MAX, (*self.hasher).clone());
             many.extend(std::mem::take(&mut self.few));
             many.insert(filter.into(), key);
             self.many = Some(Box::new(many));
@@ -65,7 +67,7 @@ impl Filters {
             Some(many) => drop(many.remove(filter)),
             None => self.few.retain(|(text, _)| **text != *filter),
         }
-        if self.len() == 0 {
+        if self.n() == 0 {
             self.few = Vec::new();
             self.many = None;
         }
@@ -94,7 +96,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(filters.get(&filter), map.get(&filter).copied());
-                prop_assert_eq!(filters.len(), map.len());
+                prop_assert_eq!(filters.n(), map.len());
             }
         }
     }

@@ -122,7 +122,7 @@ impl Session {
     }
 
     pub fn n_subscriptions(&self) -> usize {
-        self.filters.len()
+        self.filters.n()
     }
 
     /// Notes that `filter` now names the subscription `key`.
