@@ -1,6 +1,7 @@
 //! What a host must offer for the gateway to run, judged from facts. Gathering the facts is `runtime::host`:
 //! nothing here asks the system anything.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -67,8 +68,10 @@ pub enum Ring {
 /// A listener's address, and whether it is free.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// The configuration's section: "mqtt" or "nats".
-    pub section: &'static str,
+    /// As the configuration calls it: "mqtt", "nats", or the name of a listener.
+    pub name: String,
+    /// How to have it listen elsewhere.
+    pub elsewhere: String,
     /// The address.
     pub address: SocketAddr,
     /// Whether it can be had.
@@ -116,7 +119,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What was looked at.
-    pub subject: &'static str,
+    pub subject: Cow<'static, str>,
     /// What it means.
     pub verdict: Verdict,
     /// What was found.
@@ -126,17 +129,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(subject: &'static str, text: String) -> Self {
-        Self { subject, verdict: Verdict::Ok, text, mend: None }
+    fn ok(subject: impl Into<Cow<'static, str>>, text: String) -> Self {
+        Self { subject: subject.into(), verdict: Verdict::Ok, text, mend: None }
     }
 
     fn bad(
-        subject: &'static str,
+        subject: impl Into<Cow<'static, str>>,
         verdict: Verdict,
         text: impl Into<String>,
         mend: impl Into<String>,
     ) -> Self {
-        Self { subject, verdict, text: text.into(), mend: Some(mend.into()) }
+        Self { subject: subject.into(), verdict, text: text.into(), mend: Some(mend.into()) }
     }
 
     /// Whether the gateway cannot run.
@@ -321,21 +324,18 @@ fn judge_backlog(somaxconn: Option<u32>) -> Finding {
 }
 
 fn judge_port(port: &Port) -> Finding {
-    let Port { section, address, state } = port;
-    let subject = *section;
-    let fail = |text: String, mend: String| Finding::bad(subject, Verdict::Refused, text, mend);
+    let Port { name, address, state, elsewhere } = port;
+    let subject = name.clone();
+    let fail = |text: String, mend: String| Finding::bad(name.clone(), Verdict::Refused, text, mend);
     match state {
         PortState::Free => Finding::ok(subject, format!("{address} is free")),
         PortState::Taken(Some(Process { id, name })) => fail(
             format!("{address} is in use by {name} (process {id})"),
-            format!("kill {id}  # or listen elsewhere: strait --{section} ADDR"),
+            format!("kill {id}  # or listen elsewhere: {elsewhere}"),
         ),
         PortState::Taken(None) => fail(
             format!("{address} is in use"),
-            format!(
-                "sudo ss -ltnp 'sport = {}'  # shows by whom; or strait --{section} ADDR",
-                address.port()
-            ),
+            format!("sudo ss -ltnp 'sport = {}'  # shows by whom; or {elsewhere}", address.port()),
         ),
         PortState::Forbidden => fail(
             format!("{address}: ports below 1024 are reserved"),
@@ -343,12 +343,11 @@ fn judge_port(port: &Port) -> Finding {
         ),
         PortState::NotOurs => fail(
             format!("{address}: no interface of this host has that address"),
-            format!("ip -brief address  # shows those it has; strait --{section} ADDR"),
+            format!("ip -brief address  # shows those it has; {elsewhere}"),
         ),
-        PortState::Failed(why) => fail(
-            format!("cannot listen on {address}: {why}"),
-            format!("listen elsewhere: strait --{section} ADDR"),
-        ),
+        PortState::Failed(why) => {
+            fail(format!("cannot listen on {address}: {why}"), format!("listen elsewhere: {elsewhere}"))
+        }
     }
 }
 

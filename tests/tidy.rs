@@ -12,9 +12,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "config", "host", "runtime"]),
     ("lib", &[]),
     ("cli", &["config"]),
-    ("config", &[]),
+    ("config", &["subject"]),
     ("host", &["config"]),
-    ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "time"]),
+    ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "subject", "time"]),
     // Counters and recorded latencies, and nothing else of a shard.
     ("admin", &["shard", "message", "time"]),
     ("sim", &["shard", "mqtt", "nats", "subject", "message", "payload", "time"]),

@@ -18,7 +18,7 @@ use strait::shard::mail::Batch;
 use strait::shard::retained::{self, Retained};
 use strait::shard::settings::{MqttSettings, NatsSettings, Settings};
 use strait::shard::write_queue::WriteQueue;
-use strait::shard::{Listener, Shard};
+use strait::shard::{Door, Listener, Shard};
 use strait::time::{Span, Time};
 use strait::{mqtt, nats};
 
@@ -101,7 +101,7 @@ impl World {
     fn accept(&mut self, core: u16, listener: Listener) -> Client {
         let core = CoreId(core);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
-        let id = self.shards[core.idx()].accept(listener, peer, 0, self.now);
+        let id = self.shards[core.idx()].accept(Door::first(listener), peer, 0, self.now);
         self.finish_turn(core);
         Client { core, id }
     }
@@ -241,6 +241,7 @@ pub fn settings(n_cores: usize) -> Settings {
             pong_timeout: Span::from_secs(u64::from(nats.pong_timeout_secs)),
             subscriptions_max: nats.subscriptions_max,
             subscription_tokens_max: nats.subscription_tokens_max,
+            mountpoints: Vec::new(),
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 2 << 20, connect_bytes_max: 256 << 10 },

@@ -123,6 +123,8 @@ impl Shown {
         let dropped = dropped.map(|(reason, n)| (("reason", reason), n));
         out.counters("strait_deliveries_dropped", "Deliveries that nobody got.", None, dropped)?;
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
+        let hidden = total.replies_hidden;
+        out.counter("strait_replies_hidden", "Reply subjects outside of their reader's mount.", hidden)?;
         let dropped = total.notices_dropped;
         out.counter("strait_notices_dropped", "Statistics and presence events not published.", dropped)?;
         self.retained(out)

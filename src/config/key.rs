@@ -7,6 +7,7 @@ use toml::de::{DeInteger, DeValue};
 
 use crate::config::schema::Config;
 use crate::config::{address, log_filter};
+use crate::subject::mount::Mountpoint;
 
 /// One line of the schema.
 pub struct Key {
@@ -39,105 +40,7 @@ impl Key {
 
     /// Reads a value as it stands in the file, or says what would be right.
     pub fn read(&self, raw: &DeValue<'_>) -> Result<Value, Mistake> {
-        match self.kind {
-            Kind::Integer { min, max, .. } => self.read_integer(raw, min..=max),
-            Kind::Boolean { .. } => {
-                let DeValue::Boolean(flag) = raw else { return Err(self.wrong_type(raw)) };
-                Ok(Value::Boolean(*flag))
-            }
-            Kind::Address { .. } => {
-                if let DeValue::Integer(port) = raw {
-                    return self.read_address(&integer(port).unwrap_or(i128::MAX).to_string());
-                }
-                let DeValue::String(text) = raw else { return Err(self.wrong_type(raw)) };
-                self.read_address(text)
-            }
-            Kind::LogFilter { .. } => self.read_text(raw, log_filter::check),
-            Kind::Name { .. } => self.read_text(raw, check_name),
-            Kind::HostPorts | Kind::HostPort => self.read_host_ports(raw),
-        }
-    }
-
-    /// A list of `host:port`, or of one such text those between its commas: a variable has no brackets.
-    fn read_host_ports(&self, raw: &DeValue<'_>) -> Result<Value, Mistake> {
-        let is_one = matches!(self.kind, Kind::HostPort);
-        let mut list = Vec::new();
-        match raw {
-            DeValue::String(text) if is_one && text.is_empty() => {}
-            DeValue::String(text) if is_one => list.push(text.clone().into_owned()),
-            DeValue::String(text) => {
-                list.extend(text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned));
-            }
-            DeValue::Array(items) if !is_one => {
-                for item in items {
-                    let DeValue::String(text) = item.get_ref() else { return Err(self.wrong_type(raw)) };
-                    list.push(text.clone().into_owned());
-                }
-            }
-            _ => return Err(self.wrong_type(raw)),
-        }
-        match list.iter().find(|text| !address::is_host_port(text)) {
-            None if is_one => Ok(Value::Text(list.pop().unwrap_or_default())),
-            None => Ok(Value::List(list)),
-            Some(wrong) => Err(Mistake {
-                title: format!("`{}` does not take `{}`", self.path(), wrong.escape_debug()),
-                label: "a host and a port, such as \"gateway.example:4222\" or \"[::1]:4222\"".into(),
-                ..Mistake::default()
-            }),
-        }
-    }
-
-    fn read_integer(&self, raw: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<Value, Mistake> {
-        let DeValue::Integer(digits) = raw else { return Err(self.wrong_type(raw)) };
-        match integer(digits)
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| range.contains(number))
-        {
-            Some(number) => Ok(Value::Integer(number)),
-            None => Err(Mistake {
-                title: format!("`{}` is out of range: {digits}", self.path()),
-                label: format!("expected {} to {} ({})", range.start(), range.end(), self.kind.unit()),
-                ..Mistake::default()
-            }),
-        }
-    }
-
-    fn read_address(&self, text: &str) -> Result<Value, Mistake> {
-        address::parse(text).map(Value::Address).map_err(|wrong| Mistake {
-            title: format!("`{}` is not an address to listen on: `{text}`", self.path()),
-            label: wrong.label(),
-            help: Some(format!("write {}", self.kind.expects())),
-            replacement: wrong.replacement().map(|right| format!("\"{right}\"")),
-        })
-    }
-
-    fn read_text(&self, raw: &DeValue<'_>, check: fn(&str) -> Result<(), Refusal>) -> Result<Value, Mistake> {
-        let DeValue::String(text) = raw else { return Err(self.wrong_type(raw)) };
-        match check(text) {
-            Ok(()) => Ok(Value::Text(text.clone().into_owned())),
-            Err(refusal) => Err(Mistake {
-                title: format!("`{}` does not take `{}`", self.path(), text.escape_debug()),
-                label: refusal.label,
-                help: Some(format!("write {}", self.kind.expects())),
-                replacement: refusal.replacement.map(|right| format!("\"{right}\"")),
-            }),
-        }
-    }
-
-    fn wrong_type(&self, raw: &DeValue<'_>) -> Mistake {
-        // The frequent slip is a quoted number or truth value: offer it without its quotes.
-        let bare = if let DeValue::String(text) = raw {
-            let value = DeValue::parse(text).ok().filter(|bare| self.read(bare.get_ref()).is_ok());
-            value.map(|_| text.to_string())
-        } else {
-            None
-        };
-        Mistake {
-            title: format!("`{}` takes {}, not {}", self.path(), self.kind.noun(), describe(raw)),
-            label: format!("expected {}", self.kind.expects()),
-            help: None,
-            replacement: bare,
-        }
+        self.kind.read(&self.path(), raw)
     }
 }
 
@@ -179,6 +82,11 @@ pub enum Kind {
     HostPort,
     /// A list of them, empty by default.
     HostPorts,
+    /// What precedes clients' names; empty by default.
+    Mountpoint {
+        /// What parts its tokens.
+        separator: char,
+    },
 }
 
 impl Kind {
@@ -198,7 +106,7 @@ impl Kind {
                 Value::Address(address::parse(default).expect("the schema's own addresses are well formed"))
             }
             Self::LogFilter { default } | Self::Name { default } => Value::Text(default.into()),
-            Self::HostPort => Value::Text(String::new()),
+            Self::HostPort | Self::Mountpoint { .. } => Value::Text(String::new()),
             Self::HostPorts => Value::List(Vec::new()),
         }
     }
@@ -209,7 +117,9 @@ impl Kind {
             Self::Integer { .. } => "an integer",
             Self::Boolean { .. } => "true or false",
             Self::Address { .. } => "an address",
-            Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort => "a string",
+            Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort | Self::Mountpoint { .. } => {
+                "a string"
+            }
             Self::HostPorts => "a list of strings",
         }
     }
@@ -228,6 +138,127 @@ impl Kind {
             Self::Name { .. } => "1 to 256 printable characters without blanks".into(),
             Self::HostPort => r#""host:port", or "" for none"#.into(),
             Self::HostPorts => r#"["host:port", …]"#.into(),
+            Self::Mountpoint { separator } => {
+                format!("tokens with a `{separator}` between them, such as \"plant{separator}${{username}}\", or \"\"")
+            }
+        }
+    }
+
+    /// Reads the value of the key at `path` as it stands in the file, or says what would be right.
+    pub fn read(&self, path: &str, raw: &DeValue<'_>) -> Result<Value, Mistake> {
+        match *self {
+            Self::Integer { min, max, .. } => self.read_integer(path, raw, min..=max),
+            Self::Boolean { .. } => {
+                let DeValue::Boolean(flag) = raw else { return Err(self.wrong_type(path, raw)) };
+                Ok(Value::Boolean(*flag))
+            }
+            Self::Address { .. } => {
+                if let DeValue::Integer(port) = raw {
+                    return self.read_address(path, &integer(port).unwrap_or(i128::MAX).to_string());
+                }
+                let DeValue::String(text) = raw else { return Err(self.wrong_type(path, raw)) };
+                self.read_address(path, text)
+            }
+            Self::LogFilter { .. } => self.read_text(path, raw, log_filter::check),
+            Self::Name { .. } => self.read_text(path, raw, check_name),
+            Self::Mountpoint { separator } => {
+                self.read_text(path, raw, |text| check_mountpoint(text, separator))
+            }
+            Self::HostPorts | Self::HostPort => self.read_host_ports(path, raw),
+        }
+    }
+
+    /// A list of `host:port`, or of one such text those between its commas: a variable has no brackets.
+    fn read_host_ports(&self, path: &str, raw: &DeValue<'_>) -> Result<Value, Mistake> {
+        let is_one = matches!(self, Self::HostPort);
+        let mut list = Vec::new();
+        match raw {
+            DeValue::String(text) if is_one && text.is_empty() => {}
+            DeValue::String(text) if is_one => list.push(text.clone().into_owned()),
+            DeValue::String(text) => {
+                list.extend(text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned));
+            }
+            DeValue::Array(items) if !is_one => {
+                for item in items {
+                    let DeValue::String(text) = item.get_ref() else {
+                        return Err(self.wrong_type(path, raw));
+                    };
+                    list.push(text.clone().into_owned());
+                }
+            }
+            _ => return Err(self.wrong_type(path, raw)),
+        }
+        match list.iter().find(|text| !address::is_host_port(text)) {
+            None if is_one => Ok(Value::Text(list.pop().unwrap_or_default())),
+            None => Ok(Value::List(list)),
+            Some(wrong) => Err(Mistake {
+                title: format!("`{}` does not take `{}`", path, wrong.escape_debug()),
+                label: "a host and a port, such as \"gateway.example:4222\" or \"[::1]:4222\"".into(),
+                ..Mistake::default()
+            }),
+        }
+    }
+
+    fn read_integer(
+        &self,
+        path: &str,
+        raw: &DeValue<'_>,
+        range: RangeInclusive<u64>,
+    ) -> Result<Value, Mistake> {
+        let DeValue::Integer(digits) = raw else { return Err(self.wrong_type(path, raw)) };
+        match integer(digits)
+            .and_then(|number| u64::try_from(number).ok())
+            .filter(|number| range.contains(number))
+        {
+            Some(number) => Ok(Value::Integer(number)),
+            None => Err(Mistake {
+                title: format!("`{path}` is out of range: {digits}"),
+                label: format!("expected {} to {} ({})", range.start(), range.end(), self.unit()),
+                ..Mistake::default()
+            }),
+        }
+    }
+
+    fn read_address(&self, path: &str, text: &str) -> Result<Value, Mistake> {
+        address::parse(text).map(Value::Address).map_err(|wrong| Mistake {
+            title: format!("`{path}` is not an address to listen on: `{text}`"),
+            label: wrong.label(),
+            help: Some(format!("write {}", self.expects())),
+            replacement: wrong.replacement().map(|right| format!("\"{right}\"")),
+        })
+    }
+
+    fn read_text(
+        &self,
+        path: &str,
+        raw: &DeValue<'_>,
+        check: impl Fn(&str) -> Result<(), Refusal>,
+    ) -> Result<Value, Mistake> {
+        let DeValue::String(text) = raw else { return Err(self.wrong_type(path, raw)) };
+        match check(text) {
+            Ok(()) => Ok(Value::Text(text.clone().into_owned())),
+            Err(refusal) => Err(Mistake {
+                title: format!("`{}` does not take `{}`", path, text.escape_debug()),
+                label: refusal.label,
+                help: Some(format!("write {}", self.expects())),
+                replacement: refusal.replacement.map(|right| format!("\"{right}\"")),
+            }),
+        }
+    }
+
+    fn wrong_type(&self, path: &str, raw: &DeValue<'_>) -> Mistake {
+        // The frequent slip is a quoted number or truth value: offer it without its quotes.
+        let bare = if let DeValue::String(text) = raw {
+            let value = DeValue::parse(text).ok().filter(|bare| self.read(path, bare.get_ref()).is_ok());
+            value.map(|_| text.to_string())
+        } else {
+            None
+        };
+        Mistake {
+            title: format!("`{}` takes {}, not {}", path, self.noun(), describe(raw)),
+            label: format!("expected {}", self.expects()),
+            help: None,
+            replacement: bare,
         }
     }
 
@@ -239,14 +270,15 @@ impl Kind {
             | Self::LogFilter { .. }
             | Self::Name { .. }
             | Self::HostPort
-            | Self::HostPorts => "",
+            | Self::HostPorts
+            | Self::Mountpoint { .. } => "",
         }
     }
 
     /// Whether any word is a value, so that `42` in a variable is the text "42" and not a number.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self, Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort)
+        matches!(self, Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort | Self::Mountpoint { .. })
     }
 }
 
@@ -372,6 +404,12 @@ pub struct Refusal {
     pub label: String,
     /// What was probably meant.
     pub replacement: Option<String>,
+}
+
+fn check_mountpoint(text: &str, separator: char) -> Result<(), Refusal> {
+    Mountpoint::parse(text, separator)
+        .map(drop)
+        .map_err(|wrong| Refusal { label: wrong.label(), replacement: wrong.replacement() })
 }
 
 /// nats-server refuses blanks in its name as well: tools print names in columns.

@@ -1,6 +1,7 @@
 //! From a file's text, environment variables and flags to a `Config`, or to everything that is wrong with
 //! them. Reads neither the file nor the environment: they are arguments.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -8,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::config::key::{Key, Value};
+use crate::config::listener;
 use crate::config::schema::{Config, KEYS, SECTIONS};
 use crate::config::{rules, spelling, syntax};
 
@@ -67,6 +69,8 @@ pub struct Resolved {
     pub config: Config,
     /// In the order of `KEYS`.
     origins: Vec<Origin>,
+    /// By path, of those keys of listeners that somebody gave.
+    listener_origins: BTreeMap<String, Origin>,
 }
 
 impl Resolved {
@@ -76,7 +80,11 @@ impl Resolved {
         &self.origins[key_idx]
     }
 
+    /// Who gave a key its value, a listener's among them.
     pub(crate) fn origin_of(&self, path: &str) -> &Origin {
+        if path.contains(".listeners.") {
+            return self.listener_origins.get(path).unwrap_or(&Origin::Default);
+        }
         let key_idx =
             KEYS.iter().position(|key| key.path() == path).expect("the path is one of the schema's");
         &self.origins[key_idx]
@@ -99,7 +107,9 @@ pub fn resolve(
     flags: &[Flag],
 ) -> Result<Resolved, Diagnostics> {
     let origins = vec![Origin::Default; KEYS.len()];
-    let mut layers = Layers { resolved: Resolved { config: Config::default(), origins }, found: Vec::new() };
+    let listener_origins = BTreeMap::new();
+    let resolved = Resolved { config: Config::default(), origins, listener_origins };
+    let mut layers = Layers { resolved, found: Vec::new() };
     let readable = file.is_none_or(|file| layers.read_file(&file.text));
     let mut variables: Vec<_> =
         variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
@@ -157,6 +167,12 @@ impl Layers {
             return;
         };
         for (name, value) in table {
+            if let Some(of) = listener::SECTIONS.into_iter().find(|of| *of == section_name)
+                && name.get_ref() == "listeners"
+            {
+                self.read_listeners(of, name, value);
+                continue;
+            }
             match find(section_name, name.get_ref()) {
                 Some(key_idx) => self.read(key_idx, value.get_ref(), &Origin::File(value.span())),
                 None => self.found.push(unknown(section_name, name.get_ref(), Place::File(name.span()))),
@@ -167,6 +183,12 @@ impl Layers {
     fn read_variable(&mut self, variable: &str, text: &str) {
         let path = variable[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
         let (section, name) = path.split_once("__").unwrap_or(("", &path));
+        if let Some(of) = listener::SECTIONS.into_iter().find(|of| *of == section)
+            && let Some((listener, name)) =
+                name.strip_prefix("listeners__").and_then(|it| it.split_once("__"))
+        {
+            return self.read_listener_variable(variable, text, of, listener, name);
+        }
         match find(section, name) {
             Some(key_idx) => self.read_text(key_idx, text, &Origin::Variable(variable.into())),
             None => self.found.push(unknown_variable(variable)),
@@ -179,16 +201,29 @@ impl Layers {
         self.read_text(key_idx, &flag.value, &Origin::Flag(flag.name));
     }
 
+    fn read_listener_variable(
+        &mut self,
+        variable: &str,
+        text: &str,
+        section: &'static str,
+        listener: &str,
+        name: &str,
+    ) {
+        let Some(key) = listener::keys(section).find(|key| key.name == name) else {
+            return self.found.push(unknown_variable(variable));
+        };
+        if let Some(mistake) = listener::name_mistake(listener) {
+            let title = format!("`{listener}` can't be a listener's name");
+            return self.found.push(Diagnostic::new(Place::Variable(variable.into()), title, mistake));
+        }
+        let value = value_of(text, key.kind.is_text());
+        self.read_listener_key(section, listener, key, &value, Origin::Variable(variable.into()));
+    }
+
     /// A text from outside the file is TOML if it reads as TOML and a string otherwise, so that neither
     /// `127.0.0.1:1883` nor `info` needs quotes within the shell's.
     fn read_text(&mut self, key_idx: usize, text: &str, origin: &Origin) {
-        let parsed = DeValue::parse(text).ok().map(Spanned::into_inner);
-        let value = match parsed {
-            Some(value @ DeValue::String(_)) => value,
-            Some(value) if !KEYS[key_idx].kind.is_text() => value,
-            Some(_) | None => DeValue::String(text.into()),
-        };
-        self.read(key_idx, &value, origin);
+        self.read(key_idx, &value_of(text, KEYS[key_idx].kind.is_text()), origin);
     }
 
     fn read(&mut self, key_idx: usize, raw: &DeValue<'_>, origin: &Origin) {
@@ -208,6 +243,14 @@ impl Layers {
         if self.resolved.origins[key_idx] != Origin::Refused {
             self.resolved.origins[key_idx] = origin;
         }
+    }
+}
+
+fn value_of(text: &str, is_text: bool) -> DeValue<'_> {
+    match DeValue::parse(text).ok().map(Spanned::into_inner) {
+        Some(value @ DeValue::String(_)) => value,
+        Some(value) if !is_text => value,
+        Some(_) | None => DeValue::String(text.into()),
     }
 }
 
@@ -253,6 +296,8 @@ fn unknown_variable(variable: &str) -> Diagnostic {
     };
     Diagnostic::new(Place::Variable(variable.into()), title, help)
 }
+
+mod listeners;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ pub mod schema;
 
 pub mod key;
 
+pub mod listener;
+
 pub mod address;
 
 pub mod log_filter;

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::config::key::Kind;
+use crate::config::listener::{self, Listener};
 use crate::config::load::{File, Origin, Resolved};
 use crate::config::schema::{Config, KEYS, SECTIONS};
 
@@ -13,6 +14,13 @@ const ABOUT: &str = "\
 # A value is taken from a flag (strait --help), else from the environment variable STRAIT__SECTION__KEY (such as
 # STRAIT__MQTT__LISTEN=127.0.0.1:1884 or STRAIT__CORES=4), else from this file, else it has its default. A line that
 # is left out keeps its default.
+";
+
+const LISTENERS: &str = "
+# Listeners beside the one that `listen` is, by names of your choice, as [mqtt.listeners.NAME] and
+# [nats.listeners.NAME]; variables such as STRAIT__NATS__LISTENERS__NAME__BIND set the same.
+#
+#   [nats.listeners.NAME]
 ";
 
 /// Every key at its default, with its documentation, unit and range.
@@ -41,14 +49,30 @@ pub fn default_toml() -> String {
                 | Kind::LogFilter { .. }
                 | Kind::Name { .. }
                 | Kind::HostPort
-                | Kind::HostPorts => {
+                | Kind::HostPorts
+                | Kind::Mountpoint { .. } => {
                     format!("# {}; default {value}.", key.kind.expects())
                 }
             };
             push(text, format_args!("{note}\n{} = {value}\n", key.name));
         },
     );
+    push_listeners_doc(&mut text);
     text
+}
+
+/// What a listener has, as comments: there is none by default.
+fn push_listeners_doc(text: &mut String) {
+    push(text, LISTENERS);
+    let unset = Listener::new("nats", "NAME");
+    for key in &listener::KEYS {
+        push(text, "#\n");
+        for line in key.doc {
+            push(text, format_args!("#   # {line}\n"));
+        }
+        let value = (key.get)(&unset).unwrap_or_else(|| key.kind.default()).to_toml();
+        push(text, format_args!("#   # {}.\n#   {} = {value}\n", key.kind.expects(), key.name));
+    }
 }
 
 /// The values in force; behind each that is not a default, who gave it.
@@ -60,19 +84,32 @@ pub fn effective_toml(resolved: &Resolved, file: Option<&File>) -> String {
         |_, _| {},
         |text, key_idx| {
             let key = &KEYS[key_idx];
-            let origin = match (resolved.origin(key_idx), file) {
-                (Origin::File(span), Some(file)) => {
-                    let line = file.text[..span.start].matches('\n').count() + 1;
-                    format!("  # {}:{line}", file.name)
-                }
-                (Origin::Variable(name), _) => format!("  # {name}"),
-                (Origin::Flag(name), _) => format!("  # {name}"),
-                (Origin::Default | Origin::Refused | Origin::File(_), _) => String::new(),
-            };
+            let origin = note_of(resolved.origin(key_idx), file);
             push(text, format_args!("{} = {}{origin}\n", key.name, (key.get)(&resolved.config).to_toml()));
         },
     );
+    for listener in &resolved.config.listeners {
+        push(&mut text, format_args!("\n[{}]\n", listener.path()));
+        for key in listener::keys(listener.section) {
+            let Some(value) = (key.get)(listener) else { continue };
+            let origin = note_of(resolved.origin_of(&format!("{}.{}", listener.path(), key.name)), file);
+            push(&mut text, format_args!("{} = {}{origin}\n", key.name, value.to_toml()));
+        }
+    }
     text
+}
+
+/// Who gave a value, as a comment behind it.
+fn note_of(origin: &Origin, file: Option<&File>) -> String {
+    match (origin, file) {
+        (Origin::File(span), Some(file)) => {
+            let line = file.text[..span.start].matches('\n').count() + 1;
+            format!("  # {}:{line}", file.name)
+        }
+        (Origin::Variable(name), _) => format!("  # {name}"),
+        (Origin::Flag(name), _) => format!("  # {name}"),
+        (Origin::Default | Origin::Refused | Origin::File(_), _) => String::new(),
+    }
 }
 
 fn each_key(
@@ -120,8 +157,11 @@ mod tests {
 
     #[test]
     fn the_effective_values_read_back_and_say_who_gave_them() {
-        let given = file("cores = 3\n[mqtt]\n\nlisten = 1884\n".into());
-        let variables = [("STRAIT__NATS__SERVER_NAME".to_owned(), "a\"b\\c".to_owned())];
+        let given = file("cores = 3\n[mqtt]\n\nlisten = 1884\n[nats.listeners.Edge-1]\nbind = 4222\n".into());
+        let variables = [
+            ("STRAIT__NATS__SERVER_NAME".to_owned(), "a\"b\\c".to_owned()),
+            ("STRAIT__MQTT__LISTENERS__B__BIND".to_owned(), "off".to_owned()),
+        ];
         let flags = [Flag { name: "--nats", key: "nats.listen", value: "off".into() }];
         let resolved = resolve(Some(&given), variables, &flags).unwrap();
         let printed = effective_toml(&resolved, Some(&given));
@@ -131,6 +171,8 @@ mod tests {
             "  # STRAIT__NATS__SERVER_NAME\n",
             "listen = \"off\"  # --nats\n",
             "log = \"info\"\n",
+            "[nats.listeners.Edge-1]\nbind = \"127.0.0.1:4222\"  # strait.toml:6\nallow_anonymous = false\n",
+            "[mqtt.listeners.b]\nbind = \"off\"  # STRAIT__MQTT__LISTENERS__B__BIND\n",
         ] {
             assert!(printed.contains(line), "{line} is not in\n{printed}");
         }

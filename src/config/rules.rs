@@ -1,42 +1,71 @@
 //! What values must hold together, each of them being right by itself.
 
+use std::net::SocketAddr;
+
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::load::{Origin, Resolved};
+use crate::config::schema::Config;
 
 /// Reports every rule that does not hold. A rule about a value that was refused is not looked at.
 pub(crate) fn check(resolved: &Resolved, found: &mut Vec<Diagnostic>) {
-    found.extend(open_to_everybody(resolved, "mqtt"));
-    found.extend(open_to_everybody(resolved, "nats"));
-    found.extend(open_to_everybody(resolved, "admin"));
-    for (one, other) in [("mqtt", "nats"), ("mqtt", "admin"), ("nats", "admin")] {
-        found.extend(one_address_twice(resolved, one, other));
+    let listeners = listeners(&resolved.config);
+    found.extend(listeners.iter().filter_map(|one| open_to_everybody(resolved, one)));
+    for (idx, two) in listeners.iter().enumerate() {
+        found.extend(listeners[..idx].iter().filter_map(|one| one_address_twice(resolved, one, two)));
     }
-    found.extend(nothing_to_listen_on(resolved));
+    found.extend(nothing_to_listen_on(resolved, &listeners));
     found.extend(payload_beyond_the_queue(resolved, "mqtt"));
     found.extend(payload_beyond_the_queue(resolved, "nats"));
 }
 
-/// Anybody could publish and subscribe: whoever wants that says so.
-fn open_to_everybody(resolved: &Resolved, section: &str) -> Option<Diagnostic> {
-    let config = &resolved.config;
-    let (listen, allowed) = match section {
-        "mqtt" => (config.mqtt.listen, config.mqtt.allow_anonymous),
-        "nats" => (config.nats.listen, config.nats.allow_anonymous),
-        _ => (config.admin.listen, config.admin.allow_anonymous),
+/// What is the same about all that listens.
+struct Listening {
+    /// Where its keys stand.
+    table: String,
+    /// The key with its address.
+    path: String,
+    address: Option<SocketAddr>,
+    allows_anonymous: bool,
+}
+
+/// All that listens, each protocol's first listener and the admin's among them.
+fn listeners(config: &Config) -> Vec<Listening> {
+    let of_section = |section: &str, address, allows_anonymous| Listening {
+        table: section.into(),
+        path: format!("{section}.listen"),
+        address,
+        allows_anonymous,
     };
-    let listen = listen.filter(|&listen| !allowed && !address::is_loopback(listen))?;
-    let origin = origin(resolved, &format!("{section}.listen"))?;
-    origin_is_known(resolved, &format!("{section}.allow_anonymous"))?;
-    let title = format!("`{section}.listen` would let anybody in: {listen} can be reached from other hosts");
+    let mut all = vec![
+        of_section("mqtt", config.mqtt.listen, config.mqtt.allow_anonymous),
+        of_section("nats", config.nats.listen, config.nats.allow_anonymous),
+        of_section("admin", config.admin.listen, config.admin.allow_anonymous),
+    ];
+    all.extend(config.listeners.iter().map(|it| Listening {
+        table: it.path(),
+        path: format!("{}.bind", it.path()),
+        address: it.bind,
+        allows_anonymous: it.allow_anonymous,
+    }));
+    all
+}
+
+/// Anybody could publish and subscribe: whoever wants that says so.
+fn open_to_everybody(resolved: &Resolved, listening: &Listening) -> Option<Diagnostic> {
+    let Listening { table, path, address, allows_anonymous } = listening;
+    let listen = address.filter(|&listen| !allows_anonymous && !address::is_loopback(listen))?;
+    let origin = origin(resolved, path)?;
+    origin_is_known(resolved, &format!("{table}.allow_anonymous"))?;
+    let title = format!("`{path}` would let anybody in: {listen} can be reached from other hosts");
     let mut wrong = Diagnostic::new(origin.place(), title, "clients need no credentials here");
     let allow = match origin {
         Origin::Variable(_) => {
-            format!("set STRAIT__{}__ALLOW_ANONYMOUS=true", section.to_ascii_uppercase())
+            format!("set STRAIT__{}__ALLOW_ANONYMOUS=true", table.replace('.', "__").to_ascii_uppercase())
         }
         Origin::Flag(_) => "add --allow-anonymous".into(),
         Origin::Default | Origin::File(_) | Origin::Refused => {
-            format!("add `allow_anonymous = true` to [{section}]")
+            format!("add `allow_anonymous = true` to [{table}]")
         }
     };
     wrong.help = Some(format!(
@@ -46,26 +75,20 @@ fn open_to_everybody(resolved: &Resolved, section: &str) -> Option<Diagnostic> {
     Some(wrong)
 }
 
-fn one_address_twice(resolved: &Resolved, first: &str, second: &str) -> Option<Diagnostic> {
-    let config = &resolved.config;
-    let listen = |section: &str| match section {
-        "mqtt" => config.mqtt.listen,
-        "nats" => config.nats.listen,
-        _ => config.admin.listen,
-    };
-    let (one, two) = (listen(first)?, listen(second)?);
-    let (from_one, from_two) =
-        (origin(resolved, &format!("{first}.listen"))?, origin(resolved, &format!("{second}.listen"))?);
+fn one_address_twice(resolved: &Resolved, first: &Listening, second: &Listening) -> Option<Diagnostic> {
+    let (one, two) = (first.address?, second.address?);
+    let (from_one, from_two) = (origin(resolved, &first.path)?, origin(resolved, &second.path)?);
     if !address::collide(one, two) {
         return None;
     }
     // The default cannot be wrong: the value to point at is the one that somebody gave.
     let (at, other) =
         if from_two == Origin::Default { (&from_one, &from_two) } else { (&from_two, &from_one) };
+    let (first, second) = (&first.path, &second.path);
     let title = if one == two {
-        format!("`{first}.listen` and `{second}.listen` are both {one}")
+        format!("`{first}` and `{second}` are both {one}")
     } else {
-        format!("`{first}.listen` ({one}) and `{second}.listen` ({two}) overlap")
+        format!("`{first}` ({one}) and `{second}` ({two}) overlap")
     };
     let mut wrong = Diagnostic::new(at.place(), title, "each listener needs an address of its own");
     wrong.help = Some("give one of them another port, or \"off\"".into());
@@ -75,8 +98,8 @@ fn one_address_twice(resolved: &Resolved, first: &str, second: &str) -> Option<D
     Some(wrong)
 }
 
-fn nothing_to_listen_on(resolved: &Resolved) -> Option<Diagnostic> {
-    if resolved.config.mqtt.listen.is_some() || resolved.config.nats.listen.is_some() {
+fn nothing_to_listen_on(resolved: &Resolved, listeners: &[Listening]) -> Option<Diagnostic> {
+    if listeners.iter().any(|it| it.table != "admin" && it.address.is_some()) {
         return None;
     }
     let origin = origin(resolved, "mqtt.listen")?;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::config::key::{Key, Kind, Setting};
+use crate::config::listener::Listener;
 
 /// Writes the structs, their defaults and the table `KEYS` from one list, so that no key can be in one
 /// of them alone.
@@ -20,6 +21,8 @@ macro_rules! schema {
         pub struct $config {
             $($(#[doc = $top_doc])+ pub $top: $top_type,)+
             $($(#[doc = $section_doc])+ pub $section: $name,)+
+            /// Listeners beside each protocol's first, in the order of their names.
+            pub listeners: Vec<Listener>,
         }
 
         impl Default for $config {
@@ -27,6 +30,7 @@ macro_rules! schema {
                 Self {
                     $($top: Setting::from_value($top_kind.default()),)+
                     $($section: $name::default(),)+
+                    listeners: Vec::new(),
                 }
             }
         }
@@ -142,6 +146,11 @@ schema! {
         /// Lets clients connect without credentials from other hosts. Needed to listen anywhere but on
         /// loopback.
         allow_anonymous: bool = Kind::Boolean { default: false },
+        /// What precedes the names of all clients, who don't see it: subjects and reply subjects alike. Clients of
+        /// different mountpoints don't hear each other. Tokens may have one of ${clientid}, ${username} and
+        /// ${peerhost} each, whose values are percent-encoded but for letters, digits, "-" and "_" within them; "_"
+        /// stands for an empty one. Until there is authentication a user's name is what the client says.
+        mountpoint: String = Kind::Mountpoint { separator: '.' },
         /// The server's name in INFO.
         server_name: String = Kind::Name { default: "strait" },
         /// The address that INFO gives as this gateway's own, for clients that reach it through another one. Empty:

@@ -60,8 +60,12 @@ fn more_shards_than_cores_run_but_are_mentioned() {
 
 #[test]
 fn a_taken_port_names_its_address_and_its_process() {
-    let taken =
-        |process| Port { section: "mqtt", state: PortState::Taken(process), ..good().ports.remove(0) };
+    let taken = |process| Port {
+        name: "mqtt".into(),
+        elsewhere: "strait --mqtt ADDR".into(),
+        state: PortState::Taken(process),
+        ..good().ports.remove(0)
+    };
     let finding = judge_port(&taken(Some(Process { id: 7, name: "mosquitto".into() })));
     assert_eq!(finding.text, "127.0.0.1:1883 is in use by mosquitto (process 7)");
     assert!(judge_port(&taken(None)).mend.is_some_and(|mend| mend.contains("sport = 1883")));
@@ -96,7 +100,8 @@ fn good() -> Facts {
         cores: 2,
         somaxconn: Some(4096),
         ports: vec![Port {
-            section: "mqtt",
+            name: "mqtt".into(),
+            elsewhere: "strait --mqtt ADDR".into(),
             address: SocketAddr::from(([127, 0, 0, 1], 1883)),
             state: PortState::Free,
         }],

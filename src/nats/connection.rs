@@ -6,11 +6,15 @@ use super::encode;
 use super::handshake::{self, ServerInfo};
 use super::op::Publish;
 use super::sid::Sid;
+use crate::subject::mount::{Mountpoint, Who};
 use crate::subject::{is_well_formed, mapping};
 use ahash::RandomState;
 use hashbrown::HashTable;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// A client's options and the sids it uses.
 #[derive(Debug)]
@@ -21,9 +25,19 @@ pub struct Connection {
     /// One of its PINGs was answered since CONNECT.
     has_first_pong: bool,
     n_pings_unanswered: u32,
+    /// `None` where its names are those that everybody sees.
+    mounted: Option<Box<Mounted>>,
     /// Sid → the shard's key of the subscription. An entry goes with UNSUB, before the wait for the other
     /// cores ends, so that the sid is free again at once.
     sids: Sids,
+}
+
+/// Where the names of a client stand.
+#[derive(Debug)]
+struct Mounted {
+    mountpoint: Arc<Mountpoint>,
+    peer: IpAddr,
+    mount: Rc<[u8]>,
 }
 
 /// Sid → key. Nearly all sids are numbers, which need no memory of their own.
@@ -98,6 +112,7 @@ pub enum ConnectRefused {
     Protocol,
     NoRespondersWithoutHeaders,
     Account,
+    Mount,
 }
 
 impl ConnectRefused {
@@ -107,7 +122,7 @@ impl ConnectRefused {
             Self::Unreadable => None,
             Self::Protocol => Some("invalid client protocol"),
             Self::NoRespondersWithoutHeaders => Some("no responders requires headers support"),
-            Self::Account => Some("Authorization Violation"),
+            Self::Account | Self::Mount => Some("Authorization Violation"),
         }
     }
 }
@@ -119,16 +134,19 @@ impl std::fmt::Display for ConnectRefused {
             Self::Protocol => "a protocol other than 0 and 1",
             Self::NoRespondersWithoutHeaders => "no_responders without headers",
             Self::Account => "an account of its own",
+            Self::Mount => "a user name that its mount has no room for",
         })
     }
 }
 
-/// What becomes of a publish that goes to no subscriber; the connection stays.
+/// What becomes of a publish that does not go to its subscribers as it is; the connection stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrouted {
+pub enum Special {
     Denied(PublishDenied),
     /// The server itself is asked, and answers.
     Request(ServerRequest),
+    /// It goes to its subscribers under its client's mount.
+    Mounted,
 }
 
 /// What a client may ask of the server itself.
@@ -158,8 +176,39 @@ impl Connection {
             is_connected: false,
             has_first_pong: false,
             n_pings_unanswered: 0,
+            mounted: None,
             sids: Sids::new(hasher),
         }
+    }
+
+    /// Mounts a client that has said nothing yet: until CONNECT says otherwise, one that names no user.
+    pub fn mount_at(&mut self, mountpoint: &Arc<Mountpoint>, peer: IpAddr) {
+        let mount = Rc::default();
+        self.mounted = Some(Box::new(Mounted { mountpoint: mountpoint.clone(), peer, mount }));
+        self.renew_mount().expect("a mountpoint has room for a number and an address");
+    }
+
+    /// The mount is of whom the client says it is.
+    fn renew_mount(&mut self) -> Result<(), ConnectRefused> {
+        let Some(mounted) = &mut self.mounted else { return Ok(()) };
+        let mut client_id = itoa::Buffer::new();
+        let who = Who {
+            client_id: client_id.format(self.client_id).as_bytes(),
+            user_name: self.options.user.as_deref().unwrap_or_default().as_bytes(),
+            peer: mounted.peer,
+        };
+        mounted.mount = mounted.mountpoint.resolve(&who).ok_or(ConnectRefused::Mount)?.into();
+        Ok(())
+    }
+
+    /// What stands before all its names, unseen by it.
+    pub fn mount(&self) -> Option<&Rc<[u8]>> {
+        self.mounted.as_ref().map(|mounted| &mounted.mount)
+    }
+
+    /// What its `name` is to everybody else.
+    pub fn mounted<'n>(&self, name: &'n [u8]) -> Cow<'n, [u8]> {
+        self.mount().map_or(Cow::Borrowed(name), |mount| [&**mount, name].concat().into())
     }
 
     pub fn client_id(&self) -> u64 {
@@ -210,6 +259,7 @@ impl Connection {
         if options.no_responders && !options.headers {
             return Err(ConnectRefused::NoRespondersWithoutHeaders);
         }
+        self.renew_mount()?;
         self.is_connected = true;
         self.acknowledge(out);
         Ok(())
@@ -254,28 +304,34 @@ impl Connection {
         true
     }
 
-    /// Whether the publish goes to its subscribers. Without effect, so that it can wait and be judged again.
+    /// Whether the publish goes to its subscribers as it is. Without effect, so that it can wait and be judged
+    /// again.
     #[inline]
-    pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), Unrouted> {
+    pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), Special> {
         // Subject and reply are ordinary unless they begin with one of `$ _ /`.
-        let is_special =
-            matches!(publish.subject, [b'$' | b'_' | b'/', ..]) || matches!(publish.reply, [b'$' | b'_', ..]);
-        if is_special { Self::judge_special(publish) } else { Ok(()) }
+        let is_special = self.mounted.is_some()
+            || matches!(publish.subject, [b'$' | b'_' | b'/', ..])
+            || matches!(publish.reply, [b'$' | b'_', ..]);
+        if is_special { self.judge_special(publish) } else { Ok(()) }
     }
 
-    fn judge_special(publish: &Publish<'_>) -> Result<(), Unrouted> {
+    fn judge_special(&self, publish: &Publish<'_>) -> Result<(), Special> {
         let Publish { subject, reply, .. } = *publish;
         let is_server_traffic = subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
         if is_server_traffic || mapping::is_reserved_for_gateway(subject) {
-            return Err(Unrouted::Denied(PublishDenied::Subject));
+            return Err(Special::Denied(PublishDenied::Subject));
         }
         if reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.") {
-            return Err(Unrouted::Denied(PublishDenied::Reply));
+            return Err(Special::Denied(PublishDenied::Reply));
         }
+        let is_mounted = self.mounted.is_some();
         match subject {
-            _ if reply.is_empty() => Ok(()),
-            b"$SYS.REQ.USER.INFO" => Err(Unrouted::Request(ServerRequest::UserInfo)),
-            b"$SYS.REQ.SERVER.PING" => Err(Unrouted::Request(ServerRequest::ServerPing)),
+            b"$SYS.REQ.USER.INFO" if !reply.is_empty() => Err(Special::Request(ServerRequest::UserInfo)),
+            // Of the server only those hear who are not in a part of it.
+            b"$SYS.REQ.SERVER.PING" if !reply.is_empty() && !is_mounted => {
+                Err(Special::Request(ServerRequest::ServerPing))
+            }
+            _ if is_mounted => Err(Special::Mounted),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use super::{Event, timer};
 use crate::admin::monitor::system::Teller;
 use crate::admin::{Ask, CoreDesk};
 use crate::shard::id::{ConnectionId, CoreId};
-use crate::shard::{Listener, Moved, Shard};
+use crate::shard::{Door, Listener, Moved, Shard};
 use crate::time::Time;
 use socket2::Socket;
 use std::cell::RefCell;
@@ -17,7 +17,6 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::task::Waker;
 
@@ -76,6 +75,8 @@ pub struct Core {
 #[derive(Debug)]
 pub struct OpenSocket {
     pub id: ConnectionId,
+    /// Where it came in.
+    pub door: Door,
     pub socket: Socket,
     /// Among those to be looked at.
     is_ready: bool,
@@ -151,7 +152,7 @@ impl Core {
         self.sockets.get_mut(id.slot as usize)?.as_mut().filter(|socket| socket.id == id)
     }
 
-    fn enter(&mut self, id: ConnectionId, socket: Socket) {
+    fn enter(&mut self, id: ConnectionId, door: Door, socket: Socket) {
         let slot = id.slot as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -159,6 +160,7 @@ impl Core {
         self.ring.watch(&socket, id);
         self.sockets[slot] = Some(OpenSocket {
             id,
+            door,
             socket,
             is_ready: false,
             is_blocked: false,
@@ -241,7 +243,7 @@ impl Core {
         if let Some(socket) = self.forget(id) {
             // The poll holds the socket until it is taken back: without this the peer would see no end.
             let _ = socket.socket.shutdown(Shutdown::Both);
-            self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+            self.mesh.discharge(socket.door);
         }
         self.shard.release(id, self.clock.now());
     }
@@ -345,12 +347,12 @@ pub fn see_to(core: &mut Core) {
 
 /// Takes a connection's socket out and sends it to its home core.
 fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
-    let Some(OpenSocket { socket, .. }) = core.forget(id) else { return };
+    let Some(OpenSocket { door, socket, .. }) = core.forget(id) else { return };
     match core.shard.depart(id) {
         Some(moved) => core.departing[to.idx()].push_back(Content::Moved(socket, moved)),
         None => {
             let _ = socket.shutdown(Shutdown::Both);
-            core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+            core.mesh.discharge(door);
             core.shard.release(id, core.clock.now());
         }
     }
@@ -375,19 +377,20 @@ fn post(core: &mut Core) -> bool {
 
 /// Takes in a connection that a listener accepted.
 pub fn accept(core: &mut Core, accepted: Accepted) {
-    let Accepted { socket, listener, peer, nth } = accepted;
-    let id = core.shard.accept(listener, peer, nth, core.clock.now());
-    core.enter(id, socket);
+    let Accepted { socket, door, peer, nth } = accepted;
+    let id = core.shard.accept(door, peer, nth, core.clock.now());
+    core.enter(id, door, socket);
 }
 
 /// Takes in a connection that comes home.
 pub fn arrive(core: &mut Core, socket: Socket, moved: Moved) {
     // The turn of the arrival may already write, so the socket is entered before its effects are seen to.
+    let door = moved.door;
     let id = core.shard.arrive(moved, core.clock.now());
-    core.enter(id, socket);
+    core.enter(id, door, socket);
 }
 
-/// The listeners' names, for the log.
+/// What listeners speak, for the log.
 pub const fn name(listener: Listener) -> &'static str {
     match listener {
         Listener::Mqtt => "MQTT",

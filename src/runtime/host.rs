@@ -35,8 +35,13 @@ pub fn gather(config: &Config) -> Facts {
     let memlock_bytes = getrlimit(Resource::Memlock).current;
     // On a kernel without some operations glommio ends the process instead of returning an error.
     let can_try = kernel_suffices(&kernel) && memlock_suffices(memlock_bytes);
-    let listeners =
-        [("mqtt", config.mqtt.listen), ("nats", config.nats.listen), ("admin", config.admin.listen)];
+    let first = |section: &str| (section.to_owned(), format!("strait --{section} ADDR"));
+    let mut listeners = vec![
+        (first("mqtt"), config.mqtt.listen),
+        (first("nats"), config.nats.listen),
+        (first("admin"), config.admin.listen),
+    ];
+    listeners.extend(config.listeners.iter().map(|it| ((it.path(), format!("{}.bind", it.path())), it.bind)));
     Facts {
         ring: if can_try { try_ring() } else { Ring::NotTried },
         io_uring_disabled: read_number("/proc/sys/kernel/io_uring_disabled"),
@@ -47,8 +52,13 @@ pub fn gather(config: &Config) -> Facts {
         somaxconn: read_number("/proc/sys/net/core/somaxconn"),
         ports: listeners
             .into_iter()
-            .filter_map(|(section, address)| address.map(|address| (section, address)))
-            .map(|(section, address)| Port { section, address, state: try_address(address) })
+            .filter_map(|(name, address)| address.map(|address| (name, address)))
+            .map(|((name, elsewhere), address)| Port {
+                name,
+                elsewhere,
+                address,
+                state: try_address(address),
+            })
             .collect(),
         kernel,
     }

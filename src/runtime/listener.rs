@@ -2,13 +2,13 @@
 //! connections out in turn, so that cores get the same number whatever their load, and where accepting
 //! fails it can simply sleep.
 
-use super::core::name;
 use super::mesh::{Accepted, Mesh};
+use super::{StartError, core};
 use crate::admin::desk::Shared;
 use crate::nats::encode;
 use crate::nats::handshake::{self, ServerInfo};
-use crate::shard::Listener;
 use crate::shard::id::CoreId;
+use crate::shard::{Door, Listener};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ const BACKLOG: i32 = 4_096;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound socket. Other processes can't have the port as well, and we can't have theirs.
-pub fn bind(address: SocketAddr) -> io::Result<Socket> {
+fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -32,11 +32,46 @@ pub fn bind(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A listener and its socket.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub door: Door,
+    /// As the log calls it.
+    pub name: String,
+    pub socket: Arc<Socket>,
+    pub address: SocketAddr,
+    /// Connections that it may have.
+    pub connections_max: usize,
+}
+
+impl Bound {
+    /// Binds a listener; `name` is what the configuration calls it, unless it is its protocol's first.
+    pub fn new(
+        door: Door,
+        name: Option<&str>,
+        address: SocketAddr,
+        connections_max: usize,
+    ) -> Result<Self, StartError> {
+        let protocol = core::name(door.listener);
+        let name = name.map_or(protocol.to_owned(), |name| format!("{protocol} ({name})"));
+        let (socket, address) = bind_named(&name, address)?;
+        Ok(Self { door, name, socket: Arc::new(socket), address, connections_max })
+    }
+}
+
+/// A bound socket and its address.
+pub fn bind_named(name: &str, address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { listener: name.to_owned(), address, error };
+    let socket = bind(address).map_err(failed)?;
+    // Port 0 is any free port; which one is only known now.
+    let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+    Ok((socket, bound))
+}
+
 /// What an accepting thread needs.
 #[derive(Debug)]
 pub struct Acceptor {
-    pub listener: Listener,
-    pub socket: Arc<Socket>,
+    pub bound: Bound,
     pub mesh: Arc<Mesh>,
     pub n_cores: usize,
     /// The next core's turn, shared by all listeners: each deals on where the other has stopped.
@@ -53,7 +88,7 @@ impl Acceptor {
         let mut reserve = File::open("/dev/null").ok();
         let mut is_exhausted = false;
         while self.mesh.accepts() {
-            match self.socket.accept() {
+            match self.bound.socket.accept() {
                 Ok((socket, peer)) => {
                     is_exhausted = false;
                     if let Some(peer) = peer.as_socket() {
@@ -62,10 +97,10 @@ impl Acceptor {
                 }
                 Err(error) if is_out_of_descriptors(&error) => {
                     if !std::mem::replace(&mut is_exhausted, true) {
-                        tracing::warn!("{} connections are turned away: {error}", name(self.listener));
+                        tracing::warn!("{} connections are turned away: {error}", self.bound.name);
                     }
                     drop(reserve.take());
-                    if self.socket.accept_without_waiting().is_some() {
+                    if self.bound.socket.accept_without_waiting().is_some() {
                         self.shared.n_turned_away[1].fetch_add(1, Ordering::Relaxed);
                     }
                     reserve = File::open("/dev/null").ok();
@@ -77,7 +112,7 @@ impl Acceptor {
                     if !self.mesh.accepts() {
                         return;
                     }
-                    tracing::warn!("accepting {} connections: {error}", name(self.listener));
+                    tracing::warn!("accepting {} connections: {error}", self.bound.name);
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -88,19 +123,19 @@ impl Acceptor {
         // A peer that is gone already makes these fail; its bytes may still be worth reading.
         let _ = socket.set_nodelay(true);
         let _ = socket.set_nonblocking(true);
-        if self.mesh.n_connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
-            self.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+        let door = self.bound.door;
+        if !self.mesh.admit(door, self.connections_max, self.bound.connections_max) {
             self.shared.n_turned_away[0].fetch_add(1, Ordering::Relaxed);
             self.turn_away(&socket, peer);
             return;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (listener, nth) = (self.listener, turn as u64);
-        self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), Accepted { socket, listener, peer, nth });
+        let nth = turn as u64;
+        self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), Accepted { socket, door, peer, nth });
     }
 
     fn turn_away(&self, socket: &Socket, peer: SocketAddr) {
-        if self.listener == Listener::Nats {
+        if self.bound.door.listener == Listener::Nats {
             let mut out = Vec::new();
             handshake::info(&mut out, &self.server, 0, peer, false);
             encode::error(&mut out, "maximum connections exceeded");

@@ -12,7 +12,7 @@
 
 use crate::shard::id::CoreId;
 use crate::shard::mail::Batch;
-use crate::shard::{Listener, Moved};
+use crate::shard::{Door, Moved};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::Socket;
 use std::io::{self, Write};
@@ -38,7 +38,7 @@ pub enum Content {
 #[derive(Debug)]
 pub struct Accepted {
     pub socket: Socket,
-    pub listener: Listener,
+    pub door: Door,
     pub peer: SocketAddr,
     /// Its place in the order in which all were accepted.
     pub nth: u64,
@@ -56,8 +56,9 @@ pub struct Mesh {
     pub is_leaving: AtomicBool,
     /// A drain.
     pub is_stopping: AtomicBool,
-    /// Connections of all cores.
-    pub n_connections: AtomicUsize,
+    /// Connections of all cores, and of each listener, by what is spoken there and its place.
+    n_connections: AtomicUsize,
+    n_connections_at: [Vec<AtomicUsize>; 2],
 }
 
 #[derive(Debug)]
@@ -79,7 +80,7 @@ struct Lane {
 
 impl Mesh {
     /// The mesh, and each core's bell to listen to.
-    pub fn new(n_cores: usize, n_credits: usize) -> io::Result<(Self, Vec<Socket>)> {
+    pub fn new(n_cores: usize, n_credits: usize, n_doors: [usize; 2]) -> io::Result<(Self, Vec<Socket>)> {
         let (mut inboxes, mut bells) = (Vec::new(), Vec::new());
         for _ in 0..n_cores {
             let (bell, heard) = UnixStream::pair()?;
@@ -99,6 +100,7 @@ impl Mesh {
             is_leaving: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             n_connections: AtomicUsize::new(0),
+            n_connections_at: n_doors.map(|n| (0..n).map(|_| AtomicUsize::new(0)).collect()),
         };
         Ok((mesh, bells))
     }
@@ -145,6 +147,24 @@ impl Mesh {
         if lane.is_starved.swap(false, Ordering::SeqCst) {
             self.wake(from);
         }
+    }
+
+    /// Counts a connection in, unless there are as many as may be in all, or at its door.
+    pub fn admit(&self, door: Door, n_max: usize, n_at_door_max: usize) -> bool {
+        let at_door = &self.n_connections_at[door.listener as usize][usize::from(door.nth)];
+        let n_at_door = at_door.fetch_add(1, Ordering::Relaxed);
+        let n = self.n_connections.fetch_add(1, Ordering::Relaxed);
+        let may = n < n_max && n_at_door < n_at_door_max;
+        if !may {
+            self.discharge(door);
+        }
+        may
+    }
+
+    /// Counts a connection out.
+    pub fn discharge(&self, door: Door) {
+        self.n_connections_at[door.listener as usize][usize::from(door.nth)].fetch_sub(1, Ordering::Relaxed);
+        self.n_connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Hands a new connection to a core, waiting where too many wait there already. Not for executors.

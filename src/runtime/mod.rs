@@ -18,11 +18,11 @@ use crate::shard::id::CoreId;
 use crate::shard::keys::Keys;
 use crate::shard::retained::Retained;
 use crate::shard::settings::Settings;
-use crate::shard::{Listener, Shard};
+use crate::shard::{Door, Listener, Shard};
 use clock::Clock;
 use core::{Core, SharedCore, name};
 use glommio::{LocalExecutorBuilder, Placement};
-use listener::Acceptor;
+use listener::{Acceptor, Bound, bind_named};
 use mesh::Mesh;
 use ring::Ring;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
@@ -43,7 +43,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum StartError {
     Listen {
-        listener: &'static str,
+        listener: String,
         address: SocketAddr,
         error: io::Error,
     },
@@ -91,14 +91,14 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 /// Serves until TERM or INT.
 pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let listeners = bind_all(config)?;
-    let admin = config.admin.listen.map(|address| bind("admin requests", address)).transpose()?;
-    let address =
-        |wanted| listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| *address);
+    let admin = config.admin.listen.map(|address| bind_named("admin requests", address)).transpose()?;
+    let address = |wanted| listeners.iter().find(|it| it.door.listener == wanted).map(|it| it.address);
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
     // Told to every NATS client: words that nothing else is made of.
     let server_id = format!("STRAIT{:016X}{:016X}", seed[7], seed[8]);
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
-    let mesh = Mesh::new(n_cores, settings::Lanes::new(&config.limits, n_cores).n_credits);
+    let n_credits = settings::Lanes::new(&config.limits, n_cores).n_credits;
+    let mesh = Mesh::new(n_cores, n_credits, n_doors(config));
     let (mesh, bells) = mesh.map_err(|error| system("opening the cores' bells", &error))?;
     let mesh = Arc::new(mesh);
     let (events, event) = channel();
@@ -116,10 +116,9 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
     let turn = Arc::new(AtomicUsize::new(0));
-    for (listener, socket, _) in &listeners {
+    for bound in &listeners {
         let acceptor = Acceptor {
-            listener: *listener,
-            socket: socket.clone(),
+            bound: bound.clone(),
             mesh: mesh.clone(),
             n_cores,
             turn: turn.clone(),
@@ -127,7 +126,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
             server: settings.nats.server.clone(),
             shared: shared.clone(),
         };
-        spawn_thread(format!("accept-{}", name(*listener)), move || acceptor.run())?;
+        spawn_thread(format!("accept-{}", name(bound.door.listener)), move || acceptor.run())?;
     }
     shared.set_stage(Stage::Serving);
     greet(&listeners, admin_address, n_cores);
@@ -140,23 +139,28 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     stop(&listeners, &mesh, &event, n_cores, timeout)
 }
 
-fn bind_all(config: &Config) -> Result<Vec<(Listener, Arc<Socket>, SocketAddr)>, StartError> {
-    let wanted = [(Listener::Mqtt, config.mqtt.listen), (Listener::Nats, config.nats.listen)];
+/// Every listener that is not off, each protocol's first before those that have names.
+fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut listeners = Vec::new();
-    for (listener, address) in wanted {
-        let Some(address) = address else { continue };
-        let (socket, bound) = bind(name(listener), address)?;
-        listeners.push((listener, Arc::new(socket), bound));
+    for (listener, first) in [(Listener::Mqtt, config.mqtt.listen), (Listener::Nats, config.nats.listen)] {
+        if let Some(address) = first {
+            listeners.push(Bound::new(Door::first(listener), None, address, usize::MAX)?);
+        }
+    }
+    for (listener, section) in [(Listener::Mqtt, "mqtt"), (Listener::Nats, "nats")] {
+        let named = config.listeners.iter().filter(|it| it.section == section);
+        for (it, nth) in named.zip(1..) {
+            let Some(address) = it.bind else { continue };
+            let connections_max = if it.max_connections == 0 { usize::MAX } else { it.max_connections };
+            listeners.push(Bound::new(Door { listener, nth }, Some(&it.name), address, connections_max)?);
+        }
     }
     Ok(listeners)
 }
 
-fn bind(listener: &'static str, address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { listener, address, error };
-    let socket = listener::bind(address).map_err(failed)?;
-    // Port 0 is any free port; which one is only known now.
-    let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
-    Ok((socket, bound))
+/// How many listeners of each kind the configuration names, those that are off among them.
+fn n_doors(config: &Config) -> [usize; 2] {
+    ["mqtt", "nats"].map(|section| 1 + config.listeners.iter().filter(|it| it.section == section).count())
 }
 
 fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>, clock: Clock) -> Result<(), StartError> {
@@ -258,7 +262,7 @@ fn wait_for_end(event: &Receiver<Event>) -> Result<bool, StartError> {
 /// Lame-duck mode: nobody new is taken, and those who are there go one by one. A second signal of any kind
 /// ends it early.
 fn leave(
-    listeners: &[(Listener, Arc<Socket>, SocketAddr)],
+    listeners: &[Bound],
     mesh: &Mesh,
     event: &Receiver<Event>,
     n_cores: usize,
@@ -281,15 +285,15 @@ fn leave(
     Ok(())
 }
 
-fn close_listeners(listeners: &[(Listener, Arc<Socket>, SocketAddr)]) {
-    for (_, socket, _) in listeners {
+fn close_listeners(listeners: &[Bound]) {
+    for bound in listeners {
         // Wakes the thread that waits in accept.
-        let _ = socket.shutdown(Shutdown::Both);
+        let _ = bound.socket.shutdown(Shutdown::Both);
     }
 }
 
 fn stop(
-    listeners: &[(Listener, Arc<Socket>, SocketAddr)],
+    listeners: &[Bound],
     mesh: &Mesh,
     event: &Receiver<Event>,
     n_cores: usize,
@@ -314,18 +318,17 @@ fn stop(
     Ok(())
 }
 
-fn greet(listeners: &[(Listener, Arc<Socket>, SocketAddr)], admin: Option<SocketAddr>, n_cores: usize) {
+fn greet(listeners: &[Bound], admin: Option<SocketAddr>, n_cores: usize) {
     let shards = if n_cores == 1 { "one shard".into() } else { format!("{n_cores} shards") };
     println!("strait {} serves on {shards}", env!("CARGO_PKG_VERSION"));
-    for (listener, _, address) in listeners {
-        println!("  {} on {address}", name(*listener));
+    for Bound { name, address, .. } in listeners {
+        println!("  {name} on {address}");
     }
     if let Some(address) = admin {
         println!("  metrics on http://{address}/metrics");
     }
-    let port = |wanted| {
-        listeners.iter().find(|(listener, ..)| *listener == wanted).map(|(_, _, address)| address.port())
-    };
+    let port =
+        |wanted| listeners.iter().find(|it| it.door == Door::first(wanted)).map(|it| it.address.port());
     if let Some(mqtt) = port(Listener::Mqtt) {
         println!("Try, in two other terminals:");
         println!("  mosquitto_sub -p {mqtt} -t 'demo/#' -v");

@@ -63,7 +63,7 @@ fn take_accepted(core: &mut Core) -> bool {
     for n_taken in 0..ACCEPTED_PER_TURN {
         let Some(accepted) = core.mesh.next_accepted(core.id) else { return n_taken > 0 };
         if core.is_leaving || core.is_stopping {
-            core.mesh.n_connections.fetch_sub(1, Ordering::Relaxed);
+            core.mesh.discharge(accepted.door);
             continue;
         }
         accept(core, accepted);

@@ -6,8 +6,10 @@ use crate::mqtt;
 use crate::nats;
 use crate::shard::retained;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::subject::mount::Mountpoint;
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What an MQTT packet may carry besides its payload, in bytes: the longest topic, or a shorter one and
@@ -67,6 +69,7 @@ pub fn shard_settings(
             pong_timeout: Span::from_secs(config.nats.pong_timeout_secs.into()),
             subscriptions_max: config.nats.subscriptions_max,
             subscription_tokens_max: config.nats.subscription_tokens_max,
+            mountpoints: mountpoints(config),
         },
         mqtt: mqtt_settings(&config.mqtt, n_cores),
         write_queue_bytes_max: limits.write_queue_bytes_max,
@@ -118,6 +121,18 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
             payload_bytes_max: config.retained_payload_bytes_max,
         },
     }
+}
+
+/// What precedes the names of each listener's clients, by their places: the first one's is the section's.
+fn mountpoints(config: &Config) -> Vec<Option<Arc<Mountpoint>>> {
+    let first = config.nats.mountpoint.as_str();
+    let named = config.listeners.iter().filter(|it| it.section == "nats");
+    let texts = named.map(|it| it.mountpoint.as_deref().unwrap_or(first));
+    let mountpoint = |text| {
+        let read = Mountpoint::parse(text, '.');
+        read.expect("the configuration took it for one").map(Arc::new)
+    };
+    std::iter::once(first).chain(texts).map(mountpoint).collect()
 }
 
 /// What the monitoring tells of the process. The addresses are those for NATS, MQTT and the admin.

@@ -1,6 +1,7 @@
 //! One connection as its shard keeps it: the protocol's state, the bytes in both directions, its
 //! subscriptions, and what it waits for. Not a socket: `runtime` has that under the same id.
 
+use super::Door;
 use super::census::Traffic;
 use super::id::CoreId;
 use super::interest::Role;
@@ -27,6 +28,7 @@ pub enum Protocol {
 #[derive(Debug)]
 pub struct Connection {
     pub protocol: Protocol,
+    pub door: Door,
     pub peer: SocketAddr,
     pub queue: WriteQueue,
     /// The deliveries in the queue, for as long as they wait there.
@@ -106,9 +108,10 @@ pub enum Life {
 }
 
 impl Connection {
-    pub fn new(protocol: Protocol, peer: SocketAddr, nth: u64, now: Time) -> Self {
+    pub fn new(protocol: Protocol, door: Door, peer: SocketAddr, nth: u64, now: Time) -> Self {
         Self {
             protocol,
+            door,
             peer,
             queue: WriteQueue::default(),
             marks: Marks::default(),
@@ -266,6 +269,8 @@ pub struct Special {
     pub group: Option<Rc<[u8]>>,
     /// Deliveries after which it ends, counted from SUB.
     pub max: Option<u64>,
+    /// What its client does not see of its names.
+    pub mount: Option<Rc<[u8]>>,
 }
 
 impl SubscriptionKind {

@@ -82,6 +82,8 @@ counters! {
     unmappable: u64,
     /// Deliveries to NATS of subjects longer than a client can read.
     subject_too_long: u64,
+    /// Deliveries to mounted clients without the reply subject, which is not in their mount.
+    replies_hidden: u64,
     /// Publishes to names that belong to the gateway.
     denied: u64,
     /// Messages to be retained that there was no room for.

@@ -14,11 +14,11 @@ use super::table::Target;
 use super::waiting::{deliver_kept, kept};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
+use crate::mqtt;
 use crate::mqtt::kept::Kept;
 use crate::payload::Payload;
 use crate::subject::mapping;
 use crate::time::{Span, Time};
-use crate::{mqtt, nats};
 use std::net::SocketAddr;
 
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
@@ -144,8 +144,15 @@ impl Clients {
         self.shapes = Some(fanout.shapes);
     }
 
-    /// Whether this NATS subscription surely takes all of a run.
-    pub fn surely_takes(&self, target: &Target, run: &Run<'_>, settings: &Settings) -> bool {
+    /// Whether this NATS subscription surely takes all of a run, whose subject may be longer than its frames
+    /// say by a mount.
+    pub fn surely_takes(
+        &self,
+        target: &Target,
+        run: &Run<'_>,
+        mount_len: usize,
+        settings: &Settings,
+    ) -> bool {
         let Some(connection) = self.slots.get(target.connection) else { return false };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return false };
         let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind else { return false };
@@ -153,7 +160,7 @@ impl Clients {
             return false;
         }
         // A topic's escape makes at most three bytes of one.
-        let n_bytes_max = run.n() * (3 * run.stride() + sid.as_bytes().len() + 32);
+        let n_bytes_max = run.n() * (3 * run.stride() + mount_len + sid.as_bytes().len() + 32);
         connection.is_open()
             && !connection.is_write_dead
             && !connection.is_overflowed
@@ -287,6 +294,11 @@ impl Clients {
         }
     }
 
+    /// Reply subjects that were not shown to subscribers who could not have addressed them.
+    pub fn n_replies_hidden(&self) -> u64 {
+        self.shapes.as_ref().map_or(0, |shapes| shapes.n_replies_hidden)
+    }
+
     /// The address of a client, for the log.
     pub fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
         self.slots.get(id).map(|connection| connection.peer)
@@ -357,7 +369,7 @@ pub(super) enum End {
 impl Room<'_> {
     /// How many of `n` frames go into the queue: whatever its limit, one does when it is empty.
     #[inline]
-    fn n_fitting(self, queue: &WriteQueue, frame_len: usize, n: usize) -> usize {
+    pub(super) fn n_fitting(self, queue: &WriteQueue, frame_len: usize, n: usize) -> usize {
         let limit = self.settings.write_queue_bytes_max;
         if queue.len() + n * frame_len <= limit {
             return n;
@@ -368,47 +380,6 @@ impl Room<'_> {
 }
 
 impl Fanout<'_> {
-    fn deliver_nats(
-        &mut self,
-        nats: &nats::connection::Connection,
-        subscription: &mut Subscription,
-        queue: &mut WriteQueue,
-        pool: &mut BufferPool,
-        room: Room<'_>,
-    ) -> Outcome {
-        let SubscriptionKind::Nats { sid, n_delivered, special } = &mut subscription.kind else {
-            return Outcome::none(End::NotEligible);
-        };
-        let max = special.as_ref().and_then(|special| special.max);
-        let n_wanted = match max {
-            Some(max) if *n_delivered >= max => return Outcome::none(End::NotEligible),
-            Some(max) => (max - *n_delivered).min(self.message.n() as u64) as usize,
-            None => self.message.n(),
-        };
-        let message = self.message;
-        let sid = sid.as_bytes();
-        let takes_header = nats.headers() && !message.header.is_empty();
-        let shape = self.shapes.nats(message, takes_header);
-        if nats::encode::before_sid_len(message.subject, takes_header)
-            > room.settings.nats.parse.control_line_bytes_max
-        {
-            return Outcome::none(End::SubjectTooLong);
-        }
-        let n = room.n_fitting(queue, shape.address(message, sid), n_wanted);
-        if n > 0 {
-            shape.queue(message, n, sid, queue, pool);
-        }
-        *n_delivered += n as u64;
-        let end = if n < n_wanted {
-            End::Overflowed
-        } else if max.is_some_and(|max| *n_delivered >= max) {
-            End::DeliveredLast
-        } else {
-            End::Delivered
-        };
-        Outcome::queued(n as u64, end)
-    }
-
     fn deliver_mqtt(
         &mut self,
         mqtt: &mut mqtt::connection::Connection,

@@ -131,6 +131,7 @@ impl Shard {
         &self,
         publisher: ConnectionId,
         plan: &Plan,
+        mount_len: usize,
         find: impl FnOnce() -> Option<Run<'a>>,
     ) -> Option<Run<'a>> {
         if !plan.takes_runs() {
@@ -142,7 +143,8 @@ impl Shard {
         let goes_as_one =
             groups.iter().all(|group| group.is_queue() && group.queue.local.len() <= SHARES_MAX)
                 && members.all(|member| {
-                    member.connection != publisher && self.clients.surely_takes(member, &run, &self.settings)
+                    member.connection != publisher
+                        && self.clients.surely_takes(member, &run, mount_len, &self.settings)
                 });
         goes_as_one.then_some(run)
     }

@@ -25,6 +25,7 @@ pub mod tickets;
 pub mod deadlines;
 pub mod shapes;
 pub mod fanout;
+mod to_nats;
 pub mod census;
 pub mod system;
 mod input;
@@ -145,9 +146,25 @@ pub enum Listener {
     Nats,
 }
 
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// What is spoken there.
+    pub listener: Listener,
+    /// Its place among those where that is spoken.
+    pub nth: u16,
+}
+
+impl Door {
+    pub const fn first(listener: Listener) -> Self {
+        Self { listener, nth: 0 }
+    }
+}
+
 /// A connection on its way to its session's home core, with all that it has sent.
 #[derive(Debug)]
 pub struct Moved {
+    pub door: Door,
     peer: SocketAddr,
     kept: Vec<u8>,
     nth: u64,
@@ -215,26 +232,29 @@ impl Shard {
 
     /// Takes in a new connection; the driver keeps its socket under the id. `nth` is its place in the order
     /// in which the process accepted all of them.
-    pub fn accept(&mut self, listener: Listener, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
-        let id = self.enter(listener, peer, nth, now);
+    pub fn accept(&mut self, door: Door, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
+        let id = self.enter(door, peer, nth, now);
         if let Some(connection) = self.clients.slots.get(id) {
             self.clients.counters.n_accepted[connection.protocol_kind() as usize] += 1;
         }
         id
     }
 
-    fn enter(&mut self, listener: Listener, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
+    fn enter(&mut self, door: Door, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
         self.now = now;
-        let protocol = match listener {
+        let protocol = match door.listener {
             Listener::Mqtt => {
                 Protocol::Mqtt(Box::new(mqtt::connection::Connection::new(self.keys.shared_hasher())))
             }
             Listener::Nats => {
-                let nats = nats::connection::Connection::new(census::cid(nth), self.keys.hasher());
+                let mut nats = nats::connection::Connection::new(census::cid(nth), self.keys.hasher());
+                if let Some(Some(mountpoint)) = self.settings.nats.mountpoints.get(usize::from(door.nth)) {
+                    nats.mount_at(mountpoint, peer.ip());
+                }
                 Protocol::Nats(Box::new(nats))
             }
         };
-        let connection = Connection::new(protocol, peer, nth, now);
+        let connection = Connection::new(protocol, door, peer, nth, now);
         self.clients.counters.n_connections[connection.protocol_kind() as usize] += 1;
         let id = self.clients.slots.insert(connection);
         let mut greeting = Vec::new();
@@ -259,14 +279,14 @@ impl Shard {
         self.clients.counters.n_departed += 1;
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        let Connection { peer, kept, nth, accepted_at, read_at, .. } = connection;
-        Some(Moved { peer, kept, nth, accepted_at, read_at })
+        let Connection { door, peer, kept, nth, accepted_at, read_at, .. } = connection;
+        Some(Moved { door, peer, kept, nth, accepted_at, read_at })
     }
 
     /// Takes in a connection whose session lives here.
     pub fn arrive(&mut self, moved: Moved, now: Time) -> ConnectionId {
         self.now = now;
-        let id = self.enter(Listener::Mqtt, moved.peer, moved.nth, now);
+        let id = self.enter(moved.door, moved.peer, moved.nth, now);
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.is_home = true;
             connection.accepted_at = moved.accepted_at;
@@ -387,6 +407,7 @@ impl Shard {
         let counts_for_all = u64::from(self.core.0 == 0);
         Counters {
             route_cache_entries: self.routes.n_entries() as u64,
+            replies_hidden: self.clients.n_replies_hidden(),
             retained_expired: counts_for_all * self.retained.n_expired(),
             n_retained: counts_for_all * self.retained.len() as u64,
             retained_bytes: counts_for_all * self.retained.n_bytes() as u64,

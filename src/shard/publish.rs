@@ -291,7 +291,10 @@ impl Shard {
         let Some(target) = found.local().iter().find(|target| target.connection == requester) else { return };
         let Some(connection) = self.clients.slots.get(requester) else { return };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
-        if let SubscriptionKind::Nats { sid, .. } = &subscription.kind {
+        if let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind {
+            let mount = special.as_ref().and_then(|special| special.mount.as_deref()).unwrap_or_default();
+            let seen = |name| <[u8]>::strip_prefix(name, mount).unwrap_or(name);
+            let (reply, subject) = (seen(reply), seen(subject));
             let mut out = Vec::new();
             nats::encode::no_responders(&mut out, reply, sid.as_bytes(), subject);
             self.clients.write(requester, &out);

@@ -2,14 +2,14 @@
 
 use super::Shard;
 use super::closed::Closed;
-use super::connection::{Protocol, Special, SubscriptionKind};
+use super::connection::{Protocol, Special as SpecialSubscription, SubscriptionKind};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::Ask;
 use super::settings::NatsSettings;
 use crate::message::{Message, Quality, Run};
-use crate::nats::connection::{Connection as Nats, Unrouted};
+use crate::nats::connection::{Connection as Nats, Special};
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
@@ -17,6 +17,7 @@ use crate::nats::sid::Sid;
 use crate::payload::{Payload, share_if_large};
 use crate::subject::{InvalidFilter, SubjectFilter, tokens};
 use crate::time::{Span, Time};
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// The first PING comes this long after CONNECT, and up to a fifth later: clients learn the round trip
@@ -68,7 +69,7 @@ impl Shard {
             return Served::Waiting;
         }
         match op {
-            Op::Publish(publish) => return self.nats_publish(id, &publish, input, n_taken),
+            Op::Publish(publish) => return self.nats_publish(id, &publish, None, input, n_taken),
             Op::Ignored => {}
             Op::Pong => {
                 nats.pong();
@@ -132,13 +133,18 @@ impl Shard {
         let Some(connection) = self.clients.slots.get(id) else { return };
         // A second CONNECT begins anew: its subscriptions are dropped, as in nats-server since 2.15.
         if matches!(&connection.protocol, Protocol::Nats(nats) if nats.is_connected()) {
-            for key in connection.subscriptions.keys() {
-                self.forget_sid(id, key);
-                self.end_subscription(id, key);
-            }
+            self.end_nats_subscriptions(id);
         }
-        let mut refused = None;
-        self.with_nats(id, |nats, out| refused = nats.connect(json, out).err());
+        let (mut refused, mut has_moved) = (None, false);
+        self.with_nats(id, |nats, out| {
+            let mount = nats.mount().cloned();
+            refused = nats.connect(json, out).err();
+            has_moved = nats.mount() != mount.as_ref();
+        });
+        // What began before is not where the client is now.
+        if has_moved {
+            self.end_nats_subscriptions(id);
+        }
         if let Some(refused) = refused {
             self.close(id, Closed::NatsConnect(refused), now);
             return;
@@ -152,18 +158,31 @@ impl Shard {
         self.check_deadlines(id, now);
     }
 
+    fn end_nats_subscriptions(&mut self, id: ConnectionId) {
+        let keys = self.clients.slots.get(id).map(|connection| connection.subscriptions.keys());
+        for key in keys.into_iter().flatten() {
+            self.forget_sid(id, key);
+            self.end_subscription(id, key);
+        }
+    }
+
+    /// Publishes what was `written`, to the names in `mounted` where its client is mounted.
     fn nats_publish(
         &mut self,
         id: ConnectionId,
-        publish: &Publish<'_>,
+        written: &Publish<'_>,
+        mounted: Option<&Publish<'_>>,
         input: &[u8],
         n_taken: usize,
     ) -> Served {
         let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
         let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
-        if let Err(unrouted) = nats.judge_publish(publish) {
-            return self.nats_publish_unrouted(id, publish, unrouted, n_taken);
+        if mounted.is_none()
+            && let Err(special) = nats.judge_publish(written)
+        {
+            return self.nats_publish_special(id, written, special, input, n_taken);
         }
+        let publish = mounted.unwrap_or(written);
         let publisher = Publisher { id, hears_itself: nats.echo() };
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
         let says_something = nats.answers_publish();
@@ -173,13 +192,14 @@ impl Shard {
         };
         if says_something {
             let mut scratch = Vec::new();
-            self.with_nats(id, |nats, out| nats.publish_taken(publish, &mut scratch, out));
+            self.with_nats(id, |nats, out| nats.publish_taken(written, &mut scratch, out));
         }
         let shared = share_if_large(publish.payload);
         let is_bare = publish.reply.is_empty() && publish.header.is_empty();
         let line_len = n_taken - publish.header.len() - publish.payload.len() - 2;
+        let mount_len = publish.subject.len() - written.subject.len();
         let run = if shared.is_none() && is_bare && !says_something {
-            self.run_for(id, &plan, || Run::at_front(input, n_taken, line_len, b"\r\n"))
+            self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, line_len, b"\r\n"))
         } else {
             None
         };
@@ -202,33 +222,51 @@ impl Shard {
     }
 
     #[cold]
-    fn nats_publish_unrouted(
+    fn nats_publish_special(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
-        unrouted: Unrouted,
+        special: Special,
+        input: &[u8],
         n_taken: usize,
     ) -> Served {
-        match unrouted {
-            Unrouted::Denied(denied) => {
+        match special {
+            Special::Denied(denied) => {
                 self.clients.counters.denied += 1;
                 self.nats_refuse(id, |nats, out| nats.publish_denied(publish, denied, out));
             }
-            Unrouted::Request(asked) => {
-                if let Err(full) = self.take_request(id, asked, publish.reply) {
+            Special::Request(asked) => {
+                let reply = self.mounted(id, publish.reply);
+                if let Err(full) = self.take_request(id, asked, &reply) {
                     return self.wait_for_outbox(id, full);
                 }
                 self.with_nats(id, |nats, out| nats.acknowledge(out));
             }
+            Special::Mounted => {
+                let subject = self.mounted(id, publish.subject);
+                let is_request = !publish.reply.is_empty();
+                let reply = if is_request { self.mounted(id, publish.reply) } else { Cow::default() };
+                let mounted = Publish { subject: &subject, reply: &reply, ..*publish };
+                return self.nats_publish(id, publish, Some(&mounted), input, n_taken);
+            }
         }
         Served::Taken(n_taken)
+    }
+
+    /// What a client's name is to everybody else.
+    fn mounted<'n>(&self, id: ConnectionId, name: &'n [u8]) -> Cow<'n, [u8]> {
+        match self.clients.slots.get(id).map(|connection| &connection.protocol) {
+            Some(Protocol::Nats(nats)) => nats.mounted(name),
+            _ => Cow::Borrowed(name),
+        }
     }
 
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let Some(connection) = self.clients.slots.get(id) else { return };
         let Protocol::Nats(nats) = &connection.protocol else { return };
         let is_new = nats.subscription(sid).is_none();
-        let filter = match self.judge_subscribe(nats.n_subscriptions(), is_new, subject, queue) {
+        let mount = nats.mount().cloned();
+        let filter = match self.judge_subscribe(nats, is_new, subject, queue) {
             Ok(filter) => filter,
             Err(refused) => {
                 self.clients.counters.subscriptions_refused += 1;
@@ -238,7 +276,8 @@ impl Shard {
         };
         if let Some(filter) = filter {
             self.end_given_up_with_sid(id, sid);
-            let special = queue.map(|name| Box::new(Special { group: Some(Rc::from(name)), max: None }));
+            let special = (queue.is_some() || mount.is_some())
+                .then(|| Box::new(SpecialSubscription { group: queue.map(Rc::from), max: None, mount }));
             let kind = SubscriptionKind::Nats { sid: Sid::new(sid), n_delivered: 0, special };
             let key = self.begin_subscription(id, &filter, None, kind);
             self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
@@ -251,7 +290,7 @@ impl Shard {
     /// The filter of a SUB, if its sid is new, or why it is refused: in the order in which nats-server looks.
     fn judge_subscribe(
         &self,
-        n_subscriptions: usize,
+        nats: &Nats,
         is_new: bool,
         subject: &[u8],
         queue: Option<&[u8]>,
@@ -263,13 +302,15 @@ impl Shard {
         if queue == Some(b"_sys_") {
             return Err(SubscribeRefused::Queue);
         }
-        if subscriptions_max > 0 && n_subscriptions >= subscriptions_max {
+        if subscriptions_max > 0 && nats.n_subscriptions() >= subscriptions_max {
             return Err(SubscribeRefused::TooMany);
         }
         if !is_new {
             return Ok(None);
         }
-        SubjectFilter::parse(subject).map(Some).map_err(|InvalidFilter| SubscribeRefused::Subject)
+        SubjectFilter::parse(&nats.mounted(subject))
+            .map(Some)
+            .map_err(|InvalidFilter| SubscribeRefused::Subject)
     }
 
     fn nats_unsubscribe(&mut self, id: ConnectionId, sid: &[u8], max: Option<u64>) {

@@ -4,7 +4,9 @@
 use super::retained::Limits;
 use crate::mqtt;
 use crate::nats;
+use crate::subject::mount::Mountpoint;
 use crate::time::Span;
+use std::sync::Arc;
 
 /// The same for every shard of a process.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct NatsSettings {
     pub subscriptions_max: usize,
     /// Tokens of one subscription's subject; 0 for any number.
     pub subscription_tokens_max: usize,
+    /// By the place of a listener; a client of one without is not mounted.
+    pub mountpoints: Vec<Option<Arc<Mountpoint>>>,
 }
 
 impl MqttSettings {

@@ -23,6 +23,10 @@ pub struct Shapes {
     topic: Vec<u8>,
     /// By whether the client takes headers.
     nats: [NatsShape; 2],
+    /// The copy of one NATS subscriber whose names are mounted, made for each anew.
+    mounted: NatsShape,
+    /// Reply subjects that such subscribers could not have addressed, and were not shown.
+    pub n_replies_hidden: u64,
     /// By MQTT 5 or before, then by QoS.
     mqtt: [[MqttShape; Quality::COUNT]; 2],
     /// The copy of one subscriber that has something of its own in it.
@@ -109,6 +113,21 @@ impl Shapes {
         if !shape.is_built {
             shape.build(message, with_header, self.is_wide);
         }
+        shape
+    }
+
+    /// The same for one subscriber, to whom the message is `seen`.
+    pub fn nats_mounted(
+        &mut self,
+        message: &Message<'_>,
+        seen: &Message<'_>,
+        with_header: bool,
+    ) -> &mut NatsShape {
+        self.n_replies_hidden += u64::from(seen.reply.is_empty() && !message.reply.is_empty());
+        let shape = &mut self.mounted;
+        shape.build(seen, with_header, false);
+        shape.was_addressed = false;
+        shape.frames.clear();
         shape
     }
 
@@ -207,7 +226,8 @@ impl NatsShape {
     }
 
     /// Makes ready for `sid` and says how many bytes one message to it has.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called by what is as often as a message, and by little else")]
     pub fn address(&mut self, message: &Message<'_>, sid: &[u8]) -> usize {
         match (&message.run, message.payload) {
             (None, Payload::Copied(_)) if self.is_whole => {
@@ -236,7 +256,8 @@ impl NatsShape {
     }
 
     /// Queues the first `n` of what `message` stands for to the client that was addressed.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "called by what is as often as a message, and by little else")]
     pub fn queue(
         &mut self,
         message: &Message<'_>,

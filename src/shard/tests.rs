@@ -13,6 +13,7 @@ mod retaining;
 mod runs;
 mod leave;
 mod memory;
+mod mount;
 mod sessions;
 
 fn settings() -> Settings {
@@ -31,6 +32,7 @@ fn settings() -> Settings {
             pong_timeout: Span::default(),
             subscriptions_max: 0,
             subscription_tokens_max: 0,
+            mountpoints: Vec::new(),
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
@@ -87,7 +89,8 @@ impl Alone {
     }
 
     fn connect(&mut self, listener: Listener) -> ConnectionId {
-        let id = self.shard.accept(listener, "127.0.0.1:9".parse().unwrap(), 0, self.now);
+        let door = Door::first(listener);
+        let id = self.shard.accept(door, "127.0.0.1:9".parse().unwrap(), 0, self.now);
         self.sent(id);
         id
     }
@@ -328,8 +331,9 @@ fn forty_thousand_groups_on_one_filter_and_as_many_members_of_one_come_and_go() 
 #[test]
 fn of_two_with_one_client_id_the_one_accepted_later_stays_whoever_comes_first() {
     let mut alone = Alone::new(settings());
-    let [older, newer] = [3, 4]
-        .map(|nth| alone.shard.accept(Listener::Mqtt, "127.0.0.1:9".parse().unwrap(), nth, Time::START));
+    let [older, newer] = [3, 4].map(|nth| {
+        alone.shard.accept(Door::first(Listener::Mqtt), "127.0.0.1:9".parse().unwrap(), nth, Time::START)
+    });
     let connect = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a";
     alone.receive(newer, connect);
     alone.sent(newer);

@@ -4,7 +4,7 @@
 use super::client::Scene;
 use super::faults::{Check, Kind, broken};
 use super::oracle::{At, Known, Publication, Subscription, Terms};
-use super::scenario::{FILTERS, GROUPS};
+use super::scenario::{FILTERS, GROUPS, MOUNTS};
 use super::wire::{ServerOp, parse};
 use crate::message::Quality;
 use crate::subject::SubjectFilter;
@@ -16,6 +16,8 @@ pub struct NatsClient {
     echo: bool,
     headers: bool,
     no_responders: bool,
+    /// Its place among `MOUNTS`. All names that the oracle knows have the mount before them.
+    nth_mount: usize,
     /// What came and is not whole.
     unread: Vec<u8>,
     /// Ops sent that no answer has confirmed yet, oldest first.
@@ -47,6 +49,14 @@ enum Sent {
 }
 
 impl NatsClient {
+    pub fn new(nth_mount: usize) -> Self {
+        Self { nth_mount, ..Self::default() }
+    }
+
+    fn mount(&self) -> &'static [u8] {
+        MOUNTS[self.nth_mount].2.as_bytes()
+    }
+
     pub fn connect(&mut self, scene: &mut Scene<'_>) {
         let chance = &mut *scene.chance;
         self.verbose = chance.one_in(3);
@@ -58,7 +68,8 @@ impl NatsClient {
         let Self { verbose, echo, headers, no_responders, .. } = self;
         let json = format!(
             "{{\"verbose\":{verbose},\"pedantic\":false,\"echo\":{echo},\"headers\":{headers},\
-             \"no_responders\":{no_responders},\"protocol\":1}}"
+             \"no_responders\":{no_responders},\"protocol\":1{}}}",
+            MOUNTS[self.nth_mount].1.map_or(String::new(), |user| format!(",\"user\":\"{user}\""))
         );
         scene.out.extend_from_slice(format!("CONNECT {json}\r\n").as_bytes());
         self.sent.push_back(Sent::Connect);
@@ -67,7 +78,7 @@ impl NatsClient {
     pub fn act(&mut self, scene: &mut Scene<'_>) -> &'static str {
         if !self.requests.is_empty() && scene.chance.one_in(3) {
             let reply = self.requests.remove(0);
-            let publication = Publication { subject: reply, ..scene.publication(Quality::AtMostOnce, false) };
+            let publication = Publication { subject: reply, ..self.publication(scene) };
             self.publish(publication, scene);
             return "answers a request";
         }
@@ -82,10 +93,8 @@ impl NatsClient {
             5 if self.headers => {
                 let header =
                     *scene.chance.pick(&["NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n"]);
-                let publication = Publication {
-                    header: header.as_bytes().to_vec(),
-                    ..scene.publication(Quality::AtMostOnce, false)
-                };
+                let publication =
+                    Publication { header: header.as_bytes().to_vec(), ..self.publication(scene) };
                 self.publish(publication, scene);
                 "HPUB"
             }
@@ -95,21 +104,28 @@ impl NatsClient {
                 "PING"
             }
             _ => {
-                let publication = scene.publication(Quality::AtMostOnce, false);
+                let publication = self.publication(scene);
                 self.publish(publication, scene);
                 "PUB"
             }
         }
     }
 
+    fn publication(&self, scene: &mut Scene<'_>) -> Publication {
+        let publication = scene.publication(Quality::AtMostOnce, false);
+        Publication { subject: [self.mount(), &publication.subject].concat(), ..publication }
+    }
+
     fn publish(&mut self, publication: Publication, scene: &mut Scene<'_>) {
         let Publication { subject, reply, header, payload, .. } = &publication;
+        let seen = |name: &[u8]| name.strip_prefix(self.mount()).unwrap_or_default().to_vec();
+        let (subject, reply) = (seen(subject), seen(reply));
         let out = &mut *scene.out;
         out.extend_from_slice(if header.is_empty() { b"PUB " } else { b"HPUB " });
-        out.extend_from_slice(subject);
+        out.extend_from_slice(&subject);
         out.push(b' ');
         if !reply.is_empty() {
-            out.extend_from_slice(reply);
+            out.extend_from_slice(&reply);
             out.push(b' ');
         }
         if !header.is_empty() {
@@ -134,9 +150,9 @@ impl NatsClient {
         }
         let number = scene.oracle.publications.len();
         let publication = Publication {
-            reply: format!("_INBOX.c{}.{number}", scene.connection).into_bytes(),
+            reply: [self.mount(), format!("_INBOX.c{}.{number}", scene.connection).as_bytes()].concat(),
             is_request: self.no_responders,
-            ..scene.publication(Quality::AtMostOnce, false)
+            ..self.publication(scene)
         };
         self.publish(publication, scene);
         "PUB of a request"
@@ -181,7 +197,8 @@ impl NatsClient {
             hears_itself: self.echo,
             retain_as_published: false,
         };
-        let filter = SubjectFilter::parse(filter.as_bytes()).expect("the alphabet has only filters");
+        let filter = SubjectFilter::parse(&[self.mount(), filter.as_bytes()].concat())
+            .expect("the alphabet has only filters");
         scene.oracle.subscriptions.push(Subscription {
             ear: (scene.connection, Some(sid)),
             filters: vec![filter],
@@ -298,23 +315,27 @@ impl NatsClient {
             ServerOp::Err(text) if *text == b" 'Stale Connection'" && scene.may_be_lost => Ok(()),
             ServerOp::Err(text) => scene.unexpected(&format!("-ERR {}", String::from_utf8_lossy(text))),
             ServerOp::Message { subject, sid, reply, header, payload } => {
+                let mount = self.mount();
+                let subject = [mount, subject].concat();
                 if header.starts_with(b"NATS/1.0 503") {
-                    return hear_no_responders(subject, header, payload, *sid, scene);
+                    return hear_no_responders(&subject, mount, header, payload, *sid, scene);
                 }
-                if payload.is_empty() && scene.is_clear(subject) {
+                if payload.is_empty() && scene.is_clear(&subject) {
                     scene.oracle.n_clears += 1;
                     return scene.oracle.count((scene.connection, Some(*sid)));
                 }
                 let number = scene.recognise(payload)?;
                 let publication = &scene.oracle.publications[number];
                 let expected: &[u8] = if self.headers { &publication.header } else { b"" };
-                if *subject != publication.subject || *reply != publication.reply || *header != expected {
+                // One that it could not address is not shown to it.
+                let expected_reply = publication.reply.strip_prefix(mount).unwrap_or_default();
+                if subject != publication.subject || *reply != expected_reply || *header != expected {
                     let what =
                         format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
                     return broken(Kind::Content, what);
                 }
                 if !reply.is_empty() {
-                    self.requests.push(reply.to_vec());
+                    self.requests.push(publication.reply.clone());
                 }
                 scene.oracle.heard((scene.connection, Some(*sid)), number, Quality::AtMostOnce)
             }
@@ -351,6 +372,7 @@ fn confirm(sent: Sent, scene: &mut Scene<'_>) {
 
 fn hear_no_responders(
     subject: &[u8],
+    mount: &[u8],
     header: &[u8],
     payload: &[u8],
     sid: u32,
@@ -359,8 +381,8 @@ fn hear_no_responders(
     let last = subject.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
     let number: Option<usize> = std::str::from_utf8(last).ok().and_then(|text| text.parse().ok());
     let request = number.and_then(|number| scene.oracle.publications.get(number)).filter(|publication| {
-        let expected =
-            [b"NATS/1.0 503\r\nNats-Subject: ", publication.subject.as_slice(), b"\r\n\r\n"].concat();
+        let asked = publication.subject.strip_prefix(mount).unwrap_or_default();
+        let expected = [b"NATS/1.0 503\r\nNats-Subject: ", asked, b"\r\n\r\n"].concat();
         publication.by == scene.connection
             && publication.is_request
             && publication.reply == subject

@@ -11,7 +11,7 @@ use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::Batch;
 use crate::shard::retained::Retained;
-use crate::shard::{Listener, Moved, Shard};
+use crate::shard::{Door, Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -151,7 +151,7 @@ impl Persistence {
                 self.drop_link_for_good(before);
             }
         }
-        let id = self.shards[core].accept(Listener::Mqtt, peer, nth as u64, self.now);
+        let id = self.shards[core].accept(Door::first(Listener::Mqtt), peer, nth as u64, self.now);
         let core = CoreId(core as u16);
         self.by_id.insert((core, id), nth);
         let mut out = Vec::new();

@@ -9,7 +9,9 @@ use crate::nats::handshake::ServerInfo;
 use crate::nats::parse;
 use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::subject::mount::Mountpoint;
 use crate::time::Span;
+use std::sync::Arc;
 
 /// The largest payload that a simulated client sends.
 pub const PAYLOAD_BYTES_MAX: usize = 40_000;
@@ -48,6 +50,8 @@ pub struct Scenario {
     pub acknowledges_late: bool,
     /// Ops between two moments of quiet.
     pub n_ops_between_quiet: usize,
+    /// Of ten NATS connections so many come in at a listener of `MOUNTS`.
+    pub n_mounted_in_ten: usize,
     /// At its end the gateway is drained, after lame-duck mode or at once, instead of left to fall silent.
     pub leaves: bool,
     pub is_lame_duck: bool,
@@ -89,6 +93,7 @@ impl Scenario {
             settings,
             leaves: chance.one_in(3),
             is_lame_duck: chance.one_in(3),
+            n_mounted_in_ten: *chance.pick(&[0, 0, 4, 8]),
         }
     }
 
@@ -139,6 +144,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             pong_timeout: Span::default(),
             subscriptions_max: 0,
             subscription_tokens_max: 0,
+            mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
         },
         mqtt: MqttSettings {
             decode: decode::Limits { packet_bytes_max: frame_bytes_max, connect_bytes_max: 1_000 },
@@ -176,6 +182,21 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         drain_timeout: Span::from_secs(60),
     }
 }
+
+fn mounted_at(mountpoint: &str) -> Option<Arc<Mountpoint>> {
+    Mountpoint::parse(mountpoint, '.').expect("it is one").map(Arc::new)
+}
+
+/// Listeners for NATS by their places: the mountpoint, whom the client says that it is, and the mount that
+/// this comes to. They overlap with the alphabet below and with one another.
+pub const MOUNTS: [(&str, Option<&str>, &str); 6] = [
+    ("", None, ""),
+    ("a", None, "a."),
+    ("a.b", None, "a.b."),
+    ("b", None, "b."),
+    ("u.${username}", Some("*"), "u.%2A."),
+    ("u.${username}", Some("a.b"), "u.a%2Eb."),
+];
 
 pub const SUBJECTS: [&str; 13] = [
     "a.b",

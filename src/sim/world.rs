@@ -8,12 +8,12 @@ use super::link::{End, Link, Place};
 use super::mqtt_client::MqttClient;
 use super::nats_client::NatsClient;
 use super::oracle::{self, Oracle};
-use super::scenario::Scenario;
+use super::scenario::{MOUNTS, Scenario};
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::{Batch, Item};
 use crate::shard::retained::Retained;
-use crate::shard::{Listener, Moved, Shard};
+use crate::shard::{Door, Listener, Moved, Shard};
 use crate::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -168,15 +168,18 @@ impl World {
             return Ok(());
         }
         let core = self.any_core();
-        let (listener, client) = if self.chance.below(10) < self.scenario.n_mqtt_in_ten {
+        let (door, client) = if self.chance.below(10) < self.scenario.n_mqtt_in_ten {
             let client = MqttClient::new(&mut self.chance, self.scenario.n_client_ids);
-            (Listener::Mqtt, Client::Mqtt(client))
+            (Door::first(Listener::Mqtt), Client::Mqtt(client))
         } else {
-            (Listener::Nats, Client::Nats(NatsClient::default()))
+            let is_mounted = self.chance.below(10) < self.scenario.n_mounted_in_ten;
+            let nth = if is_mounted { self.chance.between(1, MOUNTS.len() - 1) } else { 0 };
+            let door = Door { listener: Listener::Nats, nth: nth as u16 };
+            (door, Client::Nats(NatsClient::new(nth)))
         };
         let peer = SocketAddr::from(([127, 0, 0, 1], 1_024 + self.links.len() as u16));
         let new = self.links.len();
-        let id = self.shards[core.idx()].accept(listener, peer, new as u64, self.now);
+        let id = self.shards[core.idx()].accept(door, peer, new as u64, self.now);
         self.by_id.insert((core, id), new);
         let link = Link::new(client, core, id);
         // Of two with one name the one accepted later stays, whichever comes home first.

@@ -2,6 +2,7 @@
 //! Not the MQTT spelling: `mapping` translates it at the door.
 
 pub mod mapping;
+pub mod mount;
 pub mod trie;
 
 /// The tokens of a subject or filter, in order.

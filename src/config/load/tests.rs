@@ -46,6 +46,81 @@ fn a_list_is_one_in_the_file_and_comma_separated_in_a_variable() {
 }
 
 #[test]
+fn listeners_have_names_and_keys_of_their_own() {
+    let text = "[nats]\nmountpoint = \"all\"\n[nats.listeners.edge]\nbind = 4222\nmountpoint = \"edge.${username}.\"\n\
+                max_connections = 9\n[nats.listeners.Away_2]\nbind = \"0.0.0.0:4223\"\nallow_anonymous = true\n";
+    let config = loaded(text, &[("STRAIT__NATS__LISTENERS__EDGE__MAX_CONNECTIONS", "7")], &[]);
+    assert_eq!(config.nats.mountpoint, "all");
+    let [away, edge] = config.listeners.as_slice() else { panic!("{:?}", config.listeners) };
+    assert_eq!((away.path().as_str(), &away.mountpoint), ("nats.listeners.Away_2", &None));
+    assert_eq!((edge.bind, edge.max_connections), ("127.0.0.1:4222".parse().ok(), 7));
+    assert_eq!(edge.mountpoint.as_deref(), Some("edge.${username}."));
+    let without_first = "[mqtt]\nlisten = \"off\"\n[nats]\nlisten = \"off\"\n[nats.listeners.a]\nbind = 1\n";
+    assert_eq!(loaded(without_first, &[], &[]).listeners.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_about_a_listener_is_shown_where_it_stands() {
+    expect_in(
+        "[nats.listeners.a]\nbnid = 1\n",
+        &["unknown key `bnid` in [nats.listeners.a]", "strait.toml:2:1", "did you mean `bind`?", "bind = 1"],
+    );
+    expect_in("[nats.listeners.a]\nbind = 1\nzzz = 1\n", &["a listener has bind, allow_anonymous"]);
+    expect_in(
+        "[nats.listeners.a]\n",
+        &["`nats.listeners.a` does not say where it listens", "its `bind` is missing"],
+    );
+    expect_in(
+        "[nats.listeners]\na = 1\n",
+        &["`nats.listeners.a` is a listener, not a key", "write [nats.listeners.a]"],
+    );
+    expect_in("[nats]\nlisteners = 1\n", &["`nats.listeners` has listeners by their names"]);
+    expect_in("[nats.listeners.2]\nbind = 1\n", &["`2` can't be a listener's name", "a letter first"]);
+    expect_in("[nats.listeners.default]\nbind = 1\n", &["the listener which `listen` of the section is"]);
+    expect_in(
+        "[mqtt.listeners.a]\nbind = 1\nmountpoint = \"a/\"\n",
+        &["unknown key `mountpoint` in [mqtt.listeners.a]"],
+    );
+    expect_in("[admin.listeners.a]\nbind = 1\n", &["unknown key `listeners` in [admin]"]);
+    expect_in(
+        "[nats.listeners.a]\nbind = \"0.0.0.0:1\"\n",
+        &[
+            "`nats.listeners.a.bind` would let anybody in",
+            "add `allow_anonymous = true` to [nats.listeners.a]",
+        ],
+    );
+    expect_in(
+        "[nats.listeners.a]\nbind = 1883\n",
+        &["`mqtt.listen` and `nats.listeners.a.bind` are both 127.0.0.1:1883", "strait.toml:2:8"],
+    );
+    expect_in(
+        "[nats.listeners.a]\nbind = 1\nmax_connections = -1\n",
+        &["`nats.listeners.a.max_connections` is out"],
+    );
+}
+
+#[test]
+fn a_mountpoint_is_told_what_would_be_one() {
+    expect_in(
+        "[nats]\nmountpoint = \"plant/a/\"\n",
+        &[
+            "`nats.mountpoint` does not take `plant/a/`",
+            "the separator of the other",
+            "mountpoint = \"plant.a.\"",
+        ],
+    );
+    expect_in(
+        "[nats.listeners.a]\nbind = 1\nmountpoint = \"a.${user}\"\n",
+        &[
+            "`nats.listeners.a.mountpoint` does not take `a.${user}`",
+            "is none of ${clientid}, ${username} and",
+        ],
+    );
+    expect_in("[nats]\nmountpoint = \"a.>\"\n", &["`>` can't be in a mountpoint"]);
+    expect_in("[nats]\nmountpoint = \"$SYS\"\n", &["the protocols' own"]);
+}
+
+#[test]
 fn an_unknown_key_is_shown_where_it_stands_with_the_nearest_one() {
     expect(
         "[mqtt]\n  lisetn = \"127.0.0.1:1883\"\n",

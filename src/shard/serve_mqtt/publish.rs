@@ -191,7 +191,7 @@ impl Shard {
         let head_len = n_taken - publish.payload.len();
         let run = match publish.qos {
             _ if shared.is_some() || publish.retain => None,
-            Qos::AtMostOnce => self.run_for(id, &plan, || Run::at_front(input, n_taken, head_len, b"")),
+            Qos::AtMostOnce => self.run_for(id, &plan, 0, || Run::at_front(input, n_taken, head_len, b"")),
             Qos::AtLeastOnce => self.identified_run(id, &plan, input, n_taken, head_len),
             Qos::ExactlyOnce => None,
         };
