@@ -122,6 +122,9 @@ impl Shown {
         ];
         let dropped = dropped.map(|(reason, n)| (("reason", reason), n));
         out.counters("strait_deliveries_dropped", "Deliveries that nobody got.", None, dropped)?;
+        let redelivered = total.redelivered;
+        let help = "Messages of shared subscriptions that a member left to the others.";
+        out.counter("strait_shared_redelivered", help, redelivered)?;
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
         let hidden = total.replies_hidden;
         out.counter("strait_replies_hidden", "Reply subjects outside of their reader's mount.", hidden)?;

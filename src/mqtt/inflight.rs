@@ -284,9 +284,69 @@ impl Inflight {
         self.window = window.max(1);
     }
 
-    /// Drops what waits, and says how many it were.
-    pub fn forget_waiting(&mut self) -> usize {
-        std::mem::take(&mut self.waiting).len()
+    /// The first that came by a shared subscription and was never sent.
+    pub fn first_unsent_shared(&self) -> Option<Kept<'_>> {
+        let idx = self.waiting.first_shared()?;
+        self.waiting.get(idx)
+    }
+
+    /// Takes out all of those.
+    pub fn take_unsent_shared(&mut self) -> Leftovers {
+        let (mut shared, mut others) = (Log::default(), Log::default());
+        let mut waiting = std::mem::take(&mut self.waiting);
+        while let Some(kept) = waiting.get(0) {
+            let to = if kept.share.is_some() { &mut shared } else { &mut others };
+            to.push(&kept, ());
+            waiting.pop_front();
+        }
+        self.waiting = others;
+        Leftovers { sent: Log::default(), waiting: shared }
+    }
+
+    /// Ends it. What others may have of it is left, and how many were never sent.
+    pub fn end(&mut self) -> (Option<Leftovers>, usize) {
+        let Self { sent, waiting, .. } = std::mem::replace(self, Self::new(1, 0));
+        let n_unsent = waiting.len();
+        let has_shared = sent.first_shared().is_some() || waiting.first_shared().is_some();
+        (has_shared.then_some(Leftovers { sent, waiting }), n_unsent)
+    }
+}
+
+/// Messages that their client can't have, of which those of shared subscriptions are another's: what was
+/// never sent, and what was at QoS 1 and was not acknowledged. [MQTT-4.8.2-5]
+#[derive(Debug)]
+pub struct Leftovers {
+    sent: Log<Sent>,
+    waiting: Log<()>,
+}
+
+impl Leftovers {
+    pub fn n_unsent(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The first of them, until it is forgotten.
+    pub fn first(&mut self) -> Option<Kept<'_>> {
+        while let Some(sent) = self.sent.note(0) {
+            let is_due = sent.state == State::Published
+                && self.sent.quality(0) == Some(Quality::AtLeastOnce)
+                && self.sent.is_shared(0);
+            if is_due {
+                return self.sent.get(0);
+            }
+            self.sent.pop_front();
+        }
+        let idx = self.waiting.first_shared()?;
+        for _ in 0..idx {
+            self.waiting.pop_front();
+        }
+        self.waiting.get(0)
+    }
+
+    pub fn forget_first(&mut self) {
+        if self.sent.pop_front().is_none() {
+            self.waiting.pop_front();
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Kept<'a> {
     pub origin: Origin,
     /// The shared subscription by which it came: where this client can't have it, another may.
     pub share: Option<&'a Rc<Share>>,
+    /// Then a NATS client may have it as well.
+    pub with_queue: bool,
 }
 
 impl Kept<'_> {
@@ -75,6 +77,7 @@ struct Extra {
     /// A payload that is too large to be copied.
     payload: Option<Bytes>,
     share: Option<Rc<Share>>,
+    with_queue: bool,
 }
 
 impl<N> Entry<N> {
@@ -158,7 +161,7 @@ impl<N> Log<N> {
             Payload::Shared(bytes) => Some(bytes.clone()),
         };
         self.n_shared_bytes += payload.as_ref().map_or(0, Bytes::len);
-        Box::new(Extra { payload, share: kept.share.cloned() })
+        Box::new(Extra { payload, share: kept.share.cloned(), with_queue: kept.with_queue })
     }
 
     /// The message at this place, from the oldest on.
@@ -173,7 +176,8 @@ impl<N> Log<N> {
         };
         let Entry { quality, retain, expires_at, origin, .. } = *entry;
         let share = entry.share();
-        Some(Kept { topic, properties, payload, quality, retain, expires_at, origin, share })
+        let with_queue = entry.extra.as_ref().is_some_and(|extra| extra.with_queue);
+        Some(Kept { topic, properties, payload, quality, retain, expires_at, origin, share, with_queue })
     }
 
     #[inline]
@@ -195,9 +199,13 @@ impl<N> Log<N> {
         self.entries.get(idx).map(|entry| entry.quality)
     }
 
-    /// Whether some of it came by a shared subscription.
-    pub fn has_shared(&self) -> bool {
-        self.entries.iter().any(|entry| entry.share().is_some())
+    pub fn is_shared(&self, idx: usize) -> bool {
+        self.entries.get(idx).is_some_and(|entry| entry.share().is_some())
+    }
+
+    /// The place of the first that came by a shared subscription.
+    pub fn first_shared(&self) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.share().is_some())
     }
 
     /// Forgets the oldest.
@@ -261,6 +269,7 @@ mod tests {
             expires_at: Time::NEVER,
             origin,
             share: None,
+            with_queue: false,
         }
     }
 

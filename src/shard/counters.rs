@@ -76,8 +76,10 @@ counters! {
     expired: u64,
     /// Deliveries larger than the client's maximum packet size.
     dropped_packet_too_large: u64,
-    /// Queue group messages for which no core had a member left.
+    /// Copies for groups that no member anywhere could take.
     dropped_no_member: u64,
+    /// Messages of shared subscriptions that a member left behind and others were offered.
+    redelivered: u64,
     /// Deliveries to MQTT of subjects that no topic can spell.
     unmappable: u64,
     /// Deliveries to NATS of subjects longer than a client can read.

@@ -66,6 +66,8 @@ pub struct Fanout<'m> {
     /// What topics of new aliases take.
     n_alias_bytes: u64,
     pub asks: Asks,
+    /// Of a group's message: whether it may go to a member of NATS.
+    pub with_queue: bool,
 }
 
 /// Who is given the message that is offered a client.
@@ -136,6 +138,7 @@ impl Clients {
             replay: None,
             n_alias_bytes: 0,
             asks: Asks::Everybody,
+            with_queue: false,
         }
     }
 
@@ -425,7 +428,8 @@ impl Fanout<'_> {
             return Outcome::queued(n as u64, end);
         }
         let copied = Message { properties, ..*message };
-        let kept = Kept { retain: own.retain, ..kept(&copied, topic, quality, room.origin, subscription) };
+        let kept = kept(&copied, topic, quality, room.origin, subscription);
+        let kept = Kept { retain: own.retain, with_queue: self.with_queue, ..kept };
         let Some(run) = &message.run else {
             return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
         };

@@ -9,7 +9,6 @@
 use super::core_set::CoreSet;
 use super::id::CoreId;
 use super::interest::{Groups, MemberCounts, Role};
-use super::mail::GroupPick;
 use super::table::{Members, Target};
 use crate::subject::mapping;
 use std::collections::BTreeMap;
@@ -97,23 +96,12 @@ impl GroupRoute {
         Due { queue, unit: unit_idx.and_then(|idx| self.units.get(idx as usize)) }
     }
 
-    /// Whom a copy is for that another core sent here. What it knew of the group may differ from what is
-    /// known here; its word says who is meant.
-    pub fn due_by(&self, pick: &GroupPick) -> Due<'_> {
-        let unit = pick.unit.as_ref();
+    /// Whom a copy is for that was decided on elsewhere, or some time ago. What is known of the group here and
+    /// now may differ; that decision says who is meant.
+    pub fn due_as(&self, unit: Option<&[u8]>, with_queue: bool) -> Due<'_> {
         Due {
-            queue: pick.with_queue.then_some(&self.queue),
-            unit: unit.and_then(|filter| self.units.iter().find(|unit| *unit.filter == **filter)),
-        }
-    }
-
-    /// Whom a copy is for that a member of this unit had and could not keep. With the unit's last member the
-    /// copy is the group's, unless that has others that had theirs.
-    pub fn due_again(&self, filter: &[u8]) -> Option<(Option<u32>, Due<'_>)> {
-        let live = self.units.iter().take_while(|unit| !unit.cores.is_empty());
-        match live.clone().position(|unit| *unit.filter == *filter) {
-            Some(idx) => Some((Some(idx as u32), self.due(Some(idx as u32)))),
-            None => (live.count() == 0).then(|| (None, self.due(None))),
+            queue: with_queue.then_some(&self.queue),
+            unit: unit.and_then(|filter| self.units.iter().find(|unit| *unit.filter == *filter)),
         }
     }
 
@@ -352,11 +340,11 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_comes_back_is_its_units_or_the_last_ones_who_are_left() {
-        let both = group(queue(&[(0, 1)]), vec![unit(b"a", &[(1, 1, 0)]), unit(b"b", &[(1, 1, 0)])]);
-        assert_eq!(both.due_again(b"b").map(|(idx, due)| (idx, due.queue.is_some())), Some((Some(1), false)));
-        assert!(both.due_again(b"c").is_none());
-        let left = group(queue(&[(0, 1)]), vec![unit(b"c", &[])]);
-        assert_eq!(left.due_again(b"c").map(|(idx, due)| (idx, due.queue.is_some())), Some((None, true)));
+    fn a_copy_stays_what_it_was_decided_to_be() {
+        let both = group(queue(&[(0, 1)]), vec![unit(b"a", &[(1, 1, 0)]), unit(b"b", &[])]);
+        let due = both.due_as(Some(b"b"), true);
+        assert_eq!(due.pick_core(false, &CoreSet::EMPTY, 9), Some(CoreId(0)));
+        assert_eq!(both.due_as(Some(b"a"), false).pick_core(false, &CoreSet::EMPTY, 9), Some(CoreId(1)));
+        assert_eq!(both.due_as(Some(b"c"), false).pick_core(false, &CoreSet::EMPTY, 9), None);
     }
 }

@@ -137,6 +137,9 @@ impl Shard {
             }
         }
         self.send_first_slices(now);
+        if !self.redelivery.is_empty() {
+            self.redeliver(now);
+        }
         self.publish_notices();
         for core in self.others() {
             self.peers[core.idx()].acknowledge();

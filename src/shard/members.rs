@@ -109,6 +109,7 @@ impl Shard {
         let (online, offline) =
             due.unit.map_or((&[][..], &[][..]), |unit| (&unit.online[..], &unit.offline[..]));
         fanout.asks = if is_last_resort { Asks::Anybody } else { Asks::OneOnline };
+        fanout.with_queue = due.queue.is_some();
         self.deliver_to_one(queue, online, fanout)
             || (is_last_resort && self.deliver_to_one(&[], offline, fanout))
     }

@@ -36,6 +36,7 @@ mod members;
 mod subscribe;
 mod sessions;
 mod waiting;
+mod redelivery;
 mod upkeep;
 mod own;
 mod statistics;
@@ -91,6 +92,7 @@ pub struct Shard {
     statistics: Statistics,
     /// What the gateway is to publish itself before the turn ends.
     notices: VecDeque<Notice>,
+    redelivery: redelivery::Redelivery,
     /// By core; this core's own place is unused.
     peers: Vec<Peer>,
     tickets: Tickets,
@@ -196,6 +198,7 @@ impl Shard {
             replays: replay::Replays::default(),
             statistics: Statistics::default(),
             notices: VecDeque::new(),
+            redelivery: redelivery::Redelivery::default(),
             peers: (0..settings.n_cores).map(peer).collect(),
             tickets: Tickets::default(),
             log_head: 0,
@@ -369,7 +372,8 @@ impl Shard {
         self.clients.counters.mail_sent += 1;
         self.clients.counters.mail_sent_bytes += batch.n_bytes() as u64;
         self.is_fence_fresh = false;
-        if peer.outbox.has_room() && !(peer.waiting.is_empty() && self.wills.is_empty()) {
+        let is_awaited = !(peer.waiting.is_empty() && self.wills.is_empty() && self.redelivery.is_empty());
+        if is_awaited && peer.outbox.has_room() {
             self.outbox_has_room(to, now);
             self.settle(now);
         } else if !self.notices.is_empty() {

@@ -209,7 +209,8 @@ impl Shard {
         let mut n_forwarded = 0;
         for pick in &address.groups {
             let group = found.groups().iter().find(|group| *group.name == *pick.name);
-            let due = group.map_or(Due::default(), |group| group.due_by(pick));
+            let due =
+                group.map_or(Due::default(), |group| group.due_as(pick.unit.as_deref(), pick.with_queue));
             let mut asked = Asked { is_last_resort: pick.is_last_resort, tried: pick.tried.clone() };
             if let Some(core) = self.give_to_member(due, &mut asked, &mut fanout) {
                 let Asked { is_last_resort, tried } = asked;

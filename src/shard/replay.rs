@@ -151,7 +151,7 @@ impl Shard {
 
     /// Whether something goes on with the next tick, whenever that is.
     pub fn goes_on(&self) -> bool {
-        !self.replays.waiting.is_empty()
+        !self.replays.waiting.is_empty() || self.redelivery.goes_on()
     }
 
     /// One core does it for all.

@@ -30,7 +30,7 @@ impl Shard {
         }
     }
 
-    fn mqtt_mut(&mut self, id: ConnectionId) -> Option<&mut Mqtt> {
+    pub(super) fn mqtt_mut(&mut self, id: ConnectionId) -> Option<&mut Mqtt> {
         match &mut self.clients.slots.get_mut(id)?.protocol {
             Protocol::Mqtt(mqtt) => Some(mqtt),
             Protocol::Nats(_) => None,
@@ -55,6 +55,7 @@ impl Shard {
             };
             session.will_due = session.will.as_ref().map_or(Time::NEVER, |will| now + will.delay);
         }
+        self.redelivery.note_gone(id);
         self.check_will(id, now);
     }
 
@@ -145,8 +146,9 @@ impl Shard {
             return;
         };
         self.clients.n_queued_bytes -= mqtt.session.inflight.n_bytes();
-        self.clients.counters.discarded += mqtt.session.inflight.forget_waiting() as u64;
-        mqtt.session.inflight = Inflight::new(1, 0);
+        let (leftovers, n_unsent) = mqtt.session.inflight.end();
+        self.clients.counters.discarded += n_unsent as u64;
+        self.redelivery.enter(leftovers);
         // The end of the session is the latest time for it (section 3.1.3.2.2).
         self.wills.extend(mqtt.session.will.take().map(|will| (id, will)));
         mqtt.session.will_due = Time::NEVER;

@@ -193,7 +193,7 @@ impl Shard {
 
     /// When `tick` has something to do, if ever.
     pub fn wake_at(&self) -> Option<Time> {
-        if !self.due.is_empty() {
+        if !self.due.is_empty() || self.redelivery.goes_on() {
             return Some(self.now);
         }
         let stall = self.stalled.front().map(|(until, _)| *until);

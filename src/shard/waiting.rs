@@ -68,6 +68,7 @@ impl Clients {
             Ok((quality, own)) if own == Own::default() => {
                 let topic = fanout.shapes.topic();
                 let kept = kept(fanout.message, topic, quality, self.origin, subscription);
+                let kept = Kept { with_queue: fanout.with_queue, ..kept };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Ok((quality, own)) => {
@@ -75,7 +76,7 @@ impl Clients {
                     fanout.shapes.mqtt_own(fanout.message, Version::V5, quality, &own);
                 let copied = Message { properties, ..*fanout.message };
                 let kept = kept(&copied, topic, quality, self.origin, subscription);
-                let kept = Kept { retain: own.retain, ..kept };
+                let kept = Kept { retain: own.retain, with_queue: fanout.with_queue, ..kept };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Err(end) => Outcome::none(end),
@@ -264,5 +265,6 @@ pub(super) fn kept<'a>(
         expires_at,
         origin,
         share: subscription.share(),
+        with_queue: false,
     }
 }

@@ -7,6 +7,7 @@
 
 use super::faults::{Check, Kind, broken};
 use super::oracle::{Ear, Oracle, Publication, Subscription};
+use crate::message::Quality;
 use std::collections::BTreeSet;
 
 impl Oracle {
@@ -42,6 +43,27 @@ impl Oracle {
         let n_due: usize =
             names.into_iter().map(|name| self.n_copies(name, |it| self.may(it, publication))).sum();
         if n_copies > n_due { Err(format!("{n_copies} copies, {n_due} due")) } else { Ok(()) }
+    }
+
+    /// Whether a member that is gone may have left this one the message, even if it joined later.
+    pub(super) fn may_inherit(
+        &self,
+        subscription: &Subscription,
+        publication: &Publication,
+        quality: Quality,
+    ) -> bool {
+        let left_it = |other: &Subscription| {
+            other.group == subscription.group
+                && self.listeners[other.ear.0].is_mqtt
+                && !self.is_alive(other)
+                && self.may(other, publication)
+        };
+        subscription.group.is_some()
+            && publication.quality != Quality::AtMostOnce
+            && self.concerns(subscription, publication)
+            && subscription.end.is_none_or(|end| end.acknowledged.is_none())
+            && subscription.terms.iter().any(|terms| terms.quality.min(publication.quality) == quality)
+            && self.subscriptions.iter().any(left_it)
     }
 
     /// All is quiet: as many copies were heard as were due for certain.

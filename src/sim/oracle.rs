@@ -243,9 +243,10 @@ impl Oracle {
         let n_heard = publication.heard.iter().filter(|heard| **heard == (ear, quality)).count();
         let of_ear = || self.subscriptions.iter().filter(|subscription| subscription.ear == ear);
         let n_due = of_ear()
-            .filter(|subscription| self.may(subscription, publication))
             .filter(|subscription| {
-                Self::terms(subscription, publication).any(|(other, may)| may && other == quality)
+                let mut terms = Self::terms(subscription, publication);
+                (self.may(subscription, publication) && terms.any(|(other, may)| may && other == quality))
+                    || self.may_inherit(subscription, publication, quality)
             })
             .count();
         if n_heard >= n_due {

@@ -21,6 +21,7 @@ fn kept(payload: &[u8], quality: Quality) -> Kept<'_> {
         expires_at: Time::NEVER,
         origin,
         share: None,
+        with_queue: false,
     }
 }
 

@@ -273,3 +273,124 @@ fn what_a_member_refuses_goes_to_nobody_else() {
     alone.leave(first, Reason::Success, &[Property::SessionExpiryInterval(0)]);
     assert_eq!(alone.n_heard(second), 0);
 }
+
+#[test]
+fn what_a_session_that_ends_had_not_acknowledged_goes_to_another_member() {
+    let mut alone = Alone::new(settings());
+    let properties = [Property::ReceiveMaximum(2), Property::SessionExpiryInterval(100)];
+    let (first, _) = alone.mqtt(Wish { client_id: "a", properties: &properties, ..MEMBER });
+    alone.subscribe(first, "$share/g/t", Qos::AtLeastOnce);
+    alone.subscribe(first, "t", Qos::AtLeastOnce);
+    alone.unsubscribe(first, "t");
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    let old = [Property::MessageExpiryInterval(5)];
+    let young = [Property::MessageExpiryInterval(50)];
+    alone.publish(publisher, 1, Qos::AtLeastOnce, "acknowledged", &[]);
+    alone.publish(publisher, 2, Qos::AtLeastOnce, "sent", &young);
+    alone.publish(publisher, 3, Qos::AtLeastOnce, "sent too", &[]);
+    alone.publish(publisher, 4, Qos::AtLeastOnce, "old", &old);
+    alone.publish(publisher, 5, Qos::AtLeastOnce, "waits", &young);
+    alone.ack(first, AckKind::Puback, 1, Reason::Success);
+    assert_eq!(
+        alone.hears(first),
+        ["PUBLISH 1 1 acknowledged", "PUBLISH 1 2 sent 50s", "PUBLISH 1 3 sent too"]
+    );
+    alone.lose(first);
+    let second = alone.member("b", "$share/g/t", Qos::AtLeastOnce);
+    assert_eq!(alone.n_heard(second), 0);
+    alone.pass(101);
+    // Its time was up: the session's and that of some.
+    assert_eq!(alone.hears(second), ["PUBLISH 1 1 sent too"]);
+    let counters = alone.shard.counters();
+    assert_eq!((counters.redelivered, counters.expired), (1, 3));
+    alone.hears(publisher);
+    assert_eq!(alone.shard.n_waiting_bytes().0, "tsent too".len());
+}
+
+#[test]
+fn a_member_that_leaves_for_good_leaves_all_to_the_others() {
+    let mut alone = Alone::new(settings());
+    let identified = [Property::SubscriptionIdentifier(7)];
+    for way in 0..3 {
+        let wish = Wish { client_id: "a", clean_start: true, ..MEMBER };
+        let (first, _) = alone.mqtt(wish);
+        let properties = block(&identified);
+        let options = SubscribeOptions { qos: Qos::AtLeastOnce, ..SubscribeOptions::default() };
+        let filters = [(&b"$share/g/t"[..], options)];
+        let filters = Filters::from_list(&filters);
+        let subscribe = Subscribe { packet_id: 1, properties: properties.properties(), filters };
+        let mut out = Vec::new();
+        encode::subscribe(&mut out, Version::V5, &subscribe).unwrap();
+        alone.receive(first, &out);
+        let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+        alone.publish(publisher, 1, Qos::AtLeastOnce, "x", &[Property::MessageExpiryInterval(50)]);
+        assert_eq!(alone.hears(first), ["SUBACK", "PUBLISH 1 1 x 50s"]);
+        let second = alone.member("b", "$share/g/t", Qos::AtLeastOnce);
+        let nats = alone.nats("SUB t other 1\r\n");
+        alone.pass(10);
+        match way {
+            0 => alone.leave(first, Reason::Success, &[Property::SessionExpiryInterval(0)]),
+            1 => {
+                // It has begun, and no other member is there yet.
+                alone.unsubscribe(first, "$share/g/t");
+                assert_eq!(alone.n_heard(second), 0);
+                alone.leave(first, Reason::Success, &[Property::SessionExpiryInterval(0)]);
+            }
+            _ => drop(alone.mqtt(wish)),
+        }
+        let bytes = alone.sent_bytes(second);
+        let Ok(Decoded::Packet(Packet::Publish(publish), _)) = decode(&bytes, Version::V5, &Limits::NONE)
+        else {
+            panic!("{bytes:?}")
+        };
+        assert_eq!(publish.properties.message_expiry_interval(), Some(40));
+        assert_eq!(publish.properties.subscription_identifiers().count(), 0);
+        assert_eq!((publish.dup, alone.said_to(nats).as_str()), (false, ""));
+        alone.leave(second, Reason::Success, &[Property::SessionExpiryInterval(0)]);
+    }
+    assert_eq!(alone.shard.counters().redelivered, 3);
+    assert_eq!(alone.shard.counters().dropped_no_member, 3);
+}
+
+#[test]
+fn what_was_never_sent_to_a_client_that_is_gone_goes_to_one_that_is_there() {
+    let mut alone = Alone::new(settings());
+    let properties = [Property::ReceiveMaximum(1), Property::SessionExpiryInterval(100)];
+    let (first, _) = alone.mqtt(Wish { client_id: "a", properties: &properties, ..MEMBER });
+    alone.subscribe(first, "$share/g/t", Qos::ExactlyOnce);
+    alone.subscribe(first, "t", Qos::AtLeastOnce);
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    for (packet_id, text) in (1..).zip(["one", "two", "three"]) {
+        alone.publish(publisher, packet_id, Qos::ExactlyOnce, text, &[]);
+    }
+    let second = alone.member("b", "$share/g/#", Qos::ExactlyOnce);
+    alone.lose(first);
+    assert_eq!(alone.n_heard(second), 0);
+    let (first, _) = alone.mqtt(Wish { client_id: "a", properties: &properties, ..MEMBER });
+    let third = alone.member("c", "$share/g/t", Qos::ExactlyOnce);
+    alone.lose(first);
+    assert_eq!(alone.hears(third), ["PUBLISH 2 1 one", "PUBLISH 2 2 two", "PUBLISH 2 3 three"]);
+    // Its plain subscription's are its own, and the first of them was all that its window let through.
+    let (_, heard) = alone.mqtt(MEMBER);
+    assert_eq!(heard[1..], ["PUBLISH 1 1 dup one", "PUBLISH 1 2 two", "PUBLISH 1 3 three"]);
+    assert_eq!(alone.n_heard(second), 0);
+}
+
+#[test]
+fn a_long_queue_goes_to_others_in_slices() {
+    let mut roomy = settings();
+    roomy.mqtt.session_queue_messages_max = 10_000;
+    let mut alone = Alone::new(roomy);
+    let first = alone.member("a", "$share/g/t", Qos::AtLeastOnce);
+    alone.lose(first);
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    (1..=1_000).for_each(|id| alone.publish(publisher, id, Qos::AtLeastOnce, "x", &[]));
+    let second = alone.member("b", "$share/g/t", Qos::AtLeastOnce);
+    alone.now = alone.now + Span::from_secs(101);
+    alone.shard.tick(alone.now);
+    assert_eq!(alone.shard.counters().redelivered, 256);
+    while alone.shard.wake_at() == Some(alone.now) {
+        alone.shard.tick(alone.now);
+    }
+    assert_eq!((alone.shard.counters().redelivered, alone.n_heard(second)), (1_000, 1_000));
+}

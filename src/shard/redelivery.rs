@@ -1,0 +1,193 @@
+//! Messages of shared subscriptions that a member leaves behind: another one gets them. Where a session ends
+//! that is what it was sent at QoS 1 and did not acknowledge, and what it was never sent; where a client is
+//! only gone, and another member is there, what it was never sent. What was sent waits for the client then,
+//! and of QoS 2 it is nobody else's, whatever becomes of the session. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+//!
+//! A long queue goes a slice at a time, and waits itself where an outbox on its way is full.
+
+use super::Shard;
+use super::core_set::CoreSet;
+use super::id::{ConnectionId, CoreId};
+use super::mail::{Address, GroupPick};
+use super::members::Asked;
+use super::own::GATEWAY;
+use crate::message::{Digits, Message, Origin};
+use crate::mqtt::inflight::Leftovers;
+use crate::mqtt::kept::Kept;
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
+use crate::subject::mapping;
+use crate::time::Time;
+use std::collections::VecDeque;
+
+/// What members have left behind.
+#[derive(Debug, Default)]
+pub struct Redelivery {
+    /// Clients that have gone in this turn and whose sessions stay.
+    gone: Vec<ConnectionId>,
+    waiting: VecDeque<Leftovers>,
+    /// The next must wait for a full outbox.
+    is_blocked: bool,
+}
+
+/// Messages given to others in one turn.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// The outbox of a core on the way has no room.
+struct Full;
+
+impl Redelivery {
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether something can go on without anything happening first.
+    pub fn goes_on(&self) -> bool {
+        !self.gone.is_empty() || (!self.waiting.is_empty() && !self.is_blocked)
+    }
+
+    /// Notes that a client is gone.
+    pub fn note_gone(&mut self, id: ConnectionId) {
+        self.gone.push(id);
+    }
+
+    pub fn enter(&mut self, leftovers: Option<Leftovers>) {
+        self.waiting.extend(leftovers);
+    }
+}
+
+impl Shard {
+    /// Gives others some of what members have left behind.
+    pub(super) fn redeliver(&mut self, now: Time) {
+        while let Some(id) = self.redelivery.gone.pop() {
+            self.take_unsent(id);
+        }
+        if self.has_closed() {
+            // Nobody is there any more.
+            self.redelivery.waiting.clear();
+        }
+        self.redelivery.is_blocked = false;
+        let mut n_left = MESSAGES_PER_TURN;
+        while let Some(mut leftovers) = self.redelivery.waiting.pop_front() {
+            while let Some(kept) = leftovers.first() {
+                if n_left == 0 {
+                    return self.redelivery.waiting.push_front(leftovers);
+                }
+                n_left -= 1;
+                if let Err(Full) = self.give_again(&kept, now) {
+                    self.redelivery.is_blocked = true;
+                    return self.redelivery.waiting.push_front(leftovers);
+                }
+                leftovers.forget_first();
+            }
+        }
+    }
+
+    /// Takes from a session whose client is gone what it was never sent, if another member is there.
+    fn take_unsent(&mut self, id: ConnectionId) {
+        // It may be back by now, on a connection that has taken the session.
+        let is_gone = self.clients.slots.get(id).is_some_and(|connection| !connection.is_open());
+        if !is_gone || !self.has_session(id) {
+            return;
+        }
+        let Some(mqtt) = self.mqtt(id) else { return };
+        let Some(first) = mqtt.session.inflight.first_unsent_shared() else { return };
+        let Some(share) = first.share.cloned() else { return };
+        let with_queue = first.with_queue;
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(first.topic, &mut subject);
+        let found = self.routes.find(&subject, &self.table, &self.interest);
+        let group = found.groups().iter().find(|group| group.name == share.name);
+        let due = group.map(|group| group.due_as(Some(share.filter.as_bytes()), with_queue));
+        let is_anybody_there =
+            due.is_some_and(|due| due.pick_core(false, &CoreSet::EMPTY, self.chance.next()).is_some());
+        if !is_anybody_there {
+            return;
+        }
+        let Some(mqtt) = self.mqtt_mut(id) else { return };
+        let n_bytes_before = mqtt.session.inflight.n_bytes();
+        let leftovers = mqtt.session.inflight.take_unsent_shared();
+        let n_bytes = n_bytes_before - mqtt.session.inflight.n_bytes();
+        self.clients.n_queued_bytes -= n_bytes;
+        self.clients.counters.discarded += leftovers.n_unsent() as u64;
+        self.redelivery.enter(Some(leftovers));
+    }
+
+    /// Gives a message to another member of its group.
+    fn give_again(&mut self, kept: &Kept<'_>, now: Time) -> Result<(), Full> {
+        let Some(share) = kept.share else { return Ok(()) };
+        if kept.is_expired(now) {
+            self.clients.counters.expired += 1;
+            return Ok(());
+        }
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(kept.topic, &mut subject);
+        let found = self.routes.find(&subject, &self.table, &self.interest);
+        let group = found.groups().iter().find(|group| group.name == share.name);
+        let filter = share.filter.as_bytes();
+        let due = group.map(|group| (group, group.due_as(Some(filter), kept.with_queue)));
+        let mut asked = Asked::default();
+        let core = due.and_then(|(_, due)| {
+            let online = due.pick_core(false, &asked.tried, self.chance.next());
+            asked.is_last_resort = online.is_none();
+            online.or_else(|| due.pick_core(true, &asked.tried, self.chance.next()))
+        });
+        let (Some((group, due)), Some(core)) = (due, core) else {
+            self.clients.counters.dropped_no_member += 1;
+            return Ok(());
+        };
+        if core != self.core && self.peers[core.idx()].outbox.is_full() {
+            return Err(Full);
+        }
+        self.clients.counters.redelivered += 1;
+        self.clients.origin = Origin { read_at: now, ..kept.origin };
+        let properties = properties_anew(kept, now);
+        let message = message_anew(kept, &subject, &properties);
+        let mut fanout = self.clients.begin(&message, None, 1, now);
+        let next =
+            if core == self.core { self.give_to_member(due, &mut asked, &mut fanout) } else { Some(core) };
+        self.clients.end(fanout);
+        if let Some(core) = next {
+            let pick = asked.pick(group, due);
+            self.post_again(core, &message, pick);
+        }
+        self.after_fanout();
+        Ok(())
+    }
+
+    fn post_again(&mut self, core: CoreId, message: &Message<'_>, pick: GroupPick) {
+        let groups = vec![pick];
+        let address =
+            Address { origin_core: self.core, publisher: GATEWAY, ticket: None, to_plain: false, groups };
+        let origin = self.clients.origin;
+        self.peers[core.idx()].outbox.push_publication(message, address, origin);
+        self.clients.counters.mail_publications += 1;
+    }
+}
+
+/// Its properties without what was another member's own, and with what is left of its life. [MQTT-3.3.2-6]
+fn properties_anew(kept: &Kept<'_>, now: Time) -> PropertyBlock {
+    let mut block = PropertyBlock::new();
+    block.push_without(Properties::from_checked(kept.properties), |it| {
+        matches!(it, Property::SubscriptionIdentifier(_) | Property::MessageExpiryInterval(_))
+    });
+    if let Some(secs_left) = kept.secs_left(now) {
+        block.push(Property::MessageExpiryInterval(secs_left)).expect("any number of seconds is legal");
+    }
+    block
+}
+
+fn message_anew<'m>(kept: &Kept<'m>, subject: &'m [u8], properties: &'m PropertyBlock) -> Message<'m> {
+    Message {
+        subject,
+        topic: kept.topic,
+        reply: b"",
+        header: b"",
+        digits: Digits::default(),
+        properties: properties.properties().raw(),
+        payload: kept.payload,
+        quality: kept.quality,
+        retain: kept.retain,
+        version: 0,
+        run: None,
+    }
+}
