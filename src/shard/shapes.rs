@@ -23,8 +23,8 @@ pub struct Shapes {
     topic: Vec<u8>,
     /// By whether the client takes headers.
     nats: [NatsShape; 2],
-    /// The copy of one NATS subscriber whose names are mounted, made for each anew.
-    mounted: NatsShape,
+    /// What precedes the payload for one NATS subscriber whose names are mounted.
+    mounted_head: Vec<u8>,
     /// Reply subjects that such subscribers could not have addressed, and were not shown.
     pub n_replies_hidden: u64,
     /// By MQTT 5 or before, then by QoS.
@@ -116,19 +116,21 @@ impl Shapes {
         shape
     }
 
-    /// The same for one subscriber, to whom the message is `seen`.
+    /// What precedes the payload for one subscriber, of this sid, to whom the message is `seen`.
     pub fn nats_mounted(
         &mut self,
         message: &Message<'_>,
         seen: &Message<'_>,
         with_header: bool,
-    ) -> &mut NatsShape {
+        sid: &[u8],
+    ) -> &[u8] {
         self.n_replies_hidden += u64::from(seen.reply.is_empty() && !message.reply.is_empty());
-        let shape = &mut self.mounted;
-        shape.build(seen, with_header, false);
-        shape.was_addressed = false;
-        shape.frames.clear();
-        shape
+        let head = &mut self.mounted_head;
+        head.clear();
+        nats::encode::delivery_before_sid(head, seen.subject, with_header);
+        head.extend_from_slice(sid);
+        after_sid(head, seen, with_header);
+        head
     }
 
     /// Whether MQTT can spell the subject.
@@ -226,8 +228,7 @@ impl NatsShape {
     }
 
     /// Makes ready for `sid` and says how many bytes one message to it has.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "called by what is as often as a message, and by little else")]
+    #[inline]
     pub fn address(&mut self, message: &Message<'_>, sid: &[u8]) -> usize {
         match (&message.run, message.payload) {
             (None, Payload::Copied(_)) if self.is_whole => {
@@ -256,8 +257,7 @@ impl NatsShape {
     }
 
     /// Queues the first `n` of what `message` stands for to the client that was addressed.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "called by what is as often as a message, and by little else")]
+    #[inline]
     pub fn queue(
         &mut self,
         message: &Message<'_>,
@@ -388,7 +388,7 @@ fn parts(n: usize, item_bytes: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(n_at_once).map(move |start| start..n.min(start + n_at_once))
 }
 
-fn queue_frames(
+pub(super) fn queue_frames(
     head: &[u8],
     run: &Run<'_>,
     n: usize,

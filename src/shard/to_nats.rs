@@ -2,11 +2,11 @@
 
 use super::connection::{Special, Subscription, SubscriptionKind};
 use super::fanout::{End, Fanout, Outcome, Room};
-use super::shapes::NatsShape;
+use super::shapes::queue_frames;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::Message;
 use crate::nats;
-use crate::nats::sid::Sid;
+use crate::payload::Payload;
 
 impl Fanout<'_> {
     #[inline]
@@ -29,9 +29,21 @@ impl Fanout<'_> {
             }
         };
         let message = self.message;
+        let Some(n_wanted) = n_wanted(message, *n_delivered, max) else {
+            return Outcome::none(End::NotEligible);
+        };
+        let sid = sid.as_bytes();
         let takes_header = nats.headers() && !message.header.is_empty();
         let shape = self.shapes.nats(message, takes_header);
-        deliver_shape(message, shape, (sid, n_delivered, max), takes_header, queue, pool, room)
+        if is_too_long(message, takes_header, room) {
+            return Outcome::none(End::SubjectTooLong);
+        }
+        let n = room.n_fitting(queue, shape.address(message, sid), n_wanted);
+        if n > 0 {
+            shape.queue(message, n, sid, queue, pool);
+        }
+        *n_delivered += n as u64;
+        outcome(n, n_wanted, *n_delivered, max)
     }
 
     /// The same, to a subscription whose client does not see all of the names.
@@ -49,44 +61,57 @@ impl Fanout<'_> {
             return Outcome::none(End::NotEligible);
         };
         let mount = special.mount.as_deref().unwrap_or_default();
-        let Some(seen) = self.message.seen_from(mount) else { return Outcome::none(End::NotEligible) };
+        let Some(seen) = &self.message.seen_from(mount) else { return Outcome::none(End::NotEligible) };
+        let Some(n_wanted) = n_wanted(seen, *n_delivered, special.max) else {
+            return Outcome::none(End::NotEligible);
+        };
         let takes_header = nats.headers() && !seen.header.is_empty();
-        let shape = self.shapes.nats_mounted(self.message, &seen, takes_header);
-        deliver_shape(&seen, shape, (sid, n_delivered, special.max), takes_header, queue, pool, room)
+        if is_too_long(seen, takes_header, room) {
+            return Outcome::none(End::SubjectTooLong);
+        }
+        let head = self.shapes.nats_mounted(self.message, seen, takes_header, sid.as_bytes());
+        let n = room.n_fitting(queue, head.len() + seen.payload.len() + 2, n_wanted);
+        match (&seen.run, seen.payload) {
+            _ if n == 0 => {}
+            (Some(run), _) => queue_frames(head, run, n, b"\r\n", queue, pool),
+            (None, Payload::Copied(payload)) => queue.append(pool, |buffer| {
+                buffer.extend_from_slice(head);
+                buffer.extend_from_slice(payload);
+                buffer.extend_from_slice(b"\r\n");
+            }),
+            (None, Payload::Shared(bytes)) => {
+                queue.append(pool, |buffer| buffer.extend_from_slice(head));
+                queue.append_shared(bytes.clone());
+                queue.append(pool, |buffer| buffer.extend_from_slice(b"\r\n"));
+            }
+        }
+        *n_delivered += n as u64;
+        outcome(n, n_wanted, *n_delivered, special.max)
     }
 }
 
-/// Queues to a NATS subscription, of this sid, so many deliveries and at most so many, what its shape is.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "called once by what is as often as a message, and once by another")]
-fn deliver_shape(
-    message: &Message<'_>,
-    shape: &mut NatsShape,
-    (sid, n_delivered, max): (&Sid, &mut u64, Option<u64>),
-    takes_header: bool,
-    queue: &mut WriteQueue,
-    pool: &mut BufferPool,
-    room: Room<'_>,
-) -> Outcome {
-    let n_wanted = match max {
-        Some(max) if *n_delivered >= max => return Outcome::none(End::NotEligible),
-        Some(max) => (max - *n_delivered).min(message.n() as u64) as usize,
-        None => message.n(),
-    };
-    let sid = sid.as_bytes();
-    if nats::encode::before_sid_len(message.subject, takes_header)
+/// How many of the messages a subscription is still due; `None` where it had its last.
+#[inline]
+fn n_wanted(message: &Message<'_>, n_delivered: u64, max: Option<u64>) -> Option<usize> {
+    match max {
+        Some(max) if n_delivered >= max => None,
+        Some(max) => Some((max - n_delivered).min(message.n() as u64) as usize),
+        None => Some(message.n()),
+    }
+}
+
+/// Whether a client could not read the line.
+#[inline]
+fn is_too_long(message: &Message<'_>, with_header: bool, room: Room<'_>) -> bool {
+    nats::encode::before_sid_len(message.subject, with_header)
         > room.settings.nats.parse.control_line_bytes_max
-    {
-        return Outcome::none(End::SubjectTooLong);
-    }
-    let n = room.n_fitting(queue, shape.address(message, sid), n_wanted);
-    if n > 0 {
-        shape.queue(message, n, sid, queue, pool);
-    }
-    *n_delivered += n as u64;
+}
+
+#[inline]
+fn outcome(n: usize, n_wanted: usize, n_delivered: u64, max: Option<u64>) -> Outcome {
     let end = if n < n_wanted {
         End::Overflowed
-    } else if max.is_some_and(|max| *n_delivered >= max) {
+    } else if max.is_some_and(|max| n_delivered >= max) {
         End::DeliveredLast
     } else {
         End::Delivered
