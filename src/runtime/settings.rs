@@ -16,6 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// properties.
 const MQTT_HEAD_BYTES_MAX: usize = 65 << 10;
 
+/// Changes of other cores' interest that are applied at once: about half a millisecond.
+const INTEREST_SLICE: usize = 1_024;
+
 /// What may be under way between two cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lanes {
@@ -77,6 +80,7 @@ pub fn shard_settings(
         outbox_bytes_max: lanes.outbox_bytes_max,
         batch_bytes_max: lanes.batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
+        interest_slice: INTEREST_SLICE,
         write_timeout: Span::from_secs(limits.write_timeout_secs.into()),
         statistics_every: Span::from_secs(config.sys.interval_secs.into()),
         presence: config.sys.presence,

@@ -279,6 +279,8 @@ pub struct Peer {
     /// What this core owes the peer an acknowledgement of.
     pub owed: Acknowledgement,
     pub owes: bool,
+    /// What the peer has announced and this core has not applied yet; a fence is no change.
+    pub unapplied: VecDeque<Option<Change>>,
     /// Publishers that wait for room in the outbox.
     pub waiting: Vec<ConnectionId>,
     /// Rounds of a drain that the peer has begun.
@@ -293,6 +295,7 @@ impl Peer {
             tickets: VecDeque::new(),
             owed: Acknowledgement::default(),
             owes: false,
+            unapplied: VecDeque::new(),
             waiting: Vec::new(),
             n_rounds: 0,
         }

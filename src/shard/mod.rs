@@ -34,6 +34,7 @@ mod serve_nats;
 mod publish;
 mod members;
 mod subscribe;
+mod hear;
 mod sessions;
 mod waiting;
 mod redelivery;
@@ -104,6 +105,8 @@ pub struct Shard {
     is_fence_fresh: bool,
     /// Connections that wait for a log position, oldest first.
     fences: VecDeque<(u64, ConnectionId)>,
+    /// What other cores announce.
+    slice: hear::Slice,
     stalled: VecDeque<(Time, ConnectionId)>,
     /// Connections whose wait has ended, to be taken up before the turn ends.
     runnable: Vec<ConnectionId>,
@@ -205,6 +208,7 @@ impl Shard {
             n_applied_everywhere: 0,
             is_fence_fresh: false,
             fences: VecDeque::new(),
+            slice: hear::Slice::default(),
             stalled: VecDeque::new(),
             runnable: Vec::new(),
             slowed: Vec::new(),
@@ -316,14 +320,8 @@ impl Shard {
             }
             match item {
                 Item::Publication(posted) => self.deliver_posted(from, batch, posted),
-                Item::Interest(change) => {
-                    self.is_changing_tables = true;
-                    self.interest.apply(from, change);
-                    self.routes.changed(change.key());
-                    self.is_changing_tables = false;
-                    self.log_applied(from);
-                }
-                Item::Fence => self.log_applied(from),
+                Item::Interest(change) => self.hear_log(from, Some(change)),
+                Item::Fence => self.hear_log(from, None),
                 Item::Acknowledged(acknowledgement) => self.acknowledged(from, acknowledgement),
                 Item::Settled { ticket, was_taken } => {
                     let closed = self.tickets.settled(*ticket, *was_taken);
@@ -342,12 +340,6 @@ impl Shard {
         }
         self.end_fences(now);
         self.settle(now);
-    }
-
-    fn log_applied(&mut self, from: CoreId) {
-        let peer = &mut self.peers[from.idx()];
-        peer.owed.n_applied += 1;
-        peer.owes = true;
     }
 
     fn acknowledged(&mut self, from: CoreId, acknowledgement: &Acknowledgement) {

@@ -13,6 +13,7 @@ mod retaining;
 mod runs;
 mod leave;
 mod memory;
+mod hear;
 mod mount;
 mod sessions;
 
@@ -65,6 +66,7 @@ fn settings() -> Settings {
         outbox_bytes_max: 1 << 20,
         batch_bytes_max: 1 << 16,
         route_cache_bytes_max: 1 << 16,
+        interest_slice: 100,
         write_timeout: Span::from_secs(10),
         statistics_every: Span::default(),
         presence: true,

@@ -173,6 +173,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         outbox_bytes_max,
         batch_bytes_max: *chance.pick(&[700, 2_000, 64 << 10]),
         route_cache_bytes_max: *chance.pick(&[0, 4_000, 1 << 20]),
+        interest_slice: *chance.pick(&[1, 3, 1_000]),
         write_timeout,
         statistics_every: *chance.pick(&[Span::default(), Span::from_millis(700)]),
         presence: true,

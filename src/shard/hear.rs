@@ -1,0 +1,88 @@
+//! What other cores announce of their interest: applied to the replica in slices, so that a hundred thousand
+//! subscriptions that begin or end at once stop nobody.
+//!
+//! What waits keeps its order, and is acknowledged when it is applied and not before: the fences of the
+//! core that announced it stand on that. Messages of the same lane don't wait for it: whom they are for, a
+//! core sees in its own table.
+
+use super::Shard;
+use super::id::CoreId;
+use super::interest::Change;
+use crate::time::{Span, Time};
+
+/// How long a slice is one: what comes later has another.
+const SLICE: Span = Span::from_millis(1);
+
+/// How much of other cores' logs this core has applied of late, and what waits.
+#[derive(Debug, Default)]
+pub struct Slice {
+    began_at: Time,
+    n_applied: usize,
+    /// Changes and fences, the latter without a change, of all cores together.
+    n_waiting: usize,
+    /// The core whose turn it is.
+    next_core: usize,
+    /// The most that one slice applied.
+    pub longest: usize,
+}
+
+impl Shard {
+    /// Takes the next position of another core's log: a change, or a fence.
+    pub(super) fn hear_log(&mut self, from: CoreId, change: Option<&Change>) {
+        if self.now.since(self.slice.began_at) >= SLICE {
+            self.begin_slice();
+        }
+        let waiting = &mut self.peers[from.idx()].unapplied;
+        if waiting.is_empty() && self.slice.n_applied < self.settings.interest_slice {
+            self.apply_log(from, change);
+        } else {
+            waiting.push_back(change.cloned());
+            self.slice.n_waiting += 1;
+        }
+    }
+
+    /// Applies a slice of what waits, core by core.
+    pub(super) fn tick_hearing(&mut self) {
+        if self.slice.n_waiting == 0 {
+            return;
+        }
+        self.begin_slice();
+        for nth in 0..self.peers.len() {
+            let core = (self.slice.next_core + nth) % self.peers.len();
+            while self.slice.n_applied < self.settings.interest_slice
+                && let Some(change) = self.peers[core].unapplied.pop_front()
+            {
+                self.slice.n_waiting -= 1;
+                self.apply_log(CoreId(core as u16), change.as_ref());
+            }
+            if self.peers[core].unapplied.is_empty() {
+                self.peers[core].unapplied = std::collections::VecDeque::new();
+            }
+        }
+        self.slice.next_core = (self.slice.next_core + 1) % self.peers.len();
+    }
+
+    /// When the next slice is due, if any.
+    pub(super) fn hearing_wakes_at(&self) -> Option<Time> {
+        (self.slice.n_waiting > 0).then_some(self.now)
+    }
+
+    fn begin_slice(&mut self) {
+        self.slice.began_at = self.now;
+        self.slice.n_applied = 0;
+    }
+
+    fn apply_log(&mut self, from: CoreId, change: Option<&Change>) {
+        self.slice.n_applied += 1;
+        self.slice.longest = self.slice.longest.max(self.slice.n_applied);
+        if let Some(change) = change {
+            self.is_changing_tables = true;
+            self.interest.apply(from, change);
+            self.routes.changed(change.key());
+            self.is_changing_tables = false;
+        }
+        let peer = &mut self.peers[from.idx()];
+        peer.owed.n_applied += 1;
+        peer.owes = true;
+    }
+}
