@@ -101,9 +101,38 @@ pub fn uptime(span: Span) -> String {
     }
 }
 
+/// A span as Go writes it, to the microsecond: `1.234ms`.
+pub fn duration(span: Span) -> String {
+    let micros = span.as_micros();
+    let (unit, name) = match micros {
+        0..1_000 => return format!("{micros}µs"),
+        1_000..1_000_000 => (1_000, "ms"),
+        _ => (1_000_000, "s"),
+    };
+    let digits = if unit == 1_000 { 3 } else { 6 };
+    let text = format!("{}.{:0digits$}", micros / unit, micros % unit);
+    format!("{}{name}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (micros, expected) in [
+            (0, "0µs"),
+            (999, "999µs"),
+            (1_000, "1ms"),
+            (1_230, "1.23ms"),
+            (10_005, "10.005ms"),
+            (2_000_000, "2s"),
+            (2_000_001, "2.000001s"),
+            (75_500_000, "75.5s"),
+        ] {
+            assert_eq!(duration(Span::from_nanos(micros * 1_000)), expected);
+        }
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

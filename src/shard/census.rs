@@ -7,7 +7,7 @@ use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::table::Table;
 use crate::message::ProtocolKind;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use std::net::SocketAddr;
 
 /// The most connections or subscriptions that one turn looks at.
@@ -47,6 +47,8 @@ pub struct Seen {
     pub n_pending_bytes: usize,
     pub traffic: Traffic,
     pub n_subscriptions: usize,
+    /// How long a NATS client's last PONG took.
+    pub round_trip: Option<Span>,
     pub name: Option<Box<str>>,
     pub lang: Option<Box<str>>,
     pub version: Option<Box<str>>,
@@ -167,6 +169,7 @@ pub fn seen(id: ConnectionId, connection: &Connection) -> Seen {
         n_pending_bytes: connection.n_queued_bytes(),
         traffic: connection.traffic,
         n_subscriptions: connection.subscriptions.len(),
+        round_trip: connection.round_trip.map(|nanos| Span::from_nanos(nanos.get())),
         name: None,
         lang: None,
         version: None,

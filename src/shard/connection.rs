@@ -16,6 +16,7 @@ use crate::nats::sid::Sid;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// What a connection speaks. A closed set: whoever acts on it matches.
@@ -89,6 +90,8 @@ pub struct Connection {
     pub asked_at: Time,
     /// When its socket last brought a PONG.
     pub ponged_at: Time,
+    /// How long its last PONG took, in nanoseconds; `None` before the first.
+    pub round_trip: Option<NonZeroU64>,
     /// When its deadlines are looked at next; the one entry of it in the wheel that counts.
     pub check_at: Time,
 }
@@ -145,6 +148,7 @@ impl Connection {
             ping_at: None,
             asked_at: Time::NEVER,
             ponged_at: Time::START,
+            round_trip: None,
             check_at: Time::NEVER,
         }
     }
@@ -169,6 +173,16 @@ impl Connection {
         self.heard_at = now;
         self.read_at = now;
         self.protocol_kind()
+    }
+
+    /// Notes that its client answered a PING.
+    pub fn note_pong(&mut self) {
+        // One that was not asked for says nothing of the way.
+        if self.asked_at != Time::NEVER {
+            self.round_trip = NonZeroU64::new(self.read_at.since(self.asked_at).as_nanos());
+        }
+        self.asked_at = Time::NEVER;
+        self.ponged_at = self.read_at;
     }
 
     /// Whether a PING is worth it. Whoever has sent anything else of late is there, but once an hour the

@@ -73,8 +73,7 @@ impl Shard {
             Op::Ignored => {}
             Op::Pong => {
                 nats.pong();
-                connection.asked_at = Time::NEVER;
-                connection.ponged_at = connection.read_at;
+                connection.note_pong();
             }
             Op::Ping => self.nats_ping(id),
             Op::Connect(json) => self.nats_connect(id, json, now),

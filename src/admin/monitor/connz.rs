@@ -1,6 +1,6 @@
 //! `/connz`: the connections, one by one.
 
-use super::super::about::{About, uptime};
+use super::super::about::{About, duration, uptime};
 use super::super::collect::{Collection, Found};
 use super::{ACCOUNT, BadQuery, Query};
 use crate::message::ProtocolKind;
@@ -52,11 +52,12 @@ enum Sort {
     Last,
     Idle,
     Uptime,
+    RoundTrip,
     Stop,
     Reason,
 }
 
-const SORTS: [(&str, Sort); 13] = [
+const SORTS: [(&str, Sort); 14] = [
     ("cid", Sort::Cid),
     ("start", Sort::Start),
     ("subs", Sort::Subscriptions),
@@ -68,6 +69,7 @@ const SORTS: [(&str, Sort); 13] = [
     ("last", Sort::Last),
     ("idle", Sort::Idle),
     ("uptime", Sort::Uptime),
+    ("rtt", Sort::RoundTrip),
     ("stop", Sort::Stop),
     ("reason", Sort::Reason),
 ];
@@ -141,6 +143,7 @@ impl Sort {
             // Who has been silent for longest, and who has been here for longest.
             Self::Idle => found.sort_by_key(|one| one.seen.active_at),
             Self::Uptime => found.sort_by_key(|one| one.seen.accepted_at),
+            Self::RoundTrip => found.sort_by_key(|one| Reverse(one.seen.round_trip)),
             Self::Stop => found.sort_by_key(|one| Reverse(one.seen.end.map(|(at, _)| at))),
             Self::Reason => found.sort_by_key(|one| one.seen.end.map(|(_, closed)| reason(closed))),
         }
@@ -196,6 +199,7 @@ fn entry(about: &About, seen: &Seen, now: Time, shows_user: bool) -> Map<String,
         put("stop", json!(about.date(at)));
         put("reason", json!(reason(closed)));
     }
+    seen.round_trip.iter().for_each(|span| drop(put("rtt", json!(duration(*span)))));
     put("uptime", json!(uptime(until.since(seen.accepted_at))));
     put("idle", json!(uptime(until.since(seen.active_at))));
     put("pending_bytes", json!(seen.n_pending_bytes));

@@ -70,6 +70,23 @@ fn a_connection_is_seen_with_what_it_told_and_what_it_moved() {
 }
 
 #[test]
+fn a_round_trip_is_that_of_the_last_ping_and_one_that_was_not_asked_for_is_none() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let round_trip = |alone: &Alone| connections(&alone.shard).0[0].round_trip;
+    alone.receive(id, b"PONG\r\n");
+    assert_eq!(round_trip(&alone), None);
+    alone.now = alone.now + Span::from_secs(5);
+    alone.shard.tick(alone.now);
+    assert!(alone.sent(id).contains("PING"));
+    alone.now = alone.now + Span::from_millis(7);
+    alone.receive(id, b"PONG\r\n");
+    alone.now = alone.now + Span::from_millis(7);
+    alone.receive(id, b"PONG\r\n");
+    assert_eq!(round_trip(&alone), Some(Span::from_millis(7)));
+}
+
+#[test]
 fn the_last_that_ended_are_remembered_with_their_reason_and_no_more_of_them() {
     let mut alone = Alone::new(settings());
     for _ in 0..ENDED_MAX + 5 {
