@@ -140,9 +140,9 @@ class NatsThread:
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TEST_S)
 
-    def subscribe(self, subject):
+    def subscribe(self, subject, group=""):
         """A subscription that the gateway has taken; ask it with `message`."""
-        subscription = self.call(self.connection.subscribe(subject))
+        subscription = self.call(self.connection.subscribe(subject, queue=group))
         self.settle()
         return subscription
 

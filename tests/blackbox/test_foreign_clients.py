@@ -1,4 +1,4 @@
-"""Official clients in their own languages: nats.js, nats.c and async-nats (nats-py is in test_nats_py).
+"""Clients in their own languages: nats.js, nats.c, async-nats and MQTT.js (nats-py and paho are elsewhere).
 
 Each is a program that plays its scenarios and prints `ok NAME` for each, and `restart` where it wants the
 gateway to end and come again at its port.
@@ -20,10 +20,12 @@ COMMON = [
     "publish_subscribe", "queues", "requests_of_the_new_style", "requests_of_the_old_style", "headers",
     "a_payload_of_one_mib", "ten_thousand_subscriptions", "unsubscribing_after_some", "drain", "reconnect",
 ]  # fmt: skip
+MQTT = ["publish_subscribe", "retained", "will", "shared", "session_resume", "user_properties", "reconnect"]
 PROGRAMS = {
     "nats.js": (["node", FOLDER / "nats_js/client.cjs"], [*COMMON, "many_answers_to_one_request", "nobody_to_answer"]),
     "nats.c": ([BUILT / "nats_c/client"], COMMON),
     "async-nats": ([BUILT / "nats_rust/release/strait-tests-async-nats"], COMMON),
+    "MQTT.js": (["node", FOLDER / "mqtt_js/client.cjs"], [f"{name}_{version}" for version in (4, 5) for name in MQTT]),
 }
 
 
@@ -32,14 +34,17 @@ PROGRAMS = {
 def test_an_official_client_finds_all_it_knows_of_nats_server(start_strait, client, cores):
     command, scenarios = PROGRAMS[client]
     strait = start_strait(cores)
-    done, restarted, tail = play([*command, strait.nats_url], lambda: again(start_strait, strait))
+    speaks_mqtt = client == "MQTT.js"
+    url = "mqtt://{}:{}".format(*strait.mqtt) if speaks_mqtt else strait.nats_url
+    done, restarted, tail = play([*command, url], lambda: again(start_strait, strait))
     assert sorted(done) == sorted(scenarios), tail
-    assert restarted == 1
+    # Once in each version.
+    assert restarted == (2 if speaks_mqtt else 1)
 
 
 def play(command, restart):
     """The scenarios that went well, the restarts asked for, and how the program ended."""
-    environment = {**clients.environment(), "NODE_PATH": str(BUILT / "js/node_modules")}
+    environment = {**clients.environment(), "NODE_PATH": f"{BUILT / 'js/node_modules'}:{BUILT / 'mqtt_js/node_modules'}"}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -68,7 +73,10 @@ def play(command, restart):
 
 def again(start_strait, strait):
     ports = {"mqtt_port": strait.mqtt[1], "nats_port": strait.nats[1]}
-    strait.stop()
+    # The one before may have been restarted already.
+    for one in gateway.running.copy():
+        if one.mqtt == strait.mqtt:
+            one.stop()
     start_strait(strait.cores, **ports)
 
 
@@ -77,3 +85,4 @@ def test_programs_are_built():
         program = command[-1]
         assert os.path.exists(program), f"{program} is missing: scripts/test --setup"
     assert (BUILT / "js/node_modules/@nats-io/transport-node").exists()
+    assert (BUILT / "mqtt_js/node_modules/mqtt").exists()
