@@ -125,6 +125,8 @@ impl Shown {
         let redelivered = total.redelivered;
         let help = "Messages of shared subscriptions that a member left to the others.";
         out.counter("strait_shared_redelivered", help, redelivered)?;
+        let unmappable = total.headers_unmappable;
+        out.counter("strait_headers_unmappable", "NATS headers that no MQTT property can hold.", unmappable)?;
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
         let hidden = total.replies_hidden;
         out.counter("strait_replies_hidden", "Reply subjects outside of their reader's mount.", hidden)?;

@@ -82,6 +82,8 @@ counters! {
     redelivered: u64,
     /// Deliveries to MQTT of subjects that no topic can spell.
     unmappable: u64,
+    /// Headers of NATS messages that no MQTT property can hold.
+    headers_unmappable: u64,
     /// Deliveries to NATS of subjects longer than a client can read.
     subject_too_long: u64,
     /// Deliveries to mounted clients without the reply subject, which is not in their mount.

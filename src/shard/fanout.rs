@@ -2,22 +2,17 @@
 //! room for, and what follows. What it looks like to them: `shapes`.
 
 use super::census::Ended;
-use super::connection::{Connection, Protocol, Subscription, SubscriptionKind, Traits};
+use super::connection::{Connection, Protocol, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::id::{ConnectionId, Slots};
 use super::latency::{Direction, Latencies};
 use super::replay::Replayed;
 use super::settings::Settings;
-use super::shapes::{Copied, Own, Shapes};
+use super::shapes::Shapes;
 use super::table::Target;
-use super::waiting::{deliver_kept, kept};
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
-use crate::mqtt;
-use crate::mqtt::kept::Kept;
-use crate::payload::Payload;
-use crate::subject::mapping;
+use crate::message::{Message, Origin, ProtocolKind, Run};
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
 
@@ -64,7 +59,7 @@ pub struct Fanout<'m> {
     /// The message was kept, and comes late.
     pub replay: Option<Replayed>,
     /// What topics of new aliases take.
-    n_alias_bytes: u64,
+    pub(super) n_alias_bytes: u64,
     pub asks: Asks,
     /// Of a group's message: whether it may go to a member of NATS.
     pub with_queue: bool,
@@ -142,8 +137,9 @@ impl Clients {
         }
     }
 
-    pub fn end(&mut self, fanout: Fanout<'_>) {
+    pub fn end(&mut self, mut fanout: Fanout<'_>) {
         self.counters.alias_bytes += fanout.n_alias_bytes;
+        self.counters.headers_unmappable += std::mem::take(&mut fanout.shapes.crossed.n_unmappable);
         self.shapes = Some(fanout.shapes);
     }
 
@@ -308,10 +304,6 @@ impl Clients {
     }
 }
 
-/// An alias pays for topics from this length on, in bytes: it takes three itself. Messages that may be sent
-/// again on another connection have none.
-const ALIASED_BYTES_MIN: usize = 8;
-
 /// How long a subscriber that stays at three quarters of its limits slows its publishers.
 const PATIENCE: Span = Span::from_secs(5);
 
@@ -340,7 +332,7 @@ impl Outcome {
     }
 
     /// Takes in what became of one more.
-    fn add(&mut self, one: Self) {
+    pub fn add(&mut self, one: Self) {
         self.n_queued += one.n_queued;
         self.n_waiting += one.n_waiting;
         self.n_gave_way += one.n_gave_way;
@@ -379,107 +371,5 @@ impl Room<'_> {
         }
         let n_fitting = limit.saturating_sub(queue.len()) / frame_len;
         n_fitting.max(usize::from(queue.is_empty())).min(n)
-    }
-}
-
-impl Fanout<'_> {
-    fn deliver_mqtt(
-        &mut self,
-        mqtt: &mut mqtt::connection::Connection,
-        subscription: &Subscription,
-        is_own: bool,
-        queue: &mut WriteQueue,
-        pool: &mut BufferPool,
-        room: Room<'_>,
-    ) -> Outcome {
-        let message = self.message;
-        let (quality, mut own) = match self.terms_for(subscription, is_own) {
-            Ok(terms) => terms,
-            Err(end) => return Outcome::none(end),
-        };
-        if let Some(aliases) = &mqtt.aliases
-            && quality == Quality::AtMostOnce
-            && self.shapes.topic().len() >= ALIASED_BYTES_MIN
-        {
-            own.alias = aliases.find(self.shapes.topic());
-        }
-        let Copied { shape, topic, properties } = if own == Own::default() {
-            let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);
-            Copied { shape, topic, properties: message.properties }
-        } else {
-            self.shapes.mqtt_own(message, mqtt.version(), quality, &own)
-        };
-        let n_bytes = shape.packet_len(&message.payload);
-        if n_bytes > mqtt.packet_bytes_max() {
-            return Outcome::none(End::DroppedPacketTooLarge);
-        }
-        if quality == Quality::AtMostOnce {
-            let n = room.n_fitting(queue, n_bytes, message.n());
-            if n > 0 {
-                shape.queue(message, n, queue, pool);
-                if let (Some(aliases), Some(alias)) = (&mut mqtt.aliases, own.alias)
-                    && !alias.is_known
-                {
-                    self.n_alias_bytes += topic.len() as u64;
-                    aliases.give(topic, alias);
-                }
-            }
-            let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
-            return Outcome::queued(n as u64, end);
-        }
-        let copied = Message { properties, ..*message };
-        let kept = kept(&copied, topic, quality, room.origin, subscription);
-        let kept = Kept { retain: own.retain, with_queue: self.with_queue, ..kept };
-        let Some(run) = &message.run else {
-            return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
-        };
-        let mut all = Outcome::none(End::Delivered);
-        for payload in run.payloads() {
-            let kept = Kept { payload: Payload::Copied(payload), ..kept };
-            all.add(deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now));
-        }
-        all
-    }
-
-    /// How an MQTT subscription is due the message, or why it is not.
-    pub(super) fn terms_for(
-        &mut self,
-        subscription: &Subscription,
-        is_own: bool,
-    ) -> Result<(Quality, Own), End> {
-        let SubscriptionKind::Mqtt { quality, traits, .. } = &subscription.kind else {
-            return Err(End::NotEligible);
-        };
-        let message = self.message;
-        let own = if traits.is_empty() && self.replay.is_none() {
-            Own::default()
-        } else {
-            self.own(traits, is_own).ok_or(End::NotEligible)?
-        };
-        if !self.shapes.has_topic(message) {
-            return Err(End::Unmappable);
-        }
-        Ok((message.quality.min(*quality), own))
-    }
-
-    /// What a subscription of these traits has of its own in its copy; `None` where it gets none.
-    fn own(&self, traits: &Traits, is_own: bool) -> Option<Own> {
-        let message = self.message;
-        let is_hidden = traits.begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject);
-        // [MQTT-3.8.3-3]
-        let is_unwanted = traits.no_local && (is_own || self.replay.is_some_and(|replay| replay.is_own));
-        // A replay comes once, and so does what is live: which of the two it is, the version tells.
-        let comes_by_replay =
-            self.replay.is_none() && message.version != 0 && message.version <= traits.replayed_until;
-        if is_hidden || is_unwanted || comes_by_replay {
-            return None;
-        }
-        Some(Own {
-            // [MQTT-3.3.1-8] [MQTT-3.3.1-9] of 3.1.1; [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-            retain: self.replay.is_some() || (traits.retain_as_published && message.retain),
-            identifier: traits.identifier,
-            secs_left: self.replay.and_then(|replay| replay.secs_left),
-            alias: None,
-        })
     }
 }

@@ -23,9 +23,11 @@ pub mod groups;
 pub mod mail;
 pub mod tickets;
 pub mod deadlines;
+pub mod crossing;
 pub mod shapes;
 pub mod fanout;
 mod to_nats;
+mod to_mqtt;
 pub mod census;
 pub mod system;
 mod input;
@@ -139,6 +141,8 @@ pub struct Shard {
     /// Buffers kept from turn to turn.
     answer: Vec<u8>,
     subject: Vec<u8>,
+    /// The subject of a response topic, kept from one PUBLISH to the next.
+    reply: Vec<u8>,
     properties: PropertyBlock,
     picks: Vec<groups::Pick>,
     shares: Vec<Vec<u8>>,
@@ -230,6 +234,7 @@ impl Shard {
             breaks_when_served: None,
             answer: Vec::new(),
             subject: Vec::new(),
+            reply: Vec::new(),
             properties: PropertyBlock::new(),
             picks: Vec::new(),
             shares: Vec::new(),

@@ -141,7 +141,8 @@ impl Shard {
         self.clients.counters.redelivered += 1;
         self.clients.origin = Origin { read_at: now, ..kept.origin };
         let properties = properties_anew(kept, now);
-        let message = message_anew(kept, &subject, &properties);
+        let reply = self.reply_to(&subject, properties.properties());
+        let message = Message { reply: &reply, ..message_anew(kept, &subject, &properties) };
         let mut fanout = self.clients.begin(&message, None, 1, now);
         let next =
             if core == self.core { self.give_to_member(due, &mut asked, &mut fanout) } else { Some(core) };

@@ -3,12 +3,14 @@
 use super::Shard;
 use super::closed::Closed;
 use super::connection::{Protocol, Special as SpecialSubscription, SubscriptionKind};
+use super::crossing::{self, Asked};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
-use super::publish::Ask;
+use super::publish::{Ask, Plan};
 use super::settings::NatsSettings;
-use crate::message::{Message, Quality, Run};
+use crate::message::{Digits, Message, Quality, Run};
+use crate::mqtt::property::PropertyBlock;
 use crate::nats::connection::{Connection as Nats, Special};
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
@@ -216,8 +218,40 @@ impl Shard {
             run,
         };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
-        self.carry_out(publisher, &message, plan, ask);
+        match crossing::asked(publish.header) {
+            None => self.carry_out(publisher, &message, plan, ask),
+            Some(asked) => self.carry_out_asked(publisher, &message, plan, ask, asked),
+        }
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
+    }
+
+    /// As `carry_out`, for a publish whose header asks for what is MQTT's.
+    #[cold]
+    fn carry_out_asked(
+        &mut self,
+        publisher: Publisher,
+        message: &Message<'_>,
+        plan: Plan,
+        ask: Ask,
+        asked: Asked,
+    ) {
+        let cleaned = asked.has_forbidden.then(|| crossing::without_forbidden(message.header));
+        let mut properties = PropertyBlock::new();
+        let mut message = Message { quality: asked.quality, ..*message };
+        if let Some(cleaned) = &cleaned {
+            message.header = cleaned;
+            message.digits = Digits::default();
+        }
+        if asked.retain && self.retained.is_offered() {
+            // It is kept as MQTT clients get it, its expiry included.
+            let n_unmappable = crossing::write_properties(&message, &mut properties);
+            self.clients.counters.headers_unmappable += n_unmappable;
+            message.properties = properties.properties().raw();
+            message.retain = true;
+            // Where there is no room it goes to those who are there, and that is counted.
+            let _ = self.retain(publisher.id, &mut message);
+        }
+        self.carry_out(publisher, &message, plan, ask);
     }
 
     #[cold]

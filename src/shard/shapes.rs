@@ -2,6 +2,7 @@
 //! built once per shape and patched where subscribers differ, in sid and packet identifier. Not the choice
 //! of who gets it, and no queue's limits: `fanout`.
 
+use super::crossing;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Digits, Message, Quality, Run};
 use crate::mqtt::alias::Alias;
@@ -33,6 +34,49 @@ pub struct Shapes {
     own: MqttShape,
     own_properties: PropertyBlock,
     built_for: BuiltFor,
+    pub crossed: Crossed,
+}
+
+/// What the message says in the other protocol's words, made once somebody is due it.
+#[derive(Debug, Default)]
+pub struct Crossed {
+    header: Vec<u8>,
+    has_header: bool,
+    properties: PropertyBlock,
+    has_properties: bool,
+    /// Headers that no property can hold.
+    pub n_unmappable: u64,
+}
+
+impl Crossed {
+    fn begin(&mut self) {
+        self.has_header = false;
+        self.has_properties = false;
+    }
+
+    /// The header block of a message from MQTT, lent until it is given back.
+    pub fn take_header(&mut self, message: &Message<'_>) -> Vec<u8> {
+        if !std::mem::replace(&mut self.has_header, true) {
+            crossing::write_header(message, &mut self.header);
+        }
+        std::mem::take(&mut self.header)
+    }
+
+    pub fn give_header_back(&mut self, header: Vec<u8>) {
+        self.header = header;
+    }
+
+    /// The properties of a message from NATS, lent until they are given back.
+    pub fn take_properties(&mut self, message: &Message<'_>) -> PropertyBlock {
+        if !std::mem::replace(&mut self.has_properties, true) {
+            self.n_unmappable += crossing::write_properties(message, &mut self.properties);
+        }
+        std::mem::take(&mut self.properties)
+    }
+
+    pub fn give_properties_back(&mut self, properties: PropertyBlock) {
+        self.properties = properties;
+    }
 }
 
 /// What the heads that are built depend on.
@@ -99,6 +143,7 @@ impl Shapes {
             self.nats.iter_mut().for_each(|shape| shape.is_built = false);
         }
         self.is_wide = is_wide;
+        self.crossed.begin();
         self.nats.iter_mut().for_each(|shape| {
             shape.was_addressed = false;
             shape.frames.clear();

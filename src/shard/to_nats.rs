@@ -1,6 +1,7 @@
 //! A fan-out's way to one NATS subscription, whose client may see only the end of the names.
 
 use super::connection::{Special, Subscription, SubscriptionKind};
+use super::crossing;
 use super::fanout::{End, Fanout, Outcome, Room};
 use super::shapes::queue_frames;
 use super::write_queue::{BufferPool, WriteQueue};
@@ -18,6 +19,43 @@ impl Fanout<'_> {
         pool: &mut BufferPool,
         room: Room<'_>,
     ) -> Outcome {
+        if crossing::has_header_to_make(self.message) && nats.headers() {
+            return self.deliver_nats_crossed(nats, subscription, queue, pool, room);
+        }
+        self.deliver_nats_as(self.message, nats, subscription, queue, pool, room)
+    }
+
+    /// A message from MQTT, with a header that says what its properties say.
+    #[inline(never)]
+    fn deliver_nats_crossed(
+        &mut self,
+        nats: &nats::connection::Connection,
+        subscription: &mut Subscription,
+        queue: &mut WriteQueue,
+        pool: &mut BufferPool,
+        room: Room<'_>,
+    ) -> Outcome {
+        let header = self.shapes.crossed.take_header(self.message);
+        let message = Message { header: &header, ..*self.message };
+        let outcome = self.deliver_nats_as(&message, nats, subscription, queue, pool, room);
+        self.shapes.crossed.give_header_back(header);
+        outcome
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called once by what is as often as a message, and once by another"
+    )]
+    fn deliver_nats_as(
+        &mut self,
+        message: &Message<'_>,
+        nats: &nats::connection::Connection,
+        subscription: &mut Subscription,
+        queue: &mut WriteQueue,
+        pool: &mut BufferPool,
+        room: Room<'_>,
+    ) -> Outcome {
         let SubscriptionKind::Nats { sid, n_delivered, special } = &mut subscription.kind else {
             return Outcome::none(End::NotEligible);
         };
@@ -25,10 +63,9 @@ impl Fanout<'_> {
             None => None,
             Some(Special { mount: None, max, .. }) => *max,
             Some(Special { mount: Some(_), .. }) => {
-                return self.deliver_nats_mounted(nats, subscription, queue, pool, room);
+                return self.deliver_nats_mounted(message, nats, subscription, queue, pool, room);
             }
         };
-        let message = self.message;
         let Some(n_wanted) = n_wanted(message, *n_delivered, max) else {
             return Outcome::none(End::NotEligible);
         };
@@ -50,6 +87,7 @@ impl Fanout<'_> {
     #[inline(never)]
     fn deliver_nats_mounted(
         &mut self,
+        message: &Message<'_>,
         nats: &nats::connection::Connection,
         subscription: &mut Subscription,
         queue: &mut WriteQueue,
@@ -61,7 +99,7 @@ impl Fanout<'_> {
             return Outcome::none(End::NotEligible);
         };
         let mount = special.mount.as_deref().unwrap_or_default();
-        let Some(seen) = &self.message.seen_from(mount) else { return Outcome::none(End::NotEligible) };
+        let Some(seen) = &message.seen_from(mount) else { return Outcome::none(End::NotEligible) };
         let Some(n_wanted) = n_wanted(seen, *n_delivered, special.max) else {
             return Outcome::none(End::NotEligible);
         };
@@ -69,7 +107,7 @@ impl Fanout<'_> {
         if is_too_long(seen, takes_header, room) {
             return Outcome::none(End::SubjectTooLong);
         }
-        let head = self.shapes.nats_mounted(self.message, seen, takes_header, sid.as_bytes());
+        let head = self.shapes.nats_mounted(message, seen, takes_header, sid.as_bytes());
         let n = room.n_fitting(queue, head.len() + seen.payload.len() + 2, n_wanted);
         match (&seen.run, seen.payload) {
             _ if n == 0 => {}

@@ -2,6 +2,7 @@
 //! how it leaves. Not when a session begins or ends: `sessions`.
 
 use super::connection::{Connection, Protocol, Subscription};
+use super::crossing;
 use super::fanout::{Asks, Clients, End, Fanout, Outcome, Room, session_share};
 use super::id::ConnectionId;
 use super::latency::Direction;
@@ -63,24 +64,32 @@ impl Clients {
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
         let n_kept_before = mqtt.session.inflight.n_bytes();
         let room = Room { settings, origin: self.origin };
+        let message = fanout.message;
+        let block =
+            crossing::has_properties_to_make(message).then(|| fanout.shapes.crossed.take_properties(message));
+        let properties = block.as_ref().map_or(message.properties, |block| block.properties().raw());
+        let message = &Message { properties, ..*message };
         let outcome = match fanout.terms_for(subscription, is_own) {
             Ok((Quality::AtMostOnce, _)) => Outcome::none(End::DroppedOffline),
             Ok((quality, own)) if own == Own::default() => {
                 let topic = fanout.shapes.topic();
-                let kept = kept(fanout.message, topic, quality, self.origin, subscription);
+                let kept = kept(message, topic, quality, self.origin, subscription);
                 let kept = Kept { with_queue: fanout.with_queue, ..kept };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Ok((quality, own)) => {
                 let Copied { topic, properties, .. } =
-                    fanout.shapes.mqtt_own(fanout.message, Version::V5, quality, &own);
-                let copied = Message { properties, ..*fanout.message };
+                    fanout.shapes.mqtt_own(message, Version::V5, quality, &own);
+                let copied = Message { properties, ..*message };
                 let kept = kept(&copied, topic, quality, self.origin, subscription);
                 let kept = Kept { retain: own.retain, with_queue: fanout.with_queue, ..kept };
                 keep_waiting(mqtt, &kept, room, fanout.now)
             }
             Err(end) => Outcome::none(end),
         };
+        if let Some(block) = block {
+            fanout.shapes.crossed.give_properties_back(block);
+        }
         self.n_queued_bytes += mqtt.session.inflight.n_bytes();
         self.n_queued_bytes -= n_kept_before;
         if outcome.n_queued > 0 {

@@ -20,6 +20,7 @@ mod session_client;
 
 mod oracle;
 mod groups;
+mod crossing;
 mod retained;
 mod quiet;
 mod leave;

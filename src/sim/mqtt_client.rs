@@ -366,7 +366,9 @@ impl MqttClient {
         }
         let number = scene.recognise(publish.payload)?;
         let publication = &scene.oracle.publications[number];
-        let properties: &[u8] = if self.version.is_v5() { &publication.properties } else { b"" };
+        let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
+        let properties =
+            if self.version.is_v5() { publication.properties_told(is_from_mqtt) } else { Vec::new() };
         let is_same = Some(publish.topic) == publication.topic.as_deref()
             && publish.properties.raw() == properties
             && !publish.dup;

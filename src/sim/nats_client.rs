@@ -2,6 +2,7 @@
 //! reads what comes without leniency.
 
 use super::client::Scene;
+use super::crossing::HEADERS;
 use super::faults::{Check, Kind, broken};
 use super::oracle::{At, Known, Publication, Subscription, Terms};
 use super::scenario::{FILTERS, GROUPS, MOUNTS};
@@ -91,10 +92,9 @@ impl NatsClient {
             3 => self.unsubscribe(scene),
             4 => self.unsubscribe_after(scene),
             5 if self.headers => {
-                let header =
-                    *scene.chance.pick(&["NATS/1.0\r\nA: b\r\n\r\n", "NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n"]);
-                let publication =
-                    Publication { header: header.as_bytes().to_vec(), ..self.publication(scene) };
+                let (header, _, quality) = *scene.chance.pick(&HEADERS);
+                let publication = self.publication(scene);
+                let publication = Publication { header: header.as_bytes().to_vec(), quality, ..publication };
                 self.publish(publication, scene);
                 "HPUB"
             }
@@ -326,10 +326,11 @@ impl NatsClient {
                 }
                 let number = scene.recognise(payload)?;
                 let publication = &scene.oracle.publications[number];
-                let expected: &[u8] = if self.headers { &publication.header } else { b"" };
+                let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
+                let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
                 // One that it could not address is not shown to it.
                 let expected_reply = publication.reply.strip_prefix(mount).unwrap_or_default();
-                if subject != publication.subject || *reply != expected_reply || *header != expected {
+                if subject != publication.subject || *reply != expected_reply || !is_told {
                     let what =
                         format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
                     return broken(Kind::Content, what);

@@ -2,9 +2,10 @@
 
 use crate::message::{Digits, Message, Run};
 use crate::mqtt::packet::{Publish, Qos};
-use crate::mqtt::property::Property;
+use crate::mqtt::property::{Properties, Property};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::Flow;
+use crate::nats::encode::before_sid_len;
 use crate::payload::{Payload, share_if_large};
 use crate::shard::Shard;
 use crate::shard::closed::Closed;
@@ -15,6 +16,9 @@ use crate::shard::input::Served;
 use crate::shard::publish::{Ask, Plan};
 use crate::subject::mapping;
 use crate::time::Time;
+
+/// What else is in the control line of a message with a reply subject, in bytes: a sid, sizes, blanks.
+const SID_AND_SIZES_LEN: usize = 64;
 
 impl Shard {
     pub(super) fn mqtt_publish(
@@ -201,10 +205,15 @@ impl Shard {
         {
             mqtt.receive(run.map_or(1, |run| run.n()));
         }
+        let mut reply = std::mem::take(&mut self.reply);
+        reply.clear();
+        if !publish.properties.raw().is_empty() {
+            self.write_reply(subject, publish.properties, &mut reply);
+        }
         let mut message = Message {
             subject,
             topic: publish.topic,
-            reply: b"",
+            reply: &reply,
             header: b"",
             digits: Digits::default(),
             properties: publish.properties.raw(),
@@ -216,6 +225,7 @@ impl Shard {
         };
         if publish.retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
             self.drop_plan(plan);
+            self.reply = reply;
             return Served::Taken(n_taken);
         }
         let ask = if is_acknowledged {
@@ -224,6 +234,26 @@ impl Shard {
             Ask::Nothing
         };
         self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask);
+        self.reply = reply;
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
+    }
+
+    /// The subject at which NATS clients answer: the response topic's, where one can be read from a control
+    /// line and is open to clients.
+    fn write_reply(&self, subject: &[u8], properties: Properties<'_>, reply: &mut Vec<u8>) {
+        let Some(topic) = properties.response_topic() else { return };
+        mapping::topic_to_subject(topic, reply);
+        let line_len = before_sid_len(subject, true) + reply.len() + SID_AND_SIZES_LEN;
+        let is_readable = line_len <= self.settings.nats.parse.control_line_bytes_max;
+        if !is_readable || mapping::is_reserved_for_gateway(reply) {
+            reply.clear();
+        }
+    }
+
+    /// As `write_reply`, for a message that is published anew.
+    pub(in crate::shard) fn reply_to(&self, subject: &[u8], properties: Properties<'_>) -> Vec<u8> {
+        let mut reply = Vec::new();
+        self.write_reply(subject, properties, &mut reply);
+        reply
     }
 }

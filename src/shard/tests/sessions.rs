@@ -291,12 +291,12 @@ fn a_repeated_publish_of_qos_2_is_not_delivered_twice_until_it_is_released() {
     let (id, _) = alone.mqtt(V5);
     alone.publish(id, 7, Qos::ExactlyOnce, "x", &[]);
     assert_eq!(alone.hears(id), ["PUBREC 7 00"]);
-    assert_eq!(alone.sent(subscriber), "MSG t 1 1\r\nx\r\n");
+    assert_eq!(alone.sent(subscriber), "HMSG t 1 25 26\r\nNATS/1.0\r\nMqtt-QoS: 2\r\n\r\nx\r\n");
     alone.ack(id, AckKind::Pubrel, 7, Reason::Success);
     alone.ack(id, AckKind::Pubrel, 7, Reason::Success);
     assert_eq!(alone.hears(id), ["PUBCOMP 7 00", "PUBCOMP 7 92"]);
     alone.publish(id, 7, Qos::ExactlyOnce, "y", &[]);
-    assert_eq!(alone.sent(subscriber), "MSG t 1 1\r\ny\r\n");
+    assert_eq!(alone.sent(subscriber), "HMSG t 1 25 26\r\nNATS/1.0\r\nMqtt-QoS: 2\r\n\r\ny\r\n");
 }
 
 // [MQTT-3.3.4-7] and section 4.9
@@ -409,7 +409,8 @@ fn publishes_of_qos_1_that_come_together_are_acknowledged_and_delivered_one_by_o
     alone.receive_whole(publisher, &bytes);
     assert_eq!(alone.hears(publisher), ["PUBACK 7 00", "PUBACK 9 00", "PUBACK 8 00", "PINGRESP"]);
     assert_eq!(alone.hears(id), ["PUBLISH 1 1 7", "PUBLISH 1 2 9", "PUBLISH 1 3 8"]);
-    assert_eq!(alone.said_to(nats), "MSG t 1 1\r\n7\r\nMSG t 1 1\r\n9\r\nMSG t 1 1\r\n8\r\n");
+    let told = |payload| format!("HMSG t 1 25 26\r\nNATS/1.0\r\nMqtt-QoS: 1\r\n\r\n{payload}\r\n");
+    assert_eq!(alone.said_to(nats), [told(7), told(9), told(8)].concat());
     alone.receive_whole(id, &[0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
     assert_eq!(alone.shard.n_waiting_bytes(), (0, 0));
     // An identifier of 0 between them ends the publisher, and what came before it counts.

@@ -1,0 +1,346 @@
+//! What a message says beside subject and payload, in the words of the other protocol: MQTT 5 properties as a
+//! NATS header block, and back. Made once per message, when the first client that wants it is due it.
+//!
+//! Neither side can forge the other's internals: names that mean something to NATS clients or to the gateway
+//! never come from a user property as they are, but under `Mqtt-User-`, percent-encoded, and come back from
+//! there as they were.
+
+use crate::message::{Message, Quality};
+use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock, PropertyId};
+use crate::subject::mapping;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::borrow::Cow;
+
+const VERSION: &[u8] = b"NATS/1.0";
+const USER: &str = "Mqtt-User-";
+const CONTENT_TYPE: &str = "Content-Type";
+/// A content type that a header value can't be as it is.
+const ESCAPED_CONTENT_TYPE: &str = "Mqtt-Content-Type";
+const PAYLOAD_FORMAT: &str = "Mqtt-Payload-Format";
+const EXPIRY: &str = "Mqtt-Message-Expiry";
+const CORRELATION: &str = "Mqtt-Correlation-Data";
+const RESPONSE_TOPIC: &str = "Mqtt-Response-Topic";
+const QOS: &str = "Mqtt-QoS";
+const RETAIN: &str = "Mqtt-Retain";
+/// Only the gateway says these.
+const FORBIDDEN: [&str; 2] = ["Mqtt-Client-Id", "Mqtt-User"];
+/// Client libraries take these for the status of a message that has no line for it.
+const STATUS: &str = "Status";
+const DESCRIPTION: &str = "Description";
+
+/// Whether NATS clients are to be told more than came: of a message from MQTT.
+#[inline]
+pub fn has_header_to_make(message: &Message<'_>) -> bool {
+    message.header.is_empty()
+        && (!message.properties.is_empty() || message.quality != Quality::AtMostOnce || message.retain)
+}
+
+/// Whether MQTT 5 clients are to be told more than came: of a message from NATS.
+#[inline]
+pub fn has_properties_to_make(message: &Message<'_>) -> bool {
+    message.properties.is_empty() && !(message.header.is_empty() && message.reply.is_empty())
+}
+
+/// The header block of a message from MQTT, whole, in `out`; empty where there is nothing to tell.
+pub fn write_header(message: &Message<'_>, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(VERSION);
+    out.extend_from_slice(b"\r\n");
+    let n_empty = out.len();
+    match message.quality {
+        Quality::AtMostOnce => {}
+        Quality::AtLeastOnce => line(out, QOS, b"1"),
+        Quality::ExactlyOnce => line(out, QOS, b"2"),
+    }
+    if message.retain {
+        line(out, RETAIN, b"1");
+    }
+    for property in Properties::from_checked(message.properties).iter() {
+        write_property(property, message.reply, out);
+    }
+    if out.len() == n_empty {
+        out.clear();
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other property is one of a PUBLISH that goes on")]
+fn write_property(property: Property<'_>, reply: &[u8], out: &mut Vec<u8>) {
+    match property {
+        Property::PayloadFormatIndicator(true) => line(out, PAYLOAD_FORMAT, b"utf8"),
+        Property::MessageExpiryInterval(secs) => line(out, EXPIRY, secs.to_string().as_bytes()),
+        Property::ContentType(text) if is_plain_value(text) => line(out, CONTENT_TYPE, text),
+        Property::ContentType(text) => line(out, ESCAPED_CONTENT_TYPE, &escaped(text, false)),
+        Property::CorrelationData(data) => line(out, CORRELATION, BASE64.encode(data).as_bytes()),
+        Property::ResponseTopic(topic) => {
+            let mut subject = Vec::new();
+            mapping::topic_to_subject(topic, &mut subject);
+            if subject != reply {
+                line(out, RESPONSE_TOPIC, &escaped(topic, false));
+            }
+        }
+        Property::UserProperty(Pair { name, value }) => {
+            if is_plain_name(name) && is_plain_value(value) {
+                out.extend_from_slice(name);
+            } else {
+                out.extend_from_slice(USER.as_bytes());
+                out.extend_from_slice(&escaped(name, true));
+                return line(out, "", &escaped(value, false));
+            }
+            line(out, "", value);
+        }
+        _ => {}
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What of a header block no MQTT property can hold: text that is not UTF-8, or too long.
+pub type Unmappable = u64;
+
+/// The properties of a message from NATS, in `out`.
+pub fn write_properties(message: &Message<'_>, out: &mut PropertyBlock) -> Unmappable {
+    out.clear();
+    let mut maker = Maker { out, has: Vec::new(), n_unmappable: 0 };
+    if let Some(block) = Block::parse(message.header) {
+        if !block.status.is_empty() {
+            maker.user(STATUS.as_bytes(), block.status);
+        }
+        if !block.description.is_empty() {
+            maker.user(DESCRIPTION.as_bytes(), block.description);
+        }
+        for (name, value) in block.lines() {
+            maker.header(name, value);
+        }
+    }
+    let mut topic = Vec::new();
+    if !message.reply.is_empty() && mapping::subject_to_topic(message.reply, &mut topic) {
+        maker.once(Property::ResponseTopic(&topic));
+    }
+    maker.n_unmappable
+}
+
+struct Maker<'o> {
+    out: &'o mut PropertyBlock,
+    /// The properties that there may be one of and is.
+    has: Vec<PropertyId>,
+    n_unmappable: u64,
+}
+
+impl Maker<'_> {
+    fn header(&mut self, name: &[u8], value: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let made = if is(CONTENT_TYPE) {
+            self.once(Property::ContentType(value))
+        } else if is(ESCAPED_CONTENT_TYPE) {
+            unescaped(value).is_some_and(|text| self.once(Property::ContentType(&text)))
+        } else if is(PAYLOAD_FORMAT) {
+            value == b"utf8" && self.once(Property::PayloadFormatIndicator(true))
+        } else if is(EXPIRY) {
+            number(value).is_some_and(|secs| self.once(Property::MessageExpiryInterval(secs)))
+        } else if is(CORRELATION) {
+            BASE64.decode(value).is_ok_and(|data| self.once(Property::CorrelationData(&data)))
+        } else if is(RESPONSE_TOPIC) {
+            unescaped(value).is_some_and(|topic| self.once(Property::ResponseTopic(&topic)))
+        } else if is(QOS) || is(RETAIN) {
+            return;
+        } else if let Some(name) = strip_prefix(name, USER)
+            && let (Some(name), Some(value)) = (unescaped(name), unescaped(value))
+        {
+            return self.user(&name, &value);
+        } else {
+            false
+        };
+        // What means nothing to the gateway, or not what it should, may mean something to the application.
+        if !made {
+            self.user(name, value);
+        }
+    }
+
+    /// Whether it is made: there is none yet, and MQTT allows the value.
+    fn once(&mut self, property: Property<'_>) -> bool {
+        let id = property.id();
+        let is_made = !self.has.contains(&id) && self.out.push(property).is_ok();
+        if is_made {
+            self.has.push(id);
+        }
+        is_made
+    }
+
+    fn user(&mut self, name: &[u8], value: &[u8]) {
+        let made = self.out.push(Property::UserProperty(Pair { name, value }));
+        self.n_unmappable += u64::from(made.is_err());
+    }
+}
+
+/// What a NATS publisher asks for in its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub quality: Quality,
+    pub retain: bool,
+    /// Some lines are the gateway's alone to say.
+    pub has_forbidden: bool,
+}
+
+/// Reads what a header block asks for. Most ask for nothing, which costs one look for `mqtt-`.
+#[inline]
+pub fn asked(header: &[u8]) -> Option<Asked> {
+    let mut places = memchr::memchr2_iter(b'M', b'm', header);
+    let mentions =
+        places.any(|at| header[at + 1..].get(..4).is_some_and(|it| it.eq_ignore_ascii_case(b"qtt-")));
+    if mentions { read_asked(header) } else { None }
+}
+
+#[cold]
+fn read_asked(header: &[u8]) -> Option<Asked> {
+    let mut asked = Asked { quality: Quality::AtMostOnce, retain: false, has_forbidden: false };
+    for (name, value) in Block::parse(header)?.lines() {
+        if name.eq_ignore_ascii_case(QOS.as_bytes()) {
+            asked.quality = match value {
+                b"1" => Quality::AtLeastOnce,
+                b"2" => Quality::ExactlyOnce,
+                _ => asked.quality,
+            };
+        }
+        asked.retain |= name.eq_ignore_ascii_case(RETAIN.as_bytes()) && value == b"1";
+        asked.has_forbidden |= is_forbidden(name);
+    }
+    Some(asked)
+}
+
+/// The block without the lines that only the gateway may say.
+pub fn without_forbidden(header: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.len());
+    let mut rest = header;
+    while !rest.is_empty() {
+        let end = memchr::memmem::find(rest, b"\r\n").map_or(rest.len(), |at| at + 2);
+        let (text, after) = rest.split_at(end);
+        let name = text.split(|byte| *byte == b':').next().unwrap_or_default();
+        if !is_forbidden(name) {
+            out.extend_from_slice(text);
+        }
+        rest = after;
+    }
+    out
+}
+
+fn is_forbidden(name: &[u8]) -> bool {
+    FORBIDDEN.iter().any(|forbidden| name.trim_ascii().eq_ignore_ascii_case(forbidden.as_bytes()))
+}
+
+/// A header block, as NATS clients read it.
+struct Block<'a> {
+    status: &'a [u8],
+    description: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// `None` where it is no header block.
+    fn parse(header: &'a [u8]) -> Option<Self> {
+        let end = memchr::memmem::find(header, b"\r\n")?;
+        let (first, rest) = (&header[..end], &header[end + 2..]);
+        let said = first.strip_prefix(VERSION)?.trim_ascii();
+        let status_len = said.iter().position(|byte| *byte == b' ').unwrap_or(said.len());
+        let (status, description) = said.split_at(status_len);
+        Some(Self { status, description: description.trim_ascii(), rest })
+    }
+
+    /// Names and values.
+    fn lines(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.rest;
+        std::iter::from_fn(move || {
+            let end = memchr::memmem::find(rest, b"\r\n")?;
+            let line = &rest[..end];
+            rest = &rest[end + 2..];
+            Some(line)
+        })
+        .filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+            (!name.is_empty()).then_some((name, value))
+        })
+    }
+}
+
+/// Whether a user property's name can be a header's, and means nothing to anybody but applications.
+fn is_plain_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|byte| is_token(*byte))
+        && strip_prefix(name, "Nats-").is_none()
+        && strip_prefix(name, "Mqtt-").is_none()
+        && ![CONTENT_TYPE, STATUS, DESCRIPTION]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// What a header's name consists of (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether a header's value can be this text, and be read again as it was.
+fn is_plain_value(value: &[u8]) -> bool {
+    value.trim_ascii().len() == value.len() && !value.iter().any(u8::is_ascii_control)
+}
+
+/// Percent-encoded: what would end a line or be trimmed, the percent sign, and in names all that is no token.
+fn escaped(text: &[u8], is_name: bool) -> Cow<'_, [u8]> {
+    let is_at_end = |at: usize| at == 0 || at + 1 == text.len();
+    let must_be = |(at, byte): (usize, &u8)| {
+        *byte == b'%'
+            || byte.is_ascii_control()
+            || (*byte == b' ' && is_at_end(at))
+            || (is_name && !is_token(*byte))
+    };
+    if !text.iter().enumerate().any(must_be) {
+        return Cow::Borrowed(text);
+    }
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for (at, byte) in text.iter().enumerate() {
+        if must_be((at, byte)) {
+            out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        } else {
+            out.push(*byte);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// `None` where it was not percent-encoded.
+fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if memchr::memchr(b'%', text).is_none() {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'%' {
+            let mut digit = || char::from(*bytes.next()?).to_digit(16);
+            out.push((digit()? << 4 | digit()?) as u8);
+        } else {
+            out.push(*byte);
+        }
+    }
+    Some(Cow::Owned(out))
+}
+
+fn strip_prefix<'a>(name: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    let (front, rest) = name.split_at_checked(prefix.len())?;
+    front.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Vectors and properties of what crosses. Not the fan-out around it: the simulation plays that.
+
+use super::*;
+use crate::message::Digits;
+use crate::payload::Payload;
+use proptest::prelude::*;
+
+fn message<'a>(properties: &'a PropertyBlock, header: &'a [u8], reply: &'a [u8]) -> Message<'a> {
+    Message {
+        subject: b"a.b",
+        topic: b"",
+        reply,
+        header,
+        digits: Digits::default(),
+        properties: properties.properties().raw(),
+        payload: Payload::Copied(b""),
+        quality: Quality::AtMostOnce,
+        retain: false,
+        version: 0,
+        run: None,
+    }
+}
+
+fn block(properties: &[Property<'_>]) -> PropertyBlock {
+    let mut block = PropertyBlock::new();
+    properties.iter().for_each(|property| block.push(*property).unwrap());
+    block
+}
+
+fn user<'a>(name: &'a str, value: &'a str) -> Property<'a> {
+    Property::UserProperty(Pair { name: name.as_bytes(), value: value.as_bytes() })
+}
+
+fn to_header(properties: &[Property<'_>]) -> String {
+    let block = block(properties);
+    let mut out = Vec::new();
+    write_header(&message(&block, b"", b""), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn to_properties(header: &str, reply: &str) -> (PropertyBlock, Unmappable) {
+    let mut out = PropertyBlock::new();
+    let none = PropertyBlock::new();
+    let n_unmappable = write_properties(&message(&none, header.as_bytes(), reply.as_bytes()), &mut out);
+    (out, n_unmappable)
+}
+
+#[test]
+fn each_property_has_its_header_and_comes_back() {
+    let cases: &[(&[Property<'_>], &str)] = &[
+        (&[user("room", "7"), user("tag", "a"), user("tag", "b")], "room: 7\r\ntag: a\r\ntag: b\r\n"),
+        (&[Property::ContentType(b"text/plain")], "Content-Type: text/plain\r\n"),
+        (&[Property::ContentType(b" x\r\n")], "Mqtt-Content-Type: %20x%0D%0A\r\n"),
+        (&[Property::PayloadFormatIndicator(true)], "Mqtt-Payload-Format: utf8\r\n"),
+        (&[Property::MessageExpiryInterval(60)], "Mqtt-Message-Expiry: 60\r\n"),
+        (&[Property::CorrelationData(b"\0\xff!")], "Mqtt-Correlation-Data: AP8h\r\n"),
+        (&[Property::ResponseTopic(b"re/ply")], "Mqtt-Response-Topic: re/ply\r\n"),
+        (&[user("a b", "c")], "Mqtt-User-a%20b: c\r\n"),
+        (&[user("", "100 %")], "Mqtt-User-: 100 %25\r\n"),
+        (&[user("x", "1\r\nNats-Msg-Id: 2")], "Mqtt-User-x: 1%0D%0ANats-Msg-Id: 2\r\n"),
+        (&[user("nats-msg-id", "9")], "Mqtt-User-nats-msg-id: 9\r\n"),
+        (&[user("Status", "503")], "Mqtt-User-Status: 503\r\n"),
+        (&[user("content-type", "x")], "Mqtt-User-content-type: x\r\n"),
+        (&[user("Mqtt-Client-Id", "root")], "Mqtt-User-Mqtt-Client-Id: root\r\n"),
+        (&[user("naïve", "é")], "Mqtt-User-na%C3%AFve: é\r\n"),
+    ];
+    for (properties, lines) in cases {
+        let header = format!("NATS/1.0\r\n{lines}\r\n");
+        assert_eq!(to_header(properties), header);
+        assert_eq!(to_properties(&header, ""), (block(properties), 0), "{header}");
+    }
+    assert_eq!(to_header(&[]), "");
+    assert_eq!(to_header(&[Property::PayloadFormatIndicator(false)]), "");
+}
+
+#[test]
+fn what_the_gateway_does_not_know_reaches_the_application() {
+    let cases: &[(&str, &[Property<'_>])] = &[
+        ("NATS/1.0 503\r\n\r\n", &[user("Status", "503")]),
+        ("NATS/1.0 404 No Messages\r\n\r\n", &[user("Status", "404"), user("Description", "No Messages")]),
+        ("NATS/1.0\r\nNats-Msg-Id:5\r\n\r\n", &[user("Nats-Msg-Id", "5")]),
+        ("NATS/1.0\r\nMqtt-Message-Expiry: soon\r\n\r\n", &[user("Mqtt-Message-Expiry", "soon")]),
+        ("NATS/1.0\r\nMqtt-Response-Topic: a/#\r\n\r\n", &[user("Mqtt-Response-Topic", "a/#")]),
+        ("NATS/1.0\r\nMqtt-User-x: %zz\r\n\r\n", &[user("Mqtt-User-x", "%zz")]),
+        (
+            "NATS/1.0\r\nContent-Type: a\r\ncontent-type: b\r\n\r\n",
+            &[Property::ContentType(b"a"), user("content-type", "b")],
+        ),
+        ("NATS/1.0\r\nmqtt-qos: 1\r\nMQTT-RETAIN: 1\r\n\r\n", &[]),
+        ("no header\r\n\r\n", &[]),
+        ("NATS/1.0\r\nno colon\r\n: no name\r\nx: y", &[]),
+    ];
+    for (header, properties) in cases {
+        assert_eq!(to_properties(header, ""), (block(properties), 0), "{header}");
+    }
+    assert_eq!(to_properties("NATS/1.0\r\nx: a\0b\r\n\r\n", ""), (block(&[]), 1));
+}
+
+#[test]
+fn a_reply_subject_is_a_response_topic_and_a_header_may_name_another() {
+    let topic = |topic: &'static str| block(&[Property::ResponseTopic(topic.as_bytes())]);
+    assert_eq!(to_properties("", "_INBOX.a.1"), (topic("_INBOX/a/1"), 0));
+    assert_eq!(to_properties("NATS/1.0\r\nMqtt-Response-Topic: x/y\r\n\r\n", "r"), (topic("x/y"), 0));
+    assert_eq!(to_properties("", "no/topic"), (block(&[]), 0));
+    let properties = topic("x/y");
+    let mut header = vec![b'?'];
+    write_header(&message(&properties, b"", b"x.y"), &mut header);
+    assert_eq!(header, b"", "the reply subject says it already");
+}
+
+#[test]
+fn quality_and_retain_are_said_and_asked_for() {
+    let none = PropertyBlock::new();
+    let mut header = Vec::new();
+    let said = Message { quality: Quality::ExactlyOnce, retain: true, ..message(&none, b"", b"") };
+    assert!(has_header_to_make(&said));
+    write_header(&said, &mut header);
+    assert_eq!(header, b"NATS/1.0\r\nMqtt-QoS: 2\r\nMqtt-Retain: 1\r\n\r\n");
+    let back = Asked { quality: Quality::ExactlyOnce, retain: true, has_forbidden: false };
+    assert_eq!(asked(&header), Some(back));
+    assert_eq!(asked(b"NATS/1.0\r\nmany: m\r\nM: mqt\r\n\r\n"), None);
+    let other = asked(b"NATS/1.0\r\nmqtt-qos: 3\r\nMqtt-Retain: yes\r\n\r\n").unwrap();
+    assert_eq!((other.quality, other.retain), (Quality::AtMostOnce, false));
+}
+
+#[test]
+fn what_only_the_gateway_says_is_taken_out() {
+    let header = b"NATS/1.0\r\nMQTT-client-id: x\r\na: b\r\n Mqtt-User : y\r\nMqtt-User-z: 1\r\n\r\n";
+    assert!(asked(header).unwrap().has_forbidden);
+    assert_eq!(without_forbidden(header), b"NATS/1.0\r\na: b\r\nMqtt-User-z: 1\r\n\r\n");
+}
+
+proptest! {
+    #[test]
+    fn user_properties_come_back_in_order(pairs in proptest::collection::vec((name(), value()), 0..6)) {
+        let properties: Vec<_> = pairs.iter().map(|(name, value)| user(name, value)).collect();
+        let header = to_header(&properties);
+        prop_assert_eq!(to_properties(&header, ""), (block(&properties), 0), "{}", header);
+        // One line each, whatever they hold, and no name that means something elsewhere.
+        let lines: Vec<_> = header.split("\r\n").skip(1).filter(|line| !line.is_empty()).collect();
+        prop_assert_eq!(lines.len(), pairs.len());
+        for line in lines {
+            let name = line.split(':').next().unwrap().to_ascii_lowercase();
+            prop_assert!(!name.starts_with("nats-") && name != "status" && name != "description");
+            prop_assert!(!name.starts_with("mqtt-") || name.starts_with("mqtt-user-"));
+        }
+    }
+
+    #[test]
+    fn any_bytes_can_be_read_as_a_header(header in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..9) {
+        let mut framed = b"NATS/1.0"[..cut.min(8)].to_vec();
+        framed.extend(header);
+        let none = PropertyBlock::new();
+        let mut out = PropertyBlock::new();
+        write_properties(&message(&none, &framed, b""), &mut out);
+        // What was written can be read by a client.
+        prop_assert!(out.properties().iter().count() <= framed.len());
+        let _ = asked(&framed);
+        prop_assert!(without_forbidden(&framed).len() <= framed.len());
+    }
+}
+
+/// Names as people choose them, and such as break things.
+fn name() -> impl Strategy<Value = String> {
+    let known = proptest::sample::select(vec![
+        "",
+        "a",
+        "Status",
+        "nats-x",
+        "Mqtt-QoS",
+        "mqtt-user-",
+        "Content-type",
+        "a:b",
+        "%41",
+        "\r\n",
+        "é",
+    ]);
+    prop_oneof![known.prop_map(str::to_owned), value()]
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let letters = proptest::sample::select(vec![
+        'a', 'Z', '0', ' ', ':', '%', '\r', '\n', '\t', '-', 'é', '\u{1}', '\u{7f}', '\u{85}', '\u{a0}',
+    ]);
+    proptest::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
+}

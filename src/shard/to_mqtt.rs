@@ -1,0 +1,144 @@
+//! A fan-out's way to one MQTT subscription: what it is due the message with, and what its client can take.
+
+use super::connection::{Subscription, SubscriptionKind, Traits};
+use super::crossing;
+use super::fanout::{End, Fanout, Outcome, Room};
+use super::shapes::{Copied, Own};
+use super::waiting::{deliver_kept, kept};
+use super::write_queue::{BufferPool, WriteQueue};
+use crate::message::{Message, Quality};
+use crate::mqtt;
+use crate::mqtt::kept::Kept;
+use crate::payload::Payload;
+use crate::subject::mapping;
+
+/// An alias pays for topics from this length on, in bytes: it takes three itself. Messages that may be sent
+/// again on another connection have none.
+const ALIASED_BYTES_MIN: usize = 8;
+
+impl Fanout<'_> {
+    pub(super) fn deliver_mqtt(
+        &mut self,
+        mqtt: &mut mqtt::connection::Connection,
+        subscription: &Subscription,
+        is_own: bool,
+        queue: &mut WriteQueue,
+        pool: &mut BufferPool,
+        room: Room<'_>,
+    ) -> Outcome {
+        let message = self.message;
+        // To a client of MQTT 3 nothing of it is visible, but what is kept may be sent on a later connection.
+        let is_told = mqtt.version().is_v5() || message.quality != Quality::AtMostOnce;
+        if !(crossing::has_properties_to_make(message) && is_told) {
+            return self.deliver_mqtt_as(message, mqtt, subscription, is_own, queue, pool, room);
+        }
+        let block = self.shapes.crossed.take_properties(message);
+        let message = Message { properties: block.properties().raw(), ..*message };
+        let outcome = self.deliver_mqtt_as(&message, mqtt, subscription, is_own, queue, pool, room);
+        self.shapes.crossed.give_properties_back(block);
+        outcome
+    }
+
+    /// As `deliver_mqtt`, of the message as MQTT clients get it.
+    #[expect(clippy::too_many_arguments, reason = "a connection's parts are lent one by one")]
+    #[inline]
+    fn deliver_mqtt_as(
+        &mut self,
+        message: &Message<'_>,
+        mqtt: &mut mqtt::connection::Connection,
+        subscription: &Subscription,
+        is_own: bool,
+        queue: &mut WriteQueue,
+        pool: &mut BufferPool,
+        room: Room<'_>,
+    ) -> Outcome {
+        let (quality, mut own) = match self.terms_for(subscription, is_own) {
+            Ok(terms) => terms,
+            Err(end) => return Outcome::none(end),
+        };
+        if let Some(aliases) = &mqtt.aliases
+            && quality == Quality::AtMostOnce
+            && self.shapes.topic().len() >= ALIASED_BYTES_MIN
+        {
+            own.alias = aliases.find(self.shapes.topic());
+        }
+        let Copied { shape, topic, properties } = if own == Own::default() {
+            let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);
+            Copied { shape, topic, properties: message.properties }
+        } else {
+            self.shapes.mqtt_own(message, mqtt.version(), quality, &own)
+        };
+        let n_bytes = shape.packet_len(&message.payload);
+        if n_bytes > mqtt.packet_bytes_max() {
+            return Outcome::none(End::DroppedPacketTooLarge);
+        }
+        if quality == Quality::AtMostOnce {
+            let n = room.n_fitting(queue, n_bytes, message.n());
+            if n > 0 {
+                shape.queue(message, n, queue, pool);
+                if let (Some(aliases), Some(alias)) = (&mut mqtt.aliases, own.alias)
+                    && !alias.is_known
+                {
+                    self.n_alias_bytes += topic.len() as u64;
+                    aliases.give(topic, alias);
+                }
+            }
+            let end = if n < message.n() { End::DroppedQueueFull } else { End::Delivered };
+            return Outcome::queued(n as u64, end);
+        }
+        let copied = Message { properties, ..*message };
+        let kept = kept(&copied, topic, quality, room.origin, subscription);
+        let kept = Kept { retain: own.retain, with_queue: self.with_queue, ..kept };
+        let Some(run) = &message.run else {
+            return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
+        };
+        let mut all = Outcome::none(End::Delivered);
+        for payload in run.payloads() {
+            let kept = Kept { payload: Payload::Copied(payload), ..kept };
+            all.add(deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now));
+        }
+        all
+    }
+
+    /// How an MQTT subscription is due the message, or why it is not.
+    pub(super) fn terms_for(
+        &mut self,
+        subscription: &Subscription,
+        is_own: bool,
+    ) -> Result<(Quality, Own), End> {
+        let SubscriptionKind::Mqtt { quality, traits, .. } = &subscription.kind else {
+            return Err(End::NotEligible);
+        };
+        let message = self.message;
+        let own = if traits.is_empty() && self.replay.is_none() {
+            Own::default()
+        } else {
+            self.own(traits, is_own).ok_or(End::NotEligible)?
+        };
+        if !self.shapes.has_topic(message) {
+            return Err(End::Unmappable);
+        }
+        Ok((message.quality.min(*quality), own))
+    }
+
+    /// What a subscription of these traits has of its own in its copy; `None` where it gets none.
+    fn own(&self, traits: &Traits, is_own: bool) -> Option<Own> {
+        let message = self.message;
+        let is_hidden = traits.begins_with_wildcard && mapping::is_hidden_from_wildcards(message.subject);
+        // [MQTT-3.8.3-3]
+        let is_unwanted = traits.no_local && (is_own || self.replay.is_some_and(|replay| replay.is_own));
+        // A replay comes once, and so does what is live: which of the two it is, the version tells.
+        let comes_by_replay =
+            self.replay.is_none() && message.version != 0 && message.version <= traits.replayed_until;
+        if is_hidden || is_unwanted || comes_by_replay {
+            return None;
+        }
+        Some(Own {
+            // [MQTT-3.3.1-8] [MQTT-3.3.1-9] of 3.1.1; [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+            retain: self.replay.is_some() || (traits.retain_as_published && message.retain),
+            identifier: traits.identifier,
+            secs_left: self.replay.and_then(|replay| replay.secs_left),
+            alias: None,
+        })
+    }
+}

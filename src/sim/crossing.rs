@@ -1,0 +1,84 @@
+//! What a message says in the other protocol's words: the few that this world's clients send, written down by
+//! hand.
+
+use super::oracle::Publication;
+use crate::message::Quality;
+use crate::mqtt::property::{Pair, Property, PropertyBlock};
+
+/// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for.
+pub const HEADERS: [(&str, Told, Quality); 4] = [
+    ("NATS/1.0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), Quality::AtMostOnce),
+    ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), Quality::AtMostOnce),
+    (
+        "NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-User-Status: 5%25\r\n\r\n",
+        Told::User(&[("Status", "5%")]),
+        Quality::AtLeastOnce,
+    ),
+    ("NATS/1.0\r\nContent-Type: text\r\n\r\n", Told::ContentType("text"), Quality::AtMostOnce),
+];
+
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    User(&'static [(&'static str, &'static str)]),
+    ContentType(&'static str),
+}
+
+impl Publication {
+    /// Whether a NATS client may get it with this header block.
+    pub fn is_told_by(&self, header: &[u8], takes_header: bool, is_from_mqtt: bool) -> bool {
+        if !takes_header {
+            return header.is_empty();
+        }
+        // What a member of its group leaves behind comes as the member had it, without the flag.
+        let may_be_left = self.retain && self.quality != Quality::AtMostOnce;
+        header == self.header_told(is_from_mqtt, self.retain)
+            || (may_be_left && header == self.header_told(is_from_mqtt, false))
+    }
+
+    /// The header block with which it comes to a NATS client that takes headers.
+    fn header_told(&self, is_from_mqtt: bool, retain: bool) -> Vec<u8> {
+        if is_from_mqtt {
+            let mut lines = String::new();
+            match self.quality {
+                Quality::AtMostOnce => {}
+                Quality::AtLeastOnce => lines += "Mqtt-QoS: 1\r\n",
+                Quality::ExactlyOnce => lines += "Mqtt-QoS: 2\r\n",
+            }
+            if retain {
+                lines += "Mqtt-Retain: 1\r\n";
+            }
+            if !self.properties.is_empty() {
+                lines += "Content-Type: text\r\nname: a value\r\n";
+            }
+            let is_bare = lines.is_empty();
+            return if is_bare { Vec::new() } else { format!("NATS/1.0\r\n{lines}\r\n").into_bytes() };
+        }
+        self.header.clone()
+    }
+
+    /// The properties with which it comes to a client of MQTT 5.
+    pub fn properties_told(&self, is_from_mqtt: bool) -> Vec<u8> {
+        if is_from_mqtt {
+            return self.properties.clone();
+        }
+        let mut block = PropertyBlock::new();
+        let mut push = |property: Property<'_>| block.push(property).expect("it is legal");
+        let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
+        match told.map(|(_, told, _)| told) {
+            None => assert!(self.header.is_empty(), "a header block that is not in the list"),
+            Some(Told::ContentType(text)) => push(Property::ContentType(text.as_bytes())),
+            Some(Told::User(pairs)) => {
+                for (name, value) in *pairs {
+                    push(Property::UserProperty(Pair { name: name.as_bytes(), value: value.as_bytes() }));
+                }
+            }
+        }
+        if !self.reply.is_empty() {
+            // Replies of this world have nothing in them that must be escaped.
+            let topic: Vec<u8> =
+                self.reply.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
+            push(Property::ResponseTopic(&topic));
+        }
+        block.properties().raw().to_vec()
+    }
+}
