@@ -56,6 +56,8 @@ pub struct Plan {
     pub n_messages: u32,
     /// Of a thousand steps so many are a client that comes back.
     pub n_returns_in_thousand: usize,
+    /// The subscribers share everything.
+    pub is_shared: bool,
 }
 
 impl Persistence {
@@ -75,7 +77,7 @@ impl Persistence {
         let clients = (0..plan.n_subscribers + plan.n_publishers)
             .map(|nth| {
                 let n_messages = if nth < plan.n_subscribers { 0 } else { plan.n_messages };
-                SessionClient::new(nth, n_messages, &mut chance)
+                SessionClient::new(nth, n_messages, plan.is_shared, &mut chance)
             })
             .collect();
         Self {
@@ -121,7 +123,10 @@ impl Persistence {
                 3 => {
                     let n = self.shards.len();
                     let (from, to) = (self.chance.below(n), self.chance.below(n));
-                    self.deliver(from, to)?;
+                    // Who shares comes back behind a fence, which takes more mail.
+                    for _ in 0..if plan.is_shared { 20 } else { 1 } {
+                        self.deliver(from, to)?;
+                    }
                 }
                 4 => drop(self.listen(link, self.read_bytes_max)?),
                 5 => drop(self.arrive()?),
@@ -137,7 +142,7 @@ impl Persistence {
             self.come_back(client)?;
         }
         self.come_to_rest()?;
-        self.compare(plan)
+        if plan.is_shared { self.compare_shared(plan) } else { self.compare(plan) }
     }
 
     /// A client connects anew, on any core. The gateway may not know yet that it was gone.
@@ -389,8 +394,36 @@ impl Persistence {
                 return broken(Kind::Stuck, what);
             }
             let counters = shard.counters();
-            if counters.dropped_session_full + counters.sessions_discarded + counters.panics > 0 {
+            if counters.dropped_session_full
+                + counters.dropped_no_member
+                + counters.sessions_discarded
+                + counters.panics
+                > 0
+            {
                 return broken(Kind::Missing, "drops though there was room");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every message came to some member; of QoS 2, where all were granted that, to one and once.
+    fn compare_shared(&self, plan: Plan) -> Check {
+        let (members, publishers) = self.clients.split_at(plan.n_subscribers);
+        let all_exact = members.iter().all(|member| member.quality == Quality::ExactlyOnce);
+        for (publisher_idx, publisher) in publishers.iter().enumerate() {
+            let number = plan.n_subscribers + publisher_idx;
+            for published_at in [Quality::AtLeastOnce, Quality::ExactlyOnce] {
+                for nth in publisher.published(published_at) {
+                    let it = Told { publisher: number, nth, published_at };
+                    let n_told: usize = members
+                        .iter()
+                        .map(|member| member.told.iter().filter(|told| **told == it).count())
+                        .sum();
+                    let is_exact = all_exact && published_at == Quality::ExactlyOnce;
+                    if n_told == 0 || (is_exact && n_told > 1) {
+                        return broken(Kind::Missing, format!("{it:?} was heard {n_told} times"));
+                    }
+                }
             }
         }
         Ok(())
