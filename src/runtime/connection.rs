@@ -43,6 +43,10 @@ fn poll(shared: &SharedCore, waiting: &mut Waiting, cx: &mut Context<'_>) -> Pol
         }
         let core = &mut *shared.borrow_mut();
         core.ring.submit();
+        if core.ring.has_requests() {
+            core.go_on_behind(cx.waker());
+            return Poll::Pending;
+        }
         if waiting.poll(&core.ring, cx).is_pending() {
             core.server = Some(cx.waker().clone());
             return Poll::Pending;

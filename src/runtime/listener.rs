@@ -123,6 +123,8 @@ impl Acceptor {
         // A peer that is gone already makes these fail; its bytes may still be worth reading.
         let _ = socket.set_nodelay(true);
         let _ = socket.set_nonblocking(true);
+        // Otherwise a read would end at an urgent byte, and look like one that has emptied the socket.
+        let _ = socket.set_out_of_band_inline(true);
         let door = self.bound.door;
         if !self.mesh.admit(door, self.connections_max, self.bound.connections_max) {
             self.shared.n_turned_away[0].fetch_add(1, Ordering::Relaxed);

@@ -15,8 +15,9 @@ use futures_lite::AsyncRead;
 use glommio::net::TcpStream;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use socket2::Socket;
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -43,12 +44,13 @@ pub struct Ready {
 
 pub struct Ring {
     ring: IoUring,
-    has_requests: bool,
+    /// Those that the kernel has not been handed.
+    requests: VecDeque<squeue::Entry>,
 }
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").field("has_requests", &self.has_requests).finish_non_exhaustive()
+        f.debug_struct("Ring").field("n_requests", &self.requests.len()).finish_non_exhaustive()
     }
 }
 
@@ -64,7 +66,7 @@ impl Ring {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => builder.build(N_ENTRIES),
             made => made,
         };
-        Ok(Self { ring: ring?, has_requests: false })
+        Ok(Self { ring: ring?, requests: VecDeque::new() })
     }
 
     /// Begins to tell what `socket` is ready for, what it is ready for already included. Whoever drops the
@@ -72,36 +74,41 @@ impl Ring {
     pub fn watch(&mut self, socket: &Socket, id: ConnectionId) {
         let events = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP;
         let poll = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), events as u32).multi(true).build();
-        self.enter(&poll.user_data(token(id)));
+        self.requests.push_back(poll.user_data(token(id)));
     }
 
     /// Ends what `watch` began: until then the poll holds the socket open.
     pub fn forget(&mut self, id: ConnectionId) {
-        self.enter(&opcode::PollRemove::new(token(id)).build().user_data(NOBODY));
+        self.requests.push_back(opcode::PollRemove::new(token(id)).build().user_data(NOBODY));
     }
 
-    fn enter(&mut self, request: &squeue::Entry) {
-        self.has_requests = true;
-        // SAFETY: the requests of `watch` and `forget` point at no memory. A descriptor that is closed before
-        // the kernel sees it makes the request fail, or polls its successor under a name that nobody has.
-        while unsafe { self.ring.submission().push(request) }.is_err() {
-            self.submit();
-        }
-    }
-
-    /// Hands the kernel what `watch` and `forget` ask for.
+    /// Hands the kernel what `watch` and `forget` ask for, as far as it takes it.
     pub fn submit(&mut self) {
-        if !std::mem::take(&mut self.has_requests) {
-            return;
-        }
-        // The kernel is short of memory for a moment, or its events must be read first, which it keeps.
-        while let Err(error) = self.ring.submit() {
-            if error.kind() != io::ErrorKind::Interrupted {
-                tracing::warn!("a core's ring takes no requests: {error}");
-                self.has_requests = true;
-                return;
+        while self.has_requests() {
+            while let Some(request) = self.requests.front() {
+                // SAFETY: the requests of `watch` and `forget` point at no memory. A descriptor that is closed
+                // before the kernel sees it makes the request fail, or polls its successor under a name that
+                // nobody has.
+                if unsafe { self.ring.submission().push(request) }.is_err() {
+                    break;
+                }
+                self.requests.pop_front();
+            }
+            match self.ring.submit() {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Short of memory for a moment, or its events must be read first: whoever serves the ring does
+                // that and comes back, since `has_requests`.
+                Err(_) => return,
             }
         }
+        self.requests.shrink_to(N_ENTRIES as usize);
+    }
+
+    /// Whether `submit` has left something.
+    pub fn has_requests(&mut self) -> bool {
+        !self.requests.is_empty() || !self.ring.submission().is_empty()
     }
 
     /// Tells who has become ready for what, since the last time.
@@ -145,29 +152,34 @@ fn connection(token: u64) -> ConnectionId {
 #[derive(Debug, Default)]
 pub struct Waiting {
     armed: Option<TcpStream>,
+    /// The next one's descriptor, taken where the last one's was given back: there may be no other.
+    spare: Option<OwnedFd>,
 }
 
 impl Waiting {
     /// Whether there are events, or may be.
     pub fn poll(&mut self, ring: &Ring, cx: &mut Context<'_>) -> Poll<()> {
         if self.armed.is_none() {
-            match ring.ring.as_fd().try_clone_to_owned() {
-                Ok(descriptor) => {
-                    self.armed = Some(TcpStream::from(Socket::from(UnixStream::from(descriptor))));
-                }
-                // Out of descriptors: looked at again at once, which is dear but loses nobody.
-                Err(_) => return Poll::Ready(()),
-            }
+            // Without any it is looked at again at once, which is dear but loses nobody.
+            let Some(descriptor) = self.spare.take().or_else(|| descriptor(ring)) else {
+                return Poll::Ready(());
+            };
+            self.armed = Some(TcpStream::from(Socket::from(UnixStream::from(descriptor))));
         }
         let Some(armed) = &mut self.armed else { return Poll::Ready(()) };
         match Pin::new(armed).poll_read(cx, &mut [0]) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
                 self.armed = None;
+                self.spare = descriptor(ring);
                 Poll::Ready(())
             }
         }
     }
+}
+
+fn descriptor(ring: &Ring) -> Option<OwnedFd> {
+    ring.ring.as_fd().try_clone_to_owned().ok()
 }
 
 #[cfg(test)]

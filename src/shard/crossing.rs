@@ -109,6 +109,11 @@ pub type Unmappable = u64;
 pub fn write_properties(message: &Message<'_>, out: &mut PropertyBlock) -> Unmappable {
     out.clear();
     let mut maker = Maker { out, has: Vec::new(), n_unmappable: 0 };
+    // First: no header may send the answer elsewhere.
+    let mut topic = Vec::new();
+    if !message.reply.is_empty() && mapping::subject_to_topic(message.reply, &mut topic) {
+        maker.once(Property::ResponseTopic(&topic));
+    }
     if let Some(block) = Block::parse(message.header) {
         if !block.status.is_empty() {
             maker.user(STATUS.as_bytes(), block.status);
@@ -119,10 +124,6 @@ pub fn write_properties(message: &Message<'_>, out: &mut PropertyBlock) -> Unmap
         for (name, value) in block.lines() {
             maker.header(name, value);
         }
-    }
-    let mut topic = Vec::new();
-    if !message.reply.is_empty() && mapping::subject_to_topic(message.reply, &mut topic) {
-        maker.once(Property::ResponseTopic(&topic));
     }
     maker.n_unmappable
 }
@@ -215,18 +216,16 @@ fn read_asked(header: &[u8]) -> Option<Asked> {
     Some(asked)
 }
 
-/// The block without the lines that only the gateway may say.
-pub fn without_forbidden(header: &[u8]) -> Vec<u8> {
+/// The block without the lines that only the gateway may say, and of a mounted client without a response
+/// topic, which would be outside of its mount.
+pub fn without_forbidden(header: &[u8], is_mounted: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.len());
-    let mut rest = header;
-    while !rest.is_empty() {
-        let end = memchr::memmem::find(rest, b"\r\n").map_or(rest.len(), |at| at + 2);
-        let (text, after) = rest.split_at(end);
-        let name = text.split(|byte| *byte == b':').next().unwrap_or_default();
-        if !is_forbidden(name) {
-            out.extend_from_slice(text);
+    for line in header.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let is_elsewhere = is_mounted && name.trim_ascii().eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes());
+        if !is_forbidden(name) && !is_elsewhere {
+            out.extend_from_slice(line);
         }
-        rest = after;
     }
     out
 }
@@ -245,8 +244,8 @@ struct Block<'a> {
 impl<'a> Block<'a> {
     /// `None` where it is no header block.
     fn parse(header: &'a [u8]) -> Option<Self> {
-        let end = memchr::memmem::find(header, b"\r\n")?;
-        let (first, rest) = (&header[..end], &header[end + 2..]);
+        let end = memchr::memchr(b'\n', header)?;
+        let (first, rest) = (header[..end].trim_ascii_end(), &header[end + 1..]);
         let said = first.strip_prefix(VERSION)?.trim_ascii();
         let status_len = said.iter().position(|byte| *byte == b' ').unwrap_or(said.len());
         let (status, description) = said.split_at(status_len);
@@ -255,14 +254,8 @@ impl<'a> Block<'a> {
 
     /// Names and values.
     fn lines(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut rest = self.rest;
-        std::iter::from_fn(move || {
-            let end = memchr::memmem::find(rest, b"\r\n")?;
-            let line = &rest[..end];
-            rest = &rest[end + 2..];
-            Some(line)
-        })
-        .filter_map(|line| {
+        // Some clients end a line at a bare LF, and none may see a line that the gateway did not.
+        self.rest.split(|byte| *byte == b'\n').filter_map(|line| {
             let colon = memchr::memchr(b':', line)?;
             let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
             (!name.is_empty()).then_some((name, value))

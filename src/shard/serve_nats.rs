@@ -17,6 +17,7 @@ use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
 use crate::nats::sid::Sid;
 use crate::payload::{Payload, share_if_large};
+use crate::subject::mapping;
 use crate::subject::{InvalidFilter, SubjectFilter, tokens};
 use crate::time::{Span, Time};
 use std::borrow::Cow;
@@ -220,7 +221,10 @@ impl Shard {
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match crossing::asked(publish.header) {
             None => self.carry_out(publisher, &message, plan, ask),
-            Some(asked) => self.carry_out_asked(publisher, &message, plan, ask, asked),
+            Some(asked) => {
+                let asked = Asked { has_forbidden: asked.has_forbidden || mount_len > 0, ..asked };
+                self.carry_out_asked(publisher, &message, plan, ask, asked, mount_len > 0);
+            }
         }
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
@@ -234,15 +238,20 @@ impl Shard {
         plan: Plan,
         ask: Ask,
         asked: Asked,
+        is_mounted: bool,
     ) {
-        let cleaned = asked.has_forbidden.then(|| crossing::without_forbidden(message.header));
+        let cleaned = asked.has_forbidden.then(|| crossing::without_forbidden(message.header, is_mounted));
         let mut properties = PropertyBlock::new();
         let mut message = Message { quality: asked.quality, ..*message };
         if let Some(cleaned) = &cleaned {
             message.header = cleaned;
             message.digits = Digits::default();
         }
-        if asked.retain && self.retained.is_offered() {
+        // What MQTT could neither see nor clear would take its room.
+        let is_seen = || mapping::subject_to_topic(message.subject, &mut Vec::new());
+        if asked.retain && self.retained.is_offered() && !is_seen() {
+            self.clients.counters.unmappable += 1;
+        } else if asked.retain && self.retained.is_offered() {
             // It is kept as MQTT clients get it, its expiry included.
             let n_unmappable = crossing::write_properties(&message, &mut properties);
             self.clients.counters.headers_unmappable += n_unmappable;

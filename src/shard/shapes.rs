@@ -56,7 +56,7 @@ impl Crossed {
 
     /// The header block of a message from MQTT, lent until it is given back.
     pub fn take_header(&mut self, message: &Message<'_>) -> Vec<u8> {
-        if !std::mem::replace(&mut self.has_header, true) {
+        if !self.has_header {
             crossing::write_header(message, &mut self.header);
         }
         std::mem::take(&mut self.header)
@@ -64,11 +64,13 @@ impl Crossed {
 
     pub fn give_header_back(&mut self, header: Vec<u8>) {
         self.header = header;
+        // Not before: a delivery that panics takes the lent buffer with it.
+        self.has_header = true;
     }
 
     /// The properties of a message from NATS, lent until they are given back.
     pub fn take_properties(&mut self, message: &Message<'_>) -> PropertyBlock {
-        if !std::mem::replace(&mut self.has_properties, true) {
+        if !self.has_properties {
             self.n_unmappable += crossing::write_properties(message, &mut self.properties);
         }
         std::mem::take(&mut self.properties)
@@ -76,6 +78,7 @@ impl Crossed {
 
     pub fn give_properties_back(&mut self, properties: PropertyBlock) {
         self.properties = properties;
+        self.has_properties = true;
     }
 }
 
@@ -86,6 +89,8 @@ struct BuiltFor {
     subject: Vec<u8>,
     payload_len: usize,
     digits: Digits,
+    /// A header that is made says it.
+    quality: Option<Quality>,
 }
 
 impl BuiltFor {
@@ -93,6 +98,7 @@ impl BuiltFor {
     fn fits(&self, message: &Message<'_>) -> bool {
         self.payload_len == message.payload.len()
             && self.digits == message.digits
+            && self.quality == Some(message.quality)
             && is_plain(message)
             && *self.subject == *message.subject
             && !self.subject.is_empty()
@@ -105,6 +111,7 @@ impl BuiltFor {
         }
         self.payload_len = message.payload.len();
         self.digits = message.digits;
+        self.quality = Some(message.quality);
     }
 }
 

@@ -5,7 +5,7 @@
 //! Invariants: a mount is whole tokens and ends with a `.`, so that no name of its clients leaves it. What a
 //! client says of itself becomes a part of one token, never a wildcard, and two that differ differ in it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The longest mount, in bytes.
 pub const MOUNT_BYTES_MAX: usize = 1_024;
@@ -86,7 +86,17 @@ impl Mountpoint {
             read_token(token, &mut parts)?;
             parts.push(Part::Text(".".into()));
         }
-        Ok(Some(Self { parts }))
+        let mountpoint = Self { parts };
+        // Every client has a mount before it says who it is.
+        let longest = Who {
+            client_id: b"18446744073709551615",
+            user_name: b"",
+            peer: IpAddr::V6(Ipv6Addr::from(u128::MAX)),
+        };
+        if mountpoint.resolve(&longest).is_none() {
+            return Err(InvalidMountpoint::TooLong);
+        }
+        Ok(Some(mountpoint))
     }
 
     /// The mount of one client, which ends with a `.`; `None` where it would be too long.
@@ -198,6 +208,13 @@ mod tests {
             peer: "10.0.0.7".parse().unwrap(),
         };
         String::from_utf8(mountpoint.resolve(&who).unwrap().into()).unwrap()
+    }
+
+    #[test]
+    fn a_mountpoint_has_room_for_the_longest_address() {
+        let parse = |n: usize| Mountpoint::parse(&"${peerhost}.".repeat(n), '.');
+        assert!(matches!(parse(18), Ok(Some(_))));
+        assert_eq!(parse(20), Err(InvalidMountpoint::TooLong));
     }
 
     #[test]

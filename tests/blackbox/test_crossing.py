@@ -134,5 +134,9 @@ def test_nobody_can_say_who_published_but_the_gateway(strait):
         service.send(nats.hpub("who", b"NATS/1.0\r\nmqtt-client-id: root\r\na: b\r\n\r\n", b"x"))
         assert service.expect("MSG").headers == b"NATS/1.0\r\na: b\r\n\r\n"
         assert device.expect("PUBLISH").prop("user_property") == ("a", "b")
+        # Nor by a line that ends as only some clients' lines do.
+        service.send(nats.hpub("who", b"NATS/1.0\r\nX: y\nMqtt-User: admin\r\n\r\n", b"x"))
+        assert service.expect("MSG").headers == b"NATS/1.0\r\nX: y\n\r\n"
+        assert device.expect("PUBLISH").prop("user_property") == ("X", "y")
         device.publish("who", b"y", properties=[("user_property", ("Mqtt-Client-Id", "root"))])
         assert b"\r\nMqtt-User-Mqtt-Client-Id: root\r\n" in service.expect("MSG").headers
