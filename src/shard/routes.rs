@@ -233,12 +233,12 @@ impl Routes {
         is_known
     }
 
-    /// About what the cache holds, in bytes.
     /// Results that are cached.
     pub fn n_entries(&self) -> usize {
         self.young.results.len() + self.old.results.len()
     }
 
+    /// About what the cache holds, in bytes.
     pub fn n_bytes(&self) -> usize {
         self.young.n_bytes + self.old.n_bytes
     }

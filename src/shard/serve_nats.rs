@@ -221,10 +221,7 @@ impl Shard {
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match crossing::asked(publish.header) {
             None => self.carry_out(publisher, &message, plan, ask),
-            Some(asked) => {
-                let asked = Asked { has_forbidden: asked.has_forbidden || mount_len > 0, ..asked };
-                self.carry_out_asked(publisher, &message, plan, ask, asked, mount_len > 0);
-            }
+            Some(asked) => self.carry_out_asked(publisher, &message, plan, ask, asked, mount_len > 0),
         }
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
@@ -240,7 +237,8 @@ impl Shard {
         asked: Asked,
         is_mounted: bool,
     ) {
-        let cleaned = asked.has_forbidden.then(|| crossing::without_forbidden(message.header, is_mounted));
+        let is_cleaned = asked.has_forbidden || is_mounted;
+        let cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
         let mut properties = PropertyBlock::new();
         let mut message = Message { quality: asked.quality, ..*message };
         if let Some(cleaned) = &cleaned {

@@ -110,31 +110,22 @@ fn persistence(seed: u64, plan: Plan, n_returns: usize) -> Result<(), String> {
     }
 }
 
+/// Clients that come and go while messages are under way.
+const COMING_AND_GOING: Plan =
+    Plan { n_subscribers: 3, n_publishers: 2, n_messages: 30, n_returns_in_thousand: 20, is_shared: false };
+
 // [MQTT-4.4.0-1] [MQTT-4.3.2-5] [MQTT-4.3.3-13] [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-3.1.2-5]
 #[test]
 fn sessions_lose_and_double_nothing_however_their_clients_come_back() {
-    let plan = Plan {
-        n_subscribers: 3,
-        n_publishers: 2,
-        n_messages: 30,
-        n_returns_in_thousand: 20,
-        is_shared: false,
-    };
     for seed in 1..=number("STRAIT_SIM_SESSION_SEEDS").unwrap_or(600) {
-        persistence(seed, plan, 30).unwrap_or_else(|failure| panic!("{failure}"));
+        persistence(seed, COMING_AND_GOING, 30).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 
 // [MQTT-4.8.2-4]
 #[test]
 fn sessions_that_share_lose_nothing_and_have_qos_2_once_among_them() {
-    let plan = Plan {
-        n_subscribers: 3,
-        n_publishers: 2,
-        n_messages: 30,
-        n_returns_in_thousand: 20,
-        is_shared: true,
-    };
+    let plan = Plan { is_shared: true, ..COMING_AND_GOING };
     for seed in 1..=number("STRAIT_SIM_SESSION_SEEDS").unwrap_or(400) {
         persistence(seed, plan, 30).unwrap_or_else(|failure| panic!("{failure}"));
     }
