@@ -1,63 +1,10 @@
-//! The task that serves a core's connections: it waits until the ring says that sockets can be read, or
-//! written where that was blocked, and makes a turn of what came on each.
+//! What a core does with a connection that its ring has told of, or its shard: it writes where that was
+//! blocked, reads once, and makes a turn of what came.
 
-use super::core::{Core, READ_BYTES, SharedCore, turn};
-use super::ring::Waiting;
+use super::core::{Core, READ_BYTES, finish_turn};
 use crate::shard::id::ConnectionId;
-use futures_lite::future::poll_fn;
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::task::{Context, Poll};
-
-/// Connections that are served before the executor looks at mail and time, and full reads among them, which
-/// take much longer.
-const SERVED_MAX: usize = 32;
-const FULL_READS_MAX: usize = 4;
-
-/// Starts the task. It never ends.
-pub fn spawn(shared: &SharedCore) {
-    let shared = shared.clone();
-    let mut waiting = Waiting::default();
-    glommio::spawn_local(async move { poll_fn(|cx| poll(&shared, &mut waiting, cx)).await }).detach();
-}
-
-fn poll(shared: &SharedCore, waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<()> {
-    let (mut n_served, mut n_full_reads) = (0, 0);
-    // Whatever becomes ready while it is awake is found below.
-    shared.borrow_mut().server = None;
-    loop {
-        let next = {
-            let core = &mut *shared.borrow_mut();
-            core.hear_ring();
-            core.next_ready()
-        };
-        if let Some(id) = next {
-            let is_full = turn(shared, |core| serve(core, id));
-            n_served += 1;
-            n_full_reads += usize::from(is_full);
-            if n_served < SERVED_MAX && n_full_reads < FULL_READS_MAX {
-                continue;
-            }
-            shared.borrow_mut().go_on_behind(cx.waker());
-            return Poll::Pending;
-        }
-        let core = &mut *shared.borrow_mut();
-        core.ring.submit();
-        if core.ring.has_requests() {
-            core.go_on_behind(cx.waker());
-            return Poll::Pending;
-        }
-        if waiting.poll(&core.ring, cx).is_pending() {
-            core.server = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        n_served += 1;
-        if n_served >= SERVED_MAX {
-            core.go_on_behind(cx.waker());
-            return Poll::Pending;
-        }
-    }
-}
 
 /// What a look at a connection came to.
 enum Step {
@@ -69,12 +16,13 @@ enum Step {
     MoreAfterFull,
 }
 
-/// Whether it took as much as one read can bring.
-fn serve(core: &mut Core, id: ConnectionId) -> bool {
+/// One turn; whether it took as much as one read can bring.
+pub fn serve(core: &mut Core, id: ConnectionId) -> bool {
     let step = step(core, id);
     if !matches!(step, Step::Wait) {
         core.look_at(id);
     }
+    finish_turn(core);
     matches!(step, Step::MoreAfterFull)
 }
 

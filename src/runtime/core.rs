@@ -1,24 +1,20 @@
-//! One core: its shard, its sockets, and what a turn's effects do to them. Not the tasks that wait for
-//! sockets, mail and time: `connection`, `pump` and `timer`.
+//! One core: its shard, its sockets, and what a turn's effects do to them. What makes its turns is in
+//! `rounds`: sockets in `connection`, what other threads send in `inbox`.
 
+use super::Event;
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
 use super::ring::{Ready, Ring};
-use super::{Event, timer};
 use crate::admin::monitor::system::Teller;
 use crate::admin::{Ask, CoreDesk};
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::{Door, Listener, Moved, Shard};
-use crate::time::Time;
 use socket2::Socket;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
 use std::net::Shutdown;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::task::Waker;
 
 /// What one read may bring, in bytes.
 pub const READ_BYTES: usize = 64 << 10;
@@ -27,15 +23,8 @@ pub const READ_BYTES: usize = 64 << 10;
 /// a buffer of their own.
 const KEPT_BYTES: usize = 40 << 10;
 
-/// Tasks that go on at once before the ring is looked at: the executor runs tasks as long as one is ready,
-/// and a connection that always has more would keep it from all others' sockets.
-const GOING_ON_MAX: usize = 32;
-
 /// Pieces that one send gathers.
 const N_SLICES: usize = 64;
-
-/// A core, shared by its tasks. A borrow never outlives one poll.
-pub type SharedCore = Rc<RefCell<Core>>;
 
 #[derive(Debug)]
 pub struct Core {
@@ -48,14 +37,10 @@ pub struct Core {
     pub ring: Ring,
     /// Connections to be looked at, each once.
     ready: VecDeque<ConnectionId>,
-    /// The task that looks at them, while it sleeps.
-    pub server: Option<Waker>,
     /// The one large read buffer.
     pub buffer: Vec<u8>,
     /// Connections that leave, by core, before credits let them.
     departing: Vec<VecDeque<Content>>,
-    /// When the earliest timer fires.
-    pub armed_until: Time,
     pub is_leaving: bool,
     pub is_stopping: bool,
     /// Where the admin thread asks for what was counted.
@@ -64,11 +49,6 @@ pub struct Core {
     events: Sender<Event>,
     has_left: bool,
     has_stopped: bool,
-    /// A timer to start when the core is no longer borrowed: the executor runs a new task at once.
-    timer_to_start: Option<Time>,
-    n_going_on: usize,
-    /// Tasks that go on once the ring has been looked at.
-    behind: Vec<Waker>,
 }
 
 /// The socket of a connection.
@@ -106,10 +86,8 @@ impl Core {
             sockets: Vec::new(),
             ring,
             ready: VecDeque::new(),
-            server: None,
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
             departing: (0..mesh.n_cores()).map(|_| VecDeque::new()).collect(),
-            armed_until: Time::NEVER,
             is_leaving: false,
             is_stopping: false,
             desk,
@@ -118,34 +96,7 @@ impl Core {
             events,
             has_left: false,
             has_stopped: false,
-            timer_to_start: None,
-            n_going_on: 0,
-            behind: Vec::new(),
         }
-    }
-
-    /// Has a task polled again soon, others first.
-    pub fn go_on(&mut self, task: &Waker) {
-        if self.n_going_on < GOING_ON_MAX {
-            self.n_going_on += 1;
-            task.wake_by_ref();
-            return;
-        }
-        self.go_on_behind(task);
-    }
-
-    /// Has a task polled again once the executor has looked at its ring.
-    pub fn go_on_behind(&mut self, task: &Waker) {
-        if self.behind.is_empty() {
-            self.mesh.ring(self.id);
-        }
-        self.behind.push(task.clone());
-    }
-
-    /// The core's bell was heard, so that the ring has been looked at.
-    pub fn passed_ring(&mut self) {
-        self.n_going_on = 0;
-        self.behind.drain(..).for_each(Waker::wake);
     }
 
     pub fn socket_mut(&mut self, id: ConnectionId) -> Option<&mut OpenSocket> {
@@ -182,9 +133,6 @@ impl Core {
         let Some(socket) = self.socket_mut(id) else { return };
         if !std::mem::replace(&mut socket.is_ready, true) {
             self.ready.push_back(id);
-            if let Some(server) = self.server.take() {
-                server.wake();
-            }
         }
     }
 
@@ -224,7 +172,7 @@ impl Core {
 
     /// Publishes what was counted, now and then; and where the admin thread asks, hands over what was
     /// recorded.
-    fn report(&mut self) {
+    pub fn report(&mut self) {
         let now = self.shard.now();
         match self.desk.asked() {
             Some(Ask::Latencies(mut latencies)) => {
@@ -283,34 +231,14 @@ impl Core {
     }
 }
 
-/// Makes a turn, does what it asks for, and starts the tasks that came of it.
-pub fn turn<T>(shared: &SharedCore, make: impl FnOnce(&mut Core) -> T) -> T {
-    let (made, timer_to_start) = {
-        let core = &mut *shared.borrow_mut();
-        let made = make(core);
-        finish_turn(core);
-        core.report();
-        (made, core.timer_to_start.take())
-    };
-    if let Some(at) = timer_to_start {
-        timer::arm(shared, at);
-    }
-    made
-}
-
 /// Does what the last turn asks for, until nothing more follows from it.
-fn finish_turn(core: &mut Core) {
+pub fn finish_turn(core: &mut Core) {
     see_to(core);
     if core.is_leaving && core.shard.has_left() && !std::mem::replace(&mut core.has_left, true) {
         let _ = core.events.send(Event::Left);
     }
     if core.is_stopping && core.shard.is_drained() && !std::mem::replace(&mut core.has_stopped, true) {
         let _ = core.events.send(Event::Stopped);
-    }
-    let wake_at = core.shard.wake_at();
-    if let Some(at) = wake_at.filter(|at| *at < core.armed_until) {
-        core.armed_until = at;
-        core.timer_to_start = Some(at);
     }
     core.ring.submit();
 }
@@ -360,16 +288,15 @@ fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
 
 /// Sends what is in the outboxes, as far as credits go; whether that was anything.
 fn post(core: &mut Core) -> bool {
+    let Core { id, shard, mesh, clock, departing, .. } = core;
     let mut has_sent = false;
-    let mesh = core.mesh.clone();
-    let now = core.clock.now();
-    for to in (0..core.departing.len() as u16).map(CoreId).filter(|to| *to != core.id) {
-        if core.departing[to.idx()].is_empty() && !core.shard.has_mail_for(to) {
+    for (to, departing) in (0..).map(CoreId).zip(departing) {
+        if to == *id || (departing.is_empty() && !shard.has_mail_for(to)) {
             continue;
         }
-        has_sent |= mesh.send_all(core.id, to, || {
-            let departing = core.departing[to.idx()].pop_front();
-            departing.or_else(|| core.shard.take_batch(to, now).map(Content::Mail))
+        let now = clock.now();
+        has_sent |= mesh.send_all(*id, to, || {
+            departing.pop_front().or_else(|| shard.take_batch(to, now).map(Content::Mail))
         });
     }
     has_sent

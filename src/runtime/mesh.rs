@@ -3,21 +3,22 @@
 //! Invariants: a sender has at most as many parcels in a channel as it has credits, so that a send never
 //! finds it full. A wake-up is never lost: the sender pushes, then looks at `notified`; the receiver clears
 //! `notified`, then looks at the channel; both with full fences between. While `notified` is set, a look is
-//! to come.
+//! to come: a core leaves it set while it is awake.
 //!
-//! A core is woken by a byte in a socket that its ring polls, its bell, and never by a waker on a foreign
-//! thread. glommio turns such a waker into a completion that wakes no task, and where that arrives just
-//! before the executor turns to its ready tasks it runs none of them, takes the completion for nothing done,
-//! and sleeps: with back-pressure, for ever. (It also counts wakers in sixteen bits.)
+//! A core is woken by a count that its ring polls, its bell, and never by a waker on a foreign thread. glommio
+//! turns such a waker into a completion that wakes no task, and where that arrives just before the executor
+//! turns to its ready tasks it runs none of them, takes the completion for nothing done, and sleeps: with
+//! back-pressure, for ever. (It also counts wakers in sixteen bits.)
 
+use super::ring::bell;
 use crate::shard::id::CoreId;
 use crate::shard::mail::Batch;
 use crate::shard::{Door, Moved};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::Socket;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 /// What one core sends to another.
@@ -66,7 +67,7 @@ struct Inbox {
     parcels: (Sender<Parcel>, Receiver<Parcel>),
     accepted: (Sender<Accepted>, Receiver<Accepted>),
     notified: AtomicBool,
-    bell: UnixStream,
+    bell: OwnedFd,
     /// By sender.
     lanes: Vec<Lane>,
 }
@@ -79,30 +80,37 @@ struct Lane {
 }
 
 impl Mesh {
-    /// The mesh, and each core's bell to listen to.
-    pub fn new(n_cores: usize, n_credits: usize, n_doors: [usize; 2]) -> io::Result<(Self, Vec<Socket>)> {
-        let (mut inboxes, mut bells) = (Vec::new(), Vec::new());
+    /// # Errors
+    ///
+    /// For want of descriptors.
+    pub fn new(n_cores: usize, n_credits: usize, n_doors: [usize; 2]) -> io::Result<Self> {
+        let mut inboxes = Vec::new();
         for _ in 0..n_cores {
-            let (bell, heard) = UnixStream::pair()?;
-            bell.set_nonblocking(true)?;
             inboxes.push(Inbox {
                 parcels: bounded(n_cores * n_credits),
                 accepted: bounded(ACCEPTED_MAX),
                 notified: AtomicBool::new(false),
-                bell,
+                bell: bell()?,
                 lanes: (0..n_cores).map(|_| Lane::default()).collect(),
             });
-            bells.push(Socket::from(heard));
         }
-        let mesh = Self {
+        Ok(Self {
             inboxes,
             n_credits: u32::try_from(n_credits).unwrap_or(u32::MAX),
             is_leaving: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             n_connections: AtomicUsize::new(0),
             n_connections_at: n_doors.map(|n| (0..n).map(|_| AtomicUsize::new(0)).collect()),
-        };
-        Ok((mesh, bells))
+        })
+    }
+
+    /// What rings for a core, for its ring to poll.
+    ///
+    /// # Errors
+    ///
+    /// For want of descriptors.
+    pub fn bell(&self, core: CoreId) -> io::Result<OwnedFd> {
+        self.inboxes[core.idx()].bell.try_clone()
     }
 
     pub fn n_cores(&self) -> usize {
@@ -176,15 +184,11 @@ impl Mesh {
 
     pub fn wake(&self, core: CoreId) {
         fence(Ordering::SeqCst);
-        if !self.inboxes[core.idx()].notified.swap(true, Ordering::SeqCst) {
-            self.ring(core);
+        let inbox = &self.inboxes[core.idx()];
+        if !inbox.notified.swap(true, Ordering::SeqCst) {
+            // It fails where the count is at its end, beyond what a process lives to ring.
+            let _ = rustix::io::write(&inbox.bell, &1_u64.to_ne_bytes());
         }
-    }
-
-    /// Has a core's ring complete something.
-    pub fn ring(&self, core: CoreId) {
-        // A full bell rings as well, and the other end lives as long as the core.
-        let _ = (&self.inboxes[core.idx()].bell).write(&[0]);
     }
 
     /// Whether new connections are still taken.
@@ -208,13 +212,13 @@ impl Mesh {
         (0..self.inboxes.len()).for_each(|core| self.wake(CoreId(core as u16)));
     }
 
-    /// Begins a look into a core's inbox: what comes from now on rings.
+    /// Says that a core looks into its inbox once more before it waits: what comes from now on rings.
     pub fn begin_look(&self, core: CoreId) {
         self.inboxes[core.idx()].notified.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Says that the core looks again soon: what comes until then need not ring.
+    /// Says that a core is awake and looks by itself: what comes need not ring.
     pub fn will_look_again(&self, core: CoreId) {
         self.inboxes[core.idx()].notified.store(true, Ordering::SeqCst);
     }

@@ -9,8 +9,8 @@ mod mesh;
 mod ring;
 mod core;
 mod connection;
-mod pump;
-mod timer;
+mod inbox;
+mod rounds;
 
 use crate::admin::{self, CoreDesk, Desks, Stage};
 use crate::config::schema::Config;
@@ -20,7 +20,7 @@ use crate::shard::retained::Retained;
 use crate::shard::settings::Settings;
 use crate::shard::{Door, Listener, Shard};
 use clock::Clock;
-use core::{Core, SharedCore, name};
+use core::{Core, name};
 use glommio::{LocalExecutorBuilder, Placement};
 use listener::{Acceptor, Bound, bind_named};
 use mesh::Mesh;
@@ -28,11 +28,9 @@ use ring::Ring;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
-use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -99,8 +97,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
     let n_credits = settings::Lanes::new(&config.limits, n_cores).n_credits;
     let mesh = Mesh::new(n_cores, n_credits, n_doors(config));
-    let (mesh, bells) = mesh.map_err(|error| system("opening the cores' bells", &error))?;
-    let mesh = Arc::new(mesh);
+    let mesh = Arc::new(mesh.map_err(|error| system("opening the cores' bells", &error))?);
     let (events, event) = channel();
     let clock = Clock::start();
     let admin_address = admin.as_ref().map(|(_, address)| *address);
@@ -112,7 +109,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     if let Some((socket, _)) = admin {
         start_admin(socket, desks, &mesh, clock)?;
     }
-    start_cores(&settings, &mesh, seed, clock, core_desks.into_iter().zip(bells), &events)?;
+    start_cores(&settings, &mesh, seed, clock, core_desks, &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
     let turn = Arc::new(AtomicUsize::new(0));
@@ -177,14 +174,14 @@ fn start_cores(
     mesh: &Arc<Mesh>,
     seed: [u64; 9],
     clock: Clock,
-    desks_and_bells: impl Iterator<Item = (CoreDesk, Socket)>,
+    desks: Vec<CoreDesk>,
     events: &Sender<Event>,
 ) -> Result<(), StartError> {
     let [a, b, c, d, e, f, chance, ..] = seed;
     let keys = Keys::from_seed([a, b, c, d, e, f]);
     let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
     let processors = host::processors();
-    for (core, (desk, bell)) in desks_and_bells.enumerate() {
+    for (core, desk) in desks.into_iter().enumerate() {
         let placement = processors
             .get(core % processors.len().max(1))
             .copied()
@@ -192,24 +189,22 @@ fn start_cores(
         let (settings, mesh, keys, events) = (settings.clone(), mesh.clone(), keys.clone(), events.clone());
         let retained = retained.clone();
         let ended = events.clone();
-        let ring = Ring::new().map_err(|error| system("making a core's ring", &error))?;
+        let ring = mesh.bell(CoreId(core as u16)).and_then(Ring::new);
+        let ring = ring.map_err(|error| system("making a core's ring", &error))?;
         let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("core-{core}"))
             // Only sockets are driven through the ring: the default of 10 MiB is for files.
             .io_memory(64 << 10)
-            // Never: tasks leave of themselves (`Core::go_on`), and a preemption that comes just before the
-            // executor turns to its ready tasks has it sleep on them.
+            // Never: there is one task, and a preemption that comes just before the executor turns to its
+            // ready tasks has it sleep on them.
             .preempt_timer(NEVER);
         let handle = builder.spawn(move || async move {
             let chance = chance ^ (core as u64) << 48;
             let shard = Shard::new(CoreId(core as u16), settings.clone(), &keys, retained, chance);
-            let core: SharedCore =
-                Rc::new(RefCell::new(Core::new(shard, ring, mesh, clock, desk, events.clone())));
-            pump::spawn(&core, bell);
-            connection::spawn(&core);
+            let core = Core::new(shard, ring, mesh, clock, desk, events.clone());
             let _ = events.send(Event::Ready);
-            // It stays when all is done: taking the executor apart gains nothing, as the process ends.
-            futures_lite::future::pending::<()>().await;
+            // It goes on when all is done: taking the executor apart gains nothing, as the process ends.
+            rounds::run(core).await;
         });
         let handle = handle.map_err(|error| system("starting a core", &error))?;
         spawn_thread(format!("watch-{core}"), move || {

@@ -2,6 +2,8 @@
 //! lives, and says which are ready. glommio's streams would cost an idle connection some 700 bytes and each
 //! wake-up a request of its own.
 //!
+//! It also polls the core's bell, by which other threads wake it.
+//!
 //! Readiness is told once, when it begins (edge-triggered, as epoll's EPOLLET): whoever was told reads until
 //! less comes than there was room for, and writes until there is no room.
 
@@ -14,6 +16,7 @@ use crate::shard::id::ConnectionId;
 use futures_lite::AsyncRead;
 use glommio::net::TcpStream;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::event::{EventfdFlags, eventfd};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Requests that wait to be handed to the kernel; more are handed over at once.
 const N_ENTRIES: u32 = 256;
@@ -29,8 +33,9 @@ const N_ENTRIES: u32 = 256;
 /// which are begun again.
 const N_EVENTS: u32 = 4_096;
 
-/// Events that are of no connection: the end of a poll that was taken back.
+/// Events that are of no connection: the end of a poll that was taken back, and the bell.
 const NOBODY: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
 
 /// What a socket is ready for, told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Ready {
 
 pub struct Ring {
     ring: IoUring,
+    /// What other threads ring. Its count only grows: each ring is told, read or not.
+    bell: OwnedFd,
     /// Those that the kernel has not been handed.
     requests: VecDeque<squeue::Entry>,
 }
@@ -58,7 +65,7 @@ impl Ring {
     /// # Errors
     ///
     /// Where the kernel refuses one more ring, for want of locked memory or of descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(bell: OwnedFd) -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(N_EVENTS);
         // Events come in when the core enters the kernel anyway, and don't interrupt it: since Linux 5.19.
@@ -66,7 +73,14 @@ impl Ring {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => builder.build(N_ENTRIES),
             made => made,
         };
-        Ok(Self { ring: ring?, requests: VecDeque::new() })
+        let mut ring = Self { ring: ring?, bell, requests: VecDeque::new() };
+        ring.watch_bell();
+        Ok(ring)
+    }
+
+    fn watch_bell(&mut self) {
+        let poll = opcode::PollAdd::new(types::Fd(self.bell.as_raw_fd()), libc::POLLIN as u32);
+        self.requests.push_back(poll.multi(true).build().user_data(BELL));
     }
 
     /// Begins to tell what `socket` is ready for, what it is ready for already included. Whoever drops the
@@ -86,7 +100,7 @@ impl Ring {
     pub fn submit(&mut self) {
         while self.has_requests() {
             while let Some(request) = self.requests.front() {
-                // SAFETY: the requests of `watch` and `forget` point at no memory. A descriptor that is closed
+                // SAFETY: the requests of `watch`, `watch_bell` and `forget` point at no memory. A descriptor that is closed
                 // before the kernel sees it makes the request fail, or polls its successor under a name that
                 // nobody has.
                 if unsafe { self.ring.submission().push(request) }.is_err() {
@@ -111,16 +125,31 @@ impl Ring {
         !self.requests.is_empty() || !self.ring.submission().is_empty()
     }
 
+    /// Waits until there are events; whether there are.
+    pub fn wait(&mut self, at_most: Duration) -> bool {
+        let at_most = types::Timespec::from(at_most);
+        // It fails where the time is up, where a signal came, and where events must be read first.
+        let _ = self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&at_most));
+        !self.ring.completion().is_empty()
+    }
+
     /// Tells who has become ready for what, since the last time.
     pub fn for_each_ready(&mut self, mut tell: impl FnMut(ConnectionId, Ready)) {
+        let mut has_bell = true;
         if self.ring.submission().cq_overflow() {
             // Has the kernel bring what it kept.
             let _ = self.ring.submit();
         }
         for event in self.ring.completion() {
-            if event.user_data() != NOBODY && event.result() != -libc::ECANCELED {
-                tell(connection(event.user_data()), ready(&event));
+            match event.user_data() {
+                NOBODY => {}
+                BELL => has_bell &= cqueue::more(event.flags()),
+                _ if event.result() == -libc::ECANCELED => {}
+                of => tell(connection(of), ready(&event)),
             }
+        }
+        if !has_bell {
+            self.watch_bell();
         }
     }
 }
@@ -178,6 +207,15 @@ impl Waiting {
     }
 }
 
+/// What can be rung from other threads: a count that the kernel tells of whenever it grows.
+///
+/// # Errors
+///
+/// For want of descriptors.
+pub fn bell() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
 fn descriptor(ring: &Ring) -> Option<OwnedFd> {
     ring.ring.as_fd().try_clone_to_owned().ok()
 }
@@ -199,7 +237,7 @@ mod tests {
 
     impl Served {
         fn new(n_sockets: u32) -> Self {
-            let mut ring = Ring::new().expect("this host has io_uring");
+            let mut ring = Ring::new(bell().unwrap()).expect("this host has io_uring");
             let pair = |slot| {
                 let (ours, theirs) = UnixStream::pair().unwrap();
                 let ours = Socket::from(ours);
@@ -326,6 +364,19 @@ mod tests {
             }
         }
         assert!(served.n_read.values().all(|n| *n == 8) && served.n_read.len() == 1_000);
+    }
+
+    #[test]
+    fn every_stroke_of_the_bell_ends_a_wait() {
+        let stroke = bell().unwrap();
+        let mut ring = Ring::new(stroke.try_clone().unwrap()).unwrap();
+        ring.submit();
+        for _ in 0..3 * N_EVENTS {
+            rustix::io::write(&stroke, &1_u64.to_ne_bytes()).unwrap();
+            assert!(ring.wait(Duration::from_secs(60)), "the ring heard it");
+            ring.for_each_ready(|id, _| panic!("{id:?} is told of"));
+            assert!(!ring.wait(Duration::ZERO), "it is heard once");
+        }
     }
 
     #[test]
