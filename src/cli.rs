@@ -1,9 +1,12 @@
 //! The command line: flags and subcommands. Which values a flag takes is the configuration's matter: they
 //! come as text and are read, and refused, as the file's are.
 
+pub mod map;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::load::Flag;
 
@@ -17,10 +20,12 @@ Examples:
   strait config default > strait.toml         a file with every key and what it means
   strait --config /etc/strait/strait.toml check
                                               what would keep it from running here?
+  strait map spBv1.0/plant/7                  what NATS calls it: spBv1//0.plant.7
+  strait map --subject 'plant.*.>'            what MQTT calls it: plant/+/+/#
 
 Every key can also be set by a variable: STRAIT__MQTT__PAYLOAD_BYTES_MAX=65536 strait
 
-Exit codes: 0 ended in order, 64 wrong usage, 69 no io_uring or too little locked memory, 70 a bug,
+Exit codes: 0 ended in order, 1 a name that the other world can't spell (map), 64 wrong usage, 69 no io_uring or too little locked memory, 70 a bug,
 71 the system refuses something else, such as a port in use, 78 wrong configuration.";
 
 /// A gateway between MQTT and NATS: a message published by a client of one reaches the subscribers of both.
@@ -54,14 +59,45 @@ pub struct Cli {
 }
 
 /// What to do instead of running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print a configuration and end.
     #[command(subcommand)]
     Config(Show),
     /// Verify the configuration and this host, and end.
     Check,
+    /// Say what topics are called as subjects, or subjects as topics.
+    Map(Map),
 }
+
+/// Which names to translate.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(after_help = MAPPING)]
+pub struct Map {
+    /// The names are subjects, and their topics are asked for.
+    #[arg(short, long)]
+    pub subject: bool,
+    /// Names from standard input, and answers, end in NUL and not in a newline.
+    #[arg(short = '0', long)]
+    pub null: bool,
+    /// Topics and topic filters, or subjects and their filters; `-` for those on standard input, one a line.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<OsString>,
+}
+
+const MAPPING: &str = "\
+Each name is answered by a line. A filter is one that has a wildcard or begins with `$share/`. A queue group, which is
+what a shared subscription is in NATS, stands behind its filter, as in SUB. `a/#` also matches `a`, which `a.>` does
+not: it is two filters, with a tab between them.
+
+A name that the other world can't spell is answered by an empty line, and the reason on standard error; then the exit
+code is 1.
+
+Examples:
+  strait map 'a/#'                          a.>    a
+  strait map '$share/jobs/tasks/+'          tasks.* jobs
+  strait map --subject 'tasks.* jobs'       $share/jobs/tasks/+
+  strait map - < topics.txt";
 
 /// Which configuration to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use strait::cli::{Cli, Command, Show};
+use strait::cli::{Cli, Command, Map, Show, map};
 use strait::config::diagnostic::Diagnostics;
 use strait::config::load::{File, Resolved, VARIABLE_PREFIX, resolve};
 use strait::config::print;
@@ -18,10 +18,11 @@ use strait::host::{self, Finding, Verdict};
 use strait::runtime::{self, StartError};
 use tracing_subscriber::filter::EnvFilter;
 
-/// The codes of sysexits.h that apply.
+/// The codes of sysexits.h that apply, and an answer's.
 #[derive(Clone, Copy)]
 enum Exit {
     Ok = 0,
+    NoCounterpart = 1,
     Usage = 64,
     NoIoUring = 69,
     Bug = 70,
@@ -44,9 +45,18 @@ fn start() -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
-    if cli.command == Some(Command::Config(Show::Default)) {
-        return print_out(&print::default_toml());
+    match &cli.command {
+        Some(Command::Config(Show::Default)) => print_out(&print::default_toml()),
+        Some(Command::Map(asked)) => translate(asked),
+        Some(Command::Config(Show::Show)) => {
+            with_configuration(&cli, |resolved, file| print_out(&print::effective_toml(resolved, file)))
+        }
+        Some(Command::Check) => with_configuration(&cli, check),
+        None => with_configuration(&cli, |resolved, _| run(&resolved.config)),
     }
+}
+
+fn with_configuration(cli: &Cli, then: impl FnOnce(&Resolved, Option<&File>) -> Exit) -> Exit {
     let file = match read_file(cli.config.as_deref()) {
         Ok(file) => file,
         Err(why) => {
@@ -54,14 +64,9 @@ fn start() -> Exit {
             return Exit::Config;
         }
     };
-    let resolved = match resolve(file.as_ref(), variables(), &cli.flags()) {
-        Ok(resolved) => resolved,
-        Err(wrong) => return report(&wrong),
-    };
-    match cli.command {
-        Some(Command::Config(_)) => print_out(&print::effective_toml(&resolved, file.as_ref())),
-        Some(Command::Check) => check(&resolved, file.as_ref()),
-        None => run(&resolved.config),
+    match resolve(file.as_ref(), variables(), &cli.flags()) {
+        Ok(resolved) => then(&resolved, file.as_ref()),
+        Err(wrong) => report(&wrong),
     }
 }
 
@@ -95,12 +100,25 @@ fn is_coloured() -> bool {
 fn print_out(text: &str) -> Exit {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => Exit::Ok,
-        // Whoever reads the first lines only has what it wants.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-        Err(error) => {
-            eprintln!("error: cannot write: {error}");
-            Exit::System
-        }
+        Err(error) => cannot_write(&error),
+    }
+}
+
+fn cannot_write(error: &io::Error) -> Exit {
+    // Whoever reads the first lines only has what it wants.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Exit::Ok;
+    }
+    eprintln!("error: cannot read or write: {error}");
+    Exit::System
+}
+
+fn translate(asked: &Map) -> Exit {
+    let (mut input, mut out) = (io::stdin().lock(), io::BufWriter::new(io::stdout().lock()));
+    match map::answer(asked, &mut input, &mut out, &mut io::stderr()) {
+        Ok(true) => Exit::Ok,
+        Ok(false) => Exit::NoCounterpart,
+        Err(error) => cannot_write(&error),
     }
 }
 

@@ -138,6 +138,21 @@ fn help_and_version_end_with_0() {
     assert_eq!((version.code, version.out.trim()), (0, concat!("strait ", env!("CARGO_PKG_VERSION"))));
 }
 
+#[test]
+fn names_are_mapped_both_ways_and_1_says_that_one_has_no_counterpart() {
+    let dir = Dir::new("map");
+    // A configuration that would not do is not asked.
+    dir.write("strait.toml", "nonsense = 1\n");
+    let output = dir.strait(&["map", "spBv1.0/plant/7", "a/#", "-s"]);
+    assert_eq!((output.code, output.out.as_str()), (1, "\n\n"), "{output:?}");
+    let output = dir.strait(&["map", "spBv1.0/plant/7", "a/#", "$share/g/+"]);
+    assert_eq!((output.code, output.out.as_str()), (0, "spBv1//0.plant.7\na.>\ta\n* g\n"));
+    let output = dir.strait(&["map", "--subject", "a.b", "$JS.API.INFO"]);
+    assert_eq!((output.code, output.out.as_str()), (1, "a/b\n\n"));
+    output.says("error: `$JS.API.INFO`: no topic has this subject: it begins with `$`");
+    assert_eq!(dir.strait(&["map"]).code, 64);
+}
+
 #[derive(Debug)]
 struct Ended {
     code: i32,

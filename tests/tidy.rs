@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "config", "host", "runtime"]),
     ("lib", &[]),
-    ("cli", &["config"]),
+    ("cli", &["config", "mqtt", "subject"]),
     ("config", &["subject"]),
     ("host", &["config"]),
     ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "subject", "time"]),

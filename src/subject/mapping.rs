@@ -3,9 +3,10 @@
 //! judgement of a topic: what comes in here is UTF-8 without NUL.
 
 use super::{SubjectFilter, tokens};
+use std::fmt;
 
 /// The longest topic that an MQTT packet can carry, in bytes.
-const TOPIC_BYTES_MAX: usize = 65_535;
+pub const TOPIC_BYTES_MAX: usize = 65_535;
 
 /// Appends the one subject of `topic`.
 #[inline]
@@ -93,45 +94,106 @@ fn level_to_token(level: &[u8], is_first: bool, out: &mut Vec<u8>) {
 /// a subject has a topic if and only if encoding that topic gives the subject again.
 #[inline]
 pub fn subject_to_topic(subject: &[u8], out: &mut Vec<u8>) -> bool {
+    find_topic(subject, out).is_ok()
+}
+
+/// As `subject_to_topic`, with the reason where there is none.
+#[inline]
+pub fn find_topic(subject: &[u8], out: &mut Vec<u8>) -> Result<(), NoTopic> {
     if subject.len() <= TOPIC_BYTES_MAX && is_plain(subject, b'.') {
         out.extend(subject.iter().map(|&byte| if byte == b'.' { b'/' } else { byte }));
-        true
+        Ok(())
     } else {
         unescape_subject(subject, out)
     }
 }
 
-fn unescape_subject(subject: &[u8], out: &mut Vec<u8>) -> bool {
+/// Why no topic has a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTopic {
+    /// It has an empty token, or is empty.
+    EmptyToken,
+    /// A token is a wildcard of NATS.
+    IsWildcard,
+    /// `$` is in front, which in a topic's subject is `/24`.
+    Dollar,
+    /// This byte, `+` or `#`, is MQTT's wildcard and in no topic.
+    HasWildcard(u8),
+    /// A blank or control byte, which in a topic's subject is escaped.
+    Blank(u8),
+    /// A `/` that begins no escape, or the escape of a byte that is never escaped.
+    Slash,
+    /// `/` alone would be the empty topic, which is none. [MQTT-4.7.3-1]
+    EmptyTopic,
+    /// It is no UTF-8 text.
+    NotUtf8,
+    /// It, or its topic, has more bytes than an MQTT packet can say.
+    TooLong,
+}
+
+impl fmt::Display for NoTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyToken => f.write_str("it has an empty token"),
+            Self::IsWildcard => f.write_str("one of its tokens is a wildcard"),
+            Self::Dollar => f.write_str("it begins with `$`, which the subject of a topic spells `/24`"),
+            Self::HasWildcard(byte) => write!(f, "`{}` can be in no topic", char::from(*byte)),
+            Self::Blank(byte) => {
+                write!(f, "it has the byte 0x{byte:02x}, which the subject of a topic spells `/{byte:02x}`")
+            }
+            Self::Slash => f.write_str(
+                "a `/` in it is no escape: in the subject of a topic it is a token of its own (an empty level), \
+                 `//` (a dot), or in front of the two hex digits of a blank or control byte",
+            ),
+            Self::EmptyTopic => f.write_str("`/` alone would be the empty topic, which MQTT does not have"),
+            Self::NotUtf8 => f.write_str("it is not UTF-8 text"),
+            Self::TooLong => write!(f, "a topic has at most {TOPIC_BYTES_MAX} bytes"),
+        }
+    }
+}
+
+fn unescape_subject(subject: &[u8], out: &mut Vec<u8>) -> Result<(), NoTopic> {
     let start = out.len();
     let mut is_ascii = true;
-    for (token_idx, token) in tokens(subject).enumerate() {
+    let levels = tokens(subject).enumerate().try_for_each(|(token_idx, token)| {
         if token_idx > 0 {
             out.push(b'/');
         }
-        if !token_to_level(token, token_idx == 0, out, &mut is_ascii) {
-            out.truncate(start);
-            return false;
-        }
-    }
-    let topic = &out[start..];
-    // [MQTT-4.7.3-1]: the empty topic, which `/` alone would be, is none.
-    let legal = !topic.is_empty()
-        && topic.len() <= TOPIC_BYTES_MAX
-        && (is_ascii || std::str::from_utf8(topic).is_ok());
-    if !legal {
+        token_to_level(token, token_idx == 0, out, &mut is_ascii)
+    });
+    let found = levels.and_then(|()| check_topic(&out[start..], is_ascii));
+    if found.is_err() {
         out.truncate(start);
     }
-    legal
+    found
 }
 
-fn token_to_level(token: &[u8], is_first: bool, out: &mut Vec<u8>, is_ascii: &mut bool) -> bool {
+fn check_topic(topic: &[u8], is_ascii: bool) -> Result<(), NoTopic> {
+    if topic.is_empty() {
+        Err(NoTopic::EmptyTopic)
+    } else if topic.len() > TOPIC_BYTES_MAX {
+        Err(NoTopic::TooLong)
+    } else if !is_ascii && std::str::from_utf8(topic).is_err() {
+        Err(NoTopic::NotUtf8)
+    } else {
+        Ok(())
+    }
+}
+
+fn token_to_level(
+    token: &[u8],
+    is_first: bool,
+    out: &mut Vec<u8>,
+    is_ascii: &mut bool,
+) -> Result<(), NoTopic> {
     let mut rest = match token {
-        // An empty token is in no subject; a bare wildcard is the escape's, not a level's.
-        b"" | b"*" | b">" => return false,
-        b"/" => return true,
+        b"" => return Err(NoTopic::EmptyToken),
+        // A bare wildcard is the escape's, not a level's.
+        b"*" | b">" => return Err(NoTopic::IsWildcard),
+        b"/" => return Ok(()),
         b"/2a" => return push(out, b'*'),
         b"/3e" => return push(out, b'>'),
-        [b'$', ..] if is_first => return false,
+        [b'$', ..] if is_first => return Err(NoTopic::Dollar),
         [b'/', b'2', b'4', rest @ ..] if is_first => {
             out.push(b'$');
             rest
@@ -144,15 +206,14 @@ fn token_to_level(token: &[u8], is_first: bool, out: &mut Vec<u8>, is_ascii: &mu
                 out.push(b'.');
                 after
             }
-            (b'/', [high, low, after @ ..]) => match control_byte(*high, *low) {
-                Some(control) => {
-                    out.push(control);
-                    after
-                }
-                None => return false,
-            },
+            (b'/', [high, low, after @ ..]) => {
+                out.push(control_byte(*high, *low).ok_or(NoTopic::Slash)?);
+                after
+            }
+            (b'/', _) => return Err(NoTopic::Slash),
             // Wildcards are no part of a topic name, and raw controls would have been escaped.
-            (b'/' | b'+' | b'#' | 0x00..=0x20 | 0x7f, _) => return false,
+            (b'+' | b'#', _) => return Err(NoTopic::HasWildcard(*byte)),
+            (0x00..=0x20 | 0x7f, _) => return Err(NoTopic::Blank(*byte)),
             (byte, after) => {
                 *is_ascii &= byte.is_ascii();
                 out.push(*byte);
@@ -160,12 +221,12 @@ fn token_to_level(token: &[u8], is_first: bool, out: &mut Vec<u8>, is_ascii: &mu
             }
         };
     }
-    true
+    Ok(())
 }
 
-fn push(out: &mut Vec<u8>, byte: u8) -> bool {
+fn push(out: &mut Vec<u8>, byte: u8) -> Result<(), NoTopic> {
     out.push(byte);
-    true
+    Ok(())
 }
 
 fn control_byte(high: u8, low: u8) -> Option<u8> {
@@ -229,6 +290,24 @@ pub fn map_topic_filter(filter: &[u8]) -> Result<MappedFilter, InvalidTopicFilte
         parent: parent.as_deref().map(parse).transpose()?,
         begins_with_wildcard: matches!(filter, [b'+' | b'#', ..]),
     })
+}
+
+/// The topic filter that sees of topics what a filter of NATS sees: `a.>` is `a/+/#`, for it does not match `a`.
+pub fn find_topic_filter(filter: &SubjectFilter) -> Result<Vec<u8>, NoTopic> {
+    let mut out = Vec::new();
+    let mut is_ascii = true;
+    for (token_idx, token) in tokens(filter.as_bytes()).enumerate() {
+        if token_idx > 0 {
+            out.push(b'/');
+        }
+        match token {
+            b"*" => out.push(b'+'),
+            b">" => out.extend_from_slice(b"+/#"),
+            _ => token_to_level(token, token_idx == 0, &mut out, &mut is_ascii)?,
+        }
+    }
+    check_topic(&out, is_ascii)?;
+    Ok(out)
 }
 
 /// Whether a filter of an MQTT client that begins with a wildcard must not see this subject.

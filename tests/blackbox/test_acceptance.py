@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+import gateway
 import wire_mqtt as mqtt
 import wire_nats as nats
 
@@ -130,3 +131,24 @@ def test_a_pedantic_publisher_is_told_of_a_subject_without_a_topic(strait):
         for subject in VECTORS["subjects_without_a_topic"]:
             publisher.publish(subject)
             assert [op.text for op in publisher.ping()] == ["'Invalid Publish Subject'"], subject
+
+
+def map_names(names, *flags):
+    """What `strait map` says of each."""
+    done = subprocess.run(
+        [gateway.BINARY, "map", "--null", *flags, "-"],
+        input="".join(f"{name}\0" for name in names).encode(), capture_output=True, timeout=30,
+    )  # fmt: skip
+    answers = done.stdout.decode().split("\0")
+    assert answers.pop() == ""
+    return done.returncode, answers, done.stderr.decode().splitlines()
+
+
+def test_strait_map_says_the_vectors():
+    topics, subjects = zip(*VECTORS["topic_to_subject"])
+    assert map_names(topics) == (0, list(subjects), [])
+    assert map_names(subjects, "--subject") == (0, list(topics), [])
+    code, answers, complaints = map_names(VECTORS["subjects_without_a_topic"], "--subject")
+    assert (code, set(answers)) == (1, {""})
+    for subject, complaint in zip(VECTORS["subjects_without_a_topic"], complaints, strict=True):
+        assert complaint.startswith(f"error: `{subject}`: no topic has this subject: ")
