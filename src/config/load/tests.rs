@@ -336,8 +336,8 @@ proptest::proptest! {
         skip in 0..40_usize,
     ) {
         let printed = crate::config::print::default_toml();
-        let cut = cut.min(printed.len());
-        let rest = &printed[(cut + skip).min(printed.len())..];
+        let cut = printed.floor_char_boundary(cut);
+        let rest = &printed[printed.floor_char_boundary(cut + skip)..];
         for text in [format!("{}{word}{rest}", &printed[..cut]), word.clone(), format!("{}{word}", &printed[..cut])] {
             if let Err(wrong) = load(Some(&file(&text)), [("STRAIT__CORES".to_owned(), word.clone())], &[]) {
                 assert!(!wrong.render(true).is_empty());
