@@ -1,8 +1,8 @@
 //! The replica of everyone's interest: filter → cores, and (filter, group) → members per core, by role and by
 //! whether they are there. Every core applies every core's changes, so all replicas are equal when mail is
 //! quiet. It knows cores, not connections, and of an exact filter only its hash: device filters are nearly
-//! all distinct, and a collision costs one mail to a core that then finds nobody. A core's own plain exact
-//! filters are left out.
+//! all distinct, and a collision costs one mail to a core that then finds nobody. A core's own plain
+//! subscriptions are left out: it finds them in its table.
 
 use super::core_set::CoreSet;
 use super::id::CoreId;
@@ -63,17 +63,51 @@ struct ExactInterest {
     cores: CoreSet,
 }
 
+/// Of one filter; without text where the place is free.
 #[derive(Debug, Default)]
 struct WildcardInterest {
+    filter: Box<[u8]>,
     cores: CoreSet,
-    /// Few filters have any. They are told by their filter, so its text is here once more.
-    groups: Option<Box<WildcardGroups>>,
+    /// Few filters have any.
+    groups: Option<Box<Groups>>,
 }
 
+/// Filters in one list, found through a trie.
 #[derive(Debug)]
-struct WildcardGroups {
-    filter: SubjectFilter,
-    groups: Groups,
+struct Wildcards {
+    list: Vec<WildcardInterest>,
+    free: Vec<u32>,
+    trie: SubjectTrie,
+}
+
+impl Wildcards {
+    fn text(list: &[WildcardInterest], idx: u32) -> &[u8] {
+        &list[idx as usize].filter
+    }
+
+    /// Changes what there is of a filter, and drops it where nothing is left.
+    fn change(&mut self, filter: &SubjectFilter, change: impl FnOnce(&mut WildcardInterest)) {
+        let filter = filter.as_bytes();
+        let next_idx = self.free.last().copied().unwrap_or(self.list.len() as u32);
+        let idx = self.trie.enter(filter, next_idx, |idx| Self::text(&self.list, idx));
+        if idx == next_idx {
+            let new = WildcardInterest { filter: filter.into(), ..WildcardInterest::default() };
+            match self.free.pop() {
+                Some(idx) => self.list[idx as usize] = new,
+                None => self.list.push(new),
+            }
+        }
+        let interest = &mut self.list[idx as usize];
+        change(interest);
+        if interest.cores.is_empty() && interest.groups.is_none() {
+            self.trie.remove(filter, |idx| Self::text(&self.list, idx));
+            self.list[idx as usize] = WildcardInterest::default();
+            self.free.push(idx);
+            if self.trie.is_empty() {
+                (self.list, self.free) = (Vec::new(), Vec::new());
+            }
+        }
+    }
 }
 
 /// The replica.
@@ -81,7 +115,7 @@ struct WildcardGroups {
 pub struct Interest {
     exact: HashTable<ExactInterest>,
     exact_groups: HashMap<u64, Groups, RandomState>,
-    wildcards: SubjectTrie<WildcardInterest>,
+    wildcards: Wildcards,
 }
 
 impl Interest {
@@ -89,7 +123,11 @@ impl Interest {
         Self {
             exact: HashTable::new(),
             exact_groups: HashMap::with_hasher(keys.hasher()),
-            wildcards: SubjectTrie::new(keys.hasher()),
+            wildcards: Wildcards {
+                list: Vec::new(),
+                free: Vec::new(),
+                trie: SubjectTrie::new(keys.hasher()),
+            },
         }
     }
 
@@ -107,23 +145,22 @@ impl Interest {
                 }
             }
             Change::Plain { key: FilterKey::Wildcard(filter), is_present } => {
-                let cores = &mut self.wildcards.entry(filter, WildcardInterest::default).cores;
-                if *is_present {
-                    cores.insert(core);
-                } else {
-                    cores.remove(core);
-                }
-                self.drop_if_nobody(filter);
+                self.wildcards.change(filter, |interest| {
+                    if *is_present {
+                        interest.cores.insert(core);
+                    } else {
+                        interest.cores.remove(core);
+                    }
+                });
             }
             Change::Group { key: FilterKey::Wildcard(filter), group, role, counts } => {
-                let interest = self.wildcards.entry(filter, WildcardInterest::default);
-                let new = || Box::new(WildcardGroups { filter: filter.clone(), groups: Groups::new() });
-                let groups = &mut interest.groups.get_or_insert_with(new).groups;
-                set_members(groups, group, (*role, core, *counts));
-                if groups.is_empty() {
-                    interest.groups = None;
-                }
-                self.drop_if_nobody(filter);
+                self.wildcards.change(filter, |interest| {
+                    let groups = interest.groups.get_or_insert_default();
+                    set_members(groups, group, (*role, core, *counts));
+                    if groups.is_empty() {
+                        interest.groups = None;
+                    }
+                });
             }
         }
     }
@@ -142,9 +179,11 @@ impl Interest {
         if let Some(groups) = self.exact_groups.get(&hash) {
             visit(&CoreSet::EMPTY, Some((subject, groups)));
         }
-        self.wildcards.for_each_match(subject, |interest| {
-            let groups = interest.groups.as_ref().map(|it| (it.filter.as_bytes(), &it.groups));
-            visit(&interest.cores, groups);
+        let list = &self.wildcards.list;
+        let texts = |idx| Wildcards::text(list, idx);
+        self.wildcards.trie.for_each_match(subject, texts, |idx| {
+            let interest = &list[idx as usize];
+            visit(&interest.cores, interest.groups.as_deref().map(|groups| (&*interest.filter, groups)));
         });
     }
 
@@ -161,16 +200,16 @@ impl Interest {
                 }
             }
         }
-        self.wildcards.for_each(|text, interest| {
-            let key =
-                || FilterKey::Wildcard(SubjectFilter::parse(text).expect("it was parsed when it came in"));
+        for interest in &self.wildcards.list {
+            let filter = || SubjectFilter::parse(&interest.filter).expect("it was parsed when it came in");
+            let key = || FilterKey::Wildcard(filter());
             interest.cores.iter().for_each(|core| visit(key(), None, core, one));
-            for (name, members) in interest.groups.iter().flat_map(|it| &it.groups) {
+            for (name, members) in interest.groups.as_deref().into_iter().flatten() {
                 for &(role, core, counts) in members {
                     visit(key(), Some((name, role)), core, counts);
                 }
             }
-        });
+        }
     }
 
     fn apply_exact(&mut self, core: CoreId, hash: u64, is_present: bool) {
@@ -184,16 +223,6 @@ impl Interest {
             if entry.get().cores.is_empty() {
                 entry.remove();
             }
-        }
-    }
-
-    fn drop_if_nobody(&mut self, filter: &SubjectFilter) {
-        let is_empty = self
-            .wildcards
-            .get_mut(filter)
-            .is_some_and(|interest| interest.cores.is_empty() && interest.groups.is_none());
-        if is_empty {
-            self.wildcards.remove(filter);
         }
     }
 }

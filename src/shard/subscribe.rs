@@ -7,7 +7,7 @@
 use super::Shard;
 use super::connection::{Subscription, SubscriptionKind};
 use super::id::ConnectionId;
-use super::interest::{Change, FilterKey};
+use super::interest::Change;
 use super::mail::Item;
 use super::table::{FilterRef, Group, Target};
 use crate::subject::SubjectFilter;
@@ -225,8 +225,8 @@ impl Shard {
         let Some(change) = change else { return };
         self.log_head += 1;
         self.is_fence_fresh = false;
-        // Of its own exact filters a core looks into its table: a million of them need no second place.
-        if !matches!(change, Change::Plain { key: FilterKey::Exact(_), .. }) {
+        // Its own plain subscriptions a core has in its table: a million of them need no second place.
+        if !matches!(change, Change::Plain { .. }) {
             self.interest.apply(self.core, &change);
         }
         self.routes.changed(change.key());

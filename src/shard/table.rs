@@ -259,7 +259,8 @@ pub struct Table {
     free: Vec<u32>,
     /// Indices of entries.
     exact: HashTable<u32>,
-    wildcards: SubjectTrie<FilterRef>,
+    /// Filters with a wildcard, by the indices of their entries.
+    wildcards: SubjectTrie,
 }
 
 impl Table {
@@ -318,7 +319,9 @@ impl Table {
             return;
         }
         if filter.has_wildcard() {
-            self.wildcards.remove(&self.filter(filter));
+            let entries = &self.entries;
+            let removed = self.wildcards.remove(&entries[entry_idx].text, |idx| &entries[idx as usize].text);
+            debug_assert_eq!(removed, Some(entry_idx as u32));
         } else {
             let hash = self.keys.subject_hash(&entry.text);
             if let Ok(found) = self.exact.find_entry(hash, |&idx| idx as usize == entry_idx) {
@@ -354,7 +357,8 @@ impl Table {
         if let Some(&entry_idx) = self.exact.find(hash, |&idx| *self.entries[idx as usize].text == *subject) {
             visit_at(&self.entries[entry_idx as usize]);
         }
-        self.wildcards.for_each_match(subject, |place| visit_at(&self.entries[place.entry_idx()]));
+        let texts = |idx: u32| &*self.entries[idx as usize].text;
+        self.wildcards.for_each_match(subject, texts, |idx| visit_at(&self.entries[idx as usize]));
     }
 
     /// What this core has announced, for comparison with the replicas.
@@ -378,8 +382,9 @@ impl Table {
         let next_idx = self.free.last().map_or(entries.len(), |&idx| idx as usize);
         let (place, is_new) = if filter.has_wildcard() {
             let new = FilterRef::new(next_idx, true);
-            let place = *self.wildcards.entry(filter, || new);
-            (place, place == new)
+            let texts = |idx: u32| &*entries[idx as usize].text;
+            let idx = self.wildcards.enter(filter.as_bytes(), new.entry_idx() as u32, texts);
+            (FilterRef::new(idx as usize, true), idx as usize == new.entry_idx())
         } else {
             let text = filter.as_bytes();
             let hash = keys.subject_hash(text);

@@ -261,9 +261,9 @@ impl World {
                 let group = group.map(|(name, role)| (name.to_vec(), role));
                 replica.insert((key, group, core.0), counts);
             });
-            // A core looks for its own exact filters in its table.
-            let is_expected = |(key, group, core): &(FilterKey, Option<(Vec<u8>, Role)>, u16)| {
-                *core != shard.core().0 || group.is_some() || matches!(key, FilterKey::Wildcard(_))
+            // A core looks for its own plain subscriptions in its table.
+            let is_expected = |(_, group, core): &(FilterKey, Option<(Vec<u8>, Role)>, u16)| {
+                *core != shard.core().0 || group.is_some()
             };
             let expected: Interest = announced
                 .iter()

@@ -15,26 +15,47 @@ fn resident_bytes() -> usize {
 
 #[test]
 fn a_million_subscriptions_take_less_than_200_bytes_each() {
+    let sent =
+        take_less_than_200_bytes(|n| format!("device.{n:06}.state"), b"PUB device.912345.state 1\r\nx\r\n");
+    assert_eq!(sent, "MSG device.912345.state 12345 1\r\nx\r\n");
+}
+
+#[test]
+fn a_million_subscriptions_with_wildcards_take_less_than_200_bytes_each() {
+    let sent =
+        take_less_than_200_bytes(|n| format!("device.{n:06}.*.x"), b"PUB device.912345.a.x 1\r\nx\r\n");
+    assert_eq!(sent, "MSG device.912345.a.x 12345 1\r\nx\r\n");
+}
+
+#[test]
+fn a_million_subscriptions_to_all_below_a_name_take_less_than_200_bytes_each() {
+    let sent = take_less_than_200_bytes(|n| format!("device.{n:06}.>"), b"PUB device.912345.a.x 1\r\nx\r\n");
+    assert_eq!(sent, "MSG device.912345.a.x 12345 1\r\nx\r\n");
+}
+
+/// Ten clients have a hundred thousand each, of the `n` from theirs on; says what the last one is sent of
+/// what `publish` publishes.
+fn take_less_than_200_bytes(filter: impl Fn(usize) -> String, publish: &[u8]) -> String {
     let mut alone = Alone::new(settings());
     let ids: Vec<_> = (0..10).map(|_| alone.nats("")).collect();
-    let mut ops = Vec::new();
+    let n_each = N_SUBSCRIPTIONS / ids.len();
     let before = resident_bytes();
-    for sid in 0..N_SUBSCRIPTIONS / ids.len() {
+    for sid in 0..n_each {
         for (idx, &id) in ids.iter().enumerate() {
-            ops.clear();
-            ops.extend_from_slice(format!("SUB device.{idx}{sid:05}.state {sid}\r\n").as_bytes());
-            alone.receive_whole(id, &ops);
+            let op = format!("SUB {} {sid}\r\n", filter(idx * n_each + sid));
+            alone.receive_whole(id, op.as_bytes());
         }
     }
     assert_eq!(alone.shard.counters().n_subscriptions[1], N_SUBSCRIPTIONS as u64);
     let n_bytes = (resident_bytes() - before) / N_SUBSCRIPTIONS;
     assert!(n_bytes < 200, "{n_bytes} bytes for each subscription");
     let publisher = alone.nats("");
-    alone.receive(publisher, b"PUB device.912345.state 1\r\nx\r\n");
-    assert_eq!(alone.sent(ids[9]), "MSG device.912345.state 12345 1\r\nx\r\n");
+    alone.receive(publisher, publish);
+    let sent = alone.sent(ids[9]);
     for (idx, &id) in ids.iter().enumerate() {
         alone.receive(id, format!("UNSUB {idx}\r\n").as_bytes());
         alone.shard.release(id, alone.now);
     }
     assert_eq!(alone.shard.counters().n_subscriptions[1], 0);
+    sent
 }
