@@ -68,15 +68,23 @@ pub struct SeenSubscription {
     pub max: Option<u64>,
 }
 
-/// What a connection has moved. Counted once for each read and write, not for each message.
+/// What a connection has moved: payloads and header blocks, as nats-server counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Messages taken from it, and their payloads.
+    /// Messages taken from it.
     pub n_in: u64,
     pub in_bytes: u64,
-    /// Messages written to it, and the bytes of all that was.
+    /// Messages taken into its queue.
     pub n_out: u64,
     pub out_bytes: u64,
+}
+
+impl Traffic {
+    #[inline]
+    pub fn count_out(&mut self, n: u64, n_bytes: u64) {
+        self.n_out += n;
+        self.out_bytes += n_bytes;
+    }
 }
 
 /// The connections that ended last.
@@ -149,11 +157,13 @@ impl Shard {
         }
     }
 
-    /// Messages and payload bytes taken from clients of this one's protocol.
+    /// Messages taken from clients of this one's protocol, and their bytes; of all header blocks, which only
+    /// one read adds to at a time.
     pub(super) fn n_published(&self, id: ConnectionId) -> [u64; 2] {
         let counters = &self.clients.counters;
         let kind = self.clients.slots.get(id).map_or(0, |connection| connection.protocol_kind() as usize);
-        [counters.published[kind], counters.published_bytes[kind]]
+        let n_bytes = counters.published_bytes[kind] + counters.published_header_bytes;
+        [counters.published[kind], n_bytes]
     }
 }
 

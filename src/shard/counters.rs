@@ -59,10 +59,14 @@ counters! {
     published: ByProtocol,
     /// Their payloads, in bytes.
     published_bytes: ByProtocol,
+    /// Header blocks of those from NATS, in bytes.
+    published_header_bytes: u64,
     /// Deliveries taken into a client's queue.
     delivered: ByDirection,
     /// Their payloads, in bytes.
     delivered_bytes: ByDirection,
+    /// Header blocks that went from NATS to NATS, in bytes.
+    delivered_header_bytes: u64,
     /// Deliveries that were queued for a client and never written, since its connection or its session ended.
     /// A session that stays sends those of QoS 1 and 2 again.
     discarded: u64,

@@ -173,7 +173,7 @@ impl Clients {
             return self.deliver_to_session(target, fanout, settings);
         }
         let kind = connection.protocol_kind();
-        let Connection { protocol, queue, marks, subscriptions, .. } = connection;
+        let Connection { protocol, queue, marks, subscriptions, traffic, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
         let n_bytes_before = queue.len();
@@ -200,10 +200,20 @@ impl Clients {
         if outcome.n_queued > 0 {
             let direction = Direction::new(self.origin.protocol, kind).idx();
             self.counters.delivered[direction] += outcome.n_queued;
-            self.counters.delivered_bytes[direction] +=
-                outcome.n_queued * fanout.message.payload.len() as u64;
+            let n_payload_bytes = fanout.message.payload.len() as u64;
+            self.counters.delivered_bytes[direction] += outcome.n_queued * n_payload_bytes;
+            let n_out = outcome.n_queued - outcome.n_waiting;
+            traffic.count_out(n_out, n_out * n_payload_bytes);
+            if !fanout.message.header.is_empty()
+                && let Protocol::Nats(nats) = protocol
+                && nats.headers()
+            {
+                let n_header_bytes = outcome.n_queued * fanout.message.header.len() as u64;
+                self.counters.delivered_header_bytes += n_header_bytes;
+                traffic.out_bytes += n_header_bytes;
+            }
             if n_bytes > n_bytes_before {
-                marks.note(self.origin, outcome.n_queued - outcome.n_waiting, n_bytes_before, n_bytes);
+                marks.note(self.origin, n_out, n_bytes_before, n_bytes);
             }
         }
         if n_bytes > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {

@@ -96,6 +96,7 @@ impl Shard {
         let n = message.n() as u64;
         self.clients.counters.published[kind] += n;
         self.clients.counters.published_bytes[kind] += n * message.payload.len() as u64;
+        self.clients.counters.published_header_bytes += n * message.header.len() as u64;
         self.send_out(publisher, message, plan, ask);
     }
 

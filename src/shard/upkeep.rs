@@ -330,13 +330,10 @@ impl Shard {
         connection.queue.advance(n_written, pool);
         *n_queued_bytes -= n_written;
         counters.count_write(kind, n_written);
-        let traffic = &mut connection.traffic;
         if n_written > 0 {
-            traffic.out_bytes += n_written as u64;
             connection.written_at = now;
         }
         connection.marks.written(n_written, |from, read_at, n| {
-            traffic.n_out += n;
             latencies.record(Direction::new(from, kind), now.since(read_at), n);
         });
         // Counted from the first write that left something: a queue that was empty for long is not late.

@@ -106,7 +106,9 @@ impl Clients {
         let Some(connection) = self.slots.get_mut(id).filter(|connection| connection.is_reachable()) else {
             return;
         };
-        let Connection { protocol: Protocol::Mqtt(mqtt), queue, marks, .. } = connection else { return };
+        let Connection { protocol: Protocol::Mqtt(mqtt), queue, marks, traffic, .. } = connection else {
+            return;
+        };
         if !mqtt.session.inflight.has_pending() {
             return;
         }
@@ -135,6 +137,7 @@ impl Clients {
                     encode::publish_head(out, version, &publish).expect("its length was told");
                 });
                 append_payload(queue, &mut self.pool, &kept.payload);
+                traffic.count_out(1, kept.payload.len() as u64);
                 let read_at = kept.origin.read_at.max(session.resumed_at);
                 if !dup {
                     marks.note(Origin { read_at, ..kept.origin }, 1, len_before, queue.len());

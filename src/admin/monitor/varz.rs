@@ -28,9 +28,9 @@ impl Flow {
     pub fn of(counters: &Counters) -> Self {
         Self {
             in_msgs: counters.published.iter().sum(),
-            in_bytes: counters.published_bytes.iter().sum(),
+            in_bytes: counters.published_bytes.iter().sum::<u64>() + counters.published_header_bytes,
             out_msgs: counters.delivered.iter().sum(),
-            out_bytes: counters.delivered_bytes.iter().sum(),
+            out_bytes: counters.delivered_bytes.iter().sum::<u64>() + counters.delivered_header_bytes,
         }
     }
 }

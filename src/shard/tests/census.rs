@@ -1,6 +1,6 @@
 //! What an operator sees of connections, and what clients ask of the server itself.
 
-use super::super::census::{Answer, ENDED_MAX, Question, SLICE, Seen};
+use super::super::census::{Answer, ENDED_MAX, Question, SLICE, Seen, Traffic};
 use super::super::closed::Closed;
 use super::*;
 
@@ -51,15 +51,12 @@ fn a_connection_is_seen_with_what_it_told_and_what_it_moved() {
     let publisher = alone.connect(Listener::Nats);
     alone.receive(publisher, b"CONNECT {\"verbose\":false,\"name\":\"n\",\"lang\":\"l\",\"user\":\"u\"}\r\n");
     alone.receive_whole(publisher, b"PUB a.b 5\r\nhello\r\nPUB a.c 1\r\nx\r\nPUB nobody 0\r\n\r\n");
-    let sent = alone.sent(subscriber);
     let (seen, _) = connections(&alone.shard);
     let [of_subscriber, of_publisher] = [&seen[0], &seen[1]];
     assert_eq!((of_publisher.name.as_deref(), of_publisher.user.as_deref()), (Some("n"), Some("u")));
     assert_eq!((of_publisher.traffic.n_in, of_publisher.traffic.in_bytes), (3, 6));
     let traffic = of_subscriber.traffic;
-    // INFO and answers were written before.
-    assert_eq!((traffic.n_out, of_subscriber.n_subscriptions), (2, 2));
-    assert!(traffic.out_bytes > sent.len() as u64);
+    assert_eq!((traffic.n_out, traffic.out_bytes, of_subscriber.n_subscriptions), (2, 6, 2));
     let question = Question::Subscriptions { of: subscriber, from: 0 };
     let Answer::Subscriptions { found, next: None } = alone.shard.look(question) else {
         panic!("two subscriptions are one slice");
@@ -67,6 +64,24 @@ fn a_connection_is_seen_with_what_it_told_and_what_it_moved() {
     let told: Vec<_> = found.iter().map(|one| (one.subject.as_str(), one.n_delivered, one.max)).collect();
     assert_eq!(told, [("a.*", 2, None), ("b", 0, Some(9))]);
     assert_eq!((found[1].group.as_deref(), found[1].sid.as_str()), (Some("q"), "2"));
+}
+
+#[test]
+fn a_header_block_counts_where_it_is_sent() {
+    let mut alone = Alone::new(settings());
+    let [without, both] = [false, true].map(|headers| {
+        let id = alone.connect(Listener::Nats);
+        let connect = format!("CONNECT {{\"verbose\":false,\"headers\":{headers}}}\r\nSUB a 1\r\n");
+        alone.receive(id, connect.as_bytes());
+        id
+    });
+    alone.receive_whole(both, b"HPUB a 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n");
+    let (seen, _) = connections(&alone.shard);
+    let traffic = |id| seen.iter().find(|seen| seen.id == id).unwrap().traffic;
+    assert_eq!(traffic(without), Traffic { n_in: 0, in_bytes: 0, n_out: 1, out_bytes: 2 });
+    assert_eq!(traffic(both), Traffic { n_in: 1, in_bytes: 20, n_out: 1, out_bytes: 20 });
+    let counters = alone.shard.counters();
+    assert_eq!((counters.published_header_bytes, counters.delivered_header_bytes), (18, 18));
 }
 
 #[test]
