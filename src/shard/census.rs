@@ -7,6 +7,7 @@ use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::table::Table;
 use crate::message::ProtocolKind;
+use crate::subject::overlap;
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
 
@@ -66,6 +67,13 @@ pub struct SeenSubscription {
     pub sid: String,
     pub n_delivered: u64,
     pub max: Option<u64>,
+}
+
+impl SeenSubscription {
+    /// Whether some subject matches both it and `filter`.
+    pub fn overlaps(&self, filter: &str) -> bool {
+        overlap(self.subject.as_bytes(), filter.as_bytes())
+    }
 }
 
 /// What a connection has moved: payloads and header blocks, as nats-server counts it.

@@ -27,6 +27,18 @@ pub fn has_wildcard(filter: &[u8]) -> bool {
     tokens(filter).any(|token| matches!(token, b"*" | b">"))
 }
 
+/// Whether some subject matches both filters.
+pub fn overlap(one: &[u8], other: &[u8]) -> bool {
+    let (mut one, mut other) = (tokens(one), tokens(other));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(b">"), Some(_)) | (Some(_), Some(b">")) => return true,
+            (Some(token), Some(against)) if token == against || token == b"*" || against == b"*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// A validated filter: no empty token, and `>` only as the last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectFilter {
@@ -107,6 +119,16 @@ mod tests {
         assert!(matches("a.>", "a.b.c"));
         assert!(!matches("a.>", "a"));
         assert!(matches(">", "$X.y"));
+    }
+
+    #[test]
+    fn filters_overlap_where_a_subject_matches_both() {
+        let filters = ["a", "b", "a.b", "*", ">", "a.*", "*.b", "a.>", "*.>", "a.*.c", "*.b.>"];
+        let subjects = ["a", "b", "a.b", "b.b", "a.c", "a.b.c", "b.b.c", "c.c.c"];
+        for (one, other) in filters.iter().flat_map(|one| filters.map(|other| (*one, other))) {
+            let is_seen = subjects.iter().any(|it| matches(one, it) && matches(other, it));
+            assert_eq!(overlap(one.as_bytes(), other.as_bytes()), is_seen, "{one} {other}");
+        }
     }
 
     #[test]

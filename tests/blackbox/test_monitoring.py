@@ -121,7 +121,7 @@ def test_connz_tells_of_each_connection_what_nats_server_tells(start_strait, the
             # In no order, and not all with the same fields.
             known = [{field for d in one.get("subscriptions_list_detail", []) for field in d} for one in (here, there)]
             assert known[0] == known[1]
-            for field in ["kind", "type", "ip", "pending_bytes", "in_msgs", "out_msgs", "in_bytes", "subscriptions",
+            for field in ["kind", "type", "ip", "pending_bytes", "in_msgs", "out_msgs", "in_bytes", "out_bytes", "subscriptions",
                           "name", "lang", "version", "authorized_user", "name_tag"]:  # fmt: skip
                 assert here.get(field) == there.get(field), f"{query} {name} {field}"
             assert sorted(here.get("subscriptions_list", [])) == sorted(there.get("subscriptions_list", []))
@@ -130,6 +130,12 @@ def test_connz_tells_of_each_connection_what_nats_server_tells(start_strait, the
                 for one in (here.get("subscriptions_list_detail", []), there.get("subscriptions_list_detail", []))
             ]
             assert details[0] == details[1]
+    for filter in ["m.a", "m.q", "nobody.there", "*.a", ">"]:
+        names = [
+            sorted(one["name"] for one in get(at, f"/connz?acc=$G&filter_subject={filter}")["connections"])
+            for at in (strait.admin, theirs[1])
+        ]
+        assert names[0] == names[1], filter
     one, two = kept[0]
     ours = by_name(get(strait.admin, "/connz"))
     for connection in (one, two):

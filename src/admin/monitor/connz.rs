@@ -21,6 +21,8 @@ pub struct Wanted {
     user: Option<String>,
     mqtt_client: Option<String>,
     has_account: bool,
+    /// One of its subscriptions may get a message that this filter matches.
+    filter_subject: Option<String>,
     offset: usize,
     limit: usize,
 }
@@ -103,6 +105,10 @@ impl Wanted {
         };
         let (offset, limit) = query.part()?;
         let text = |name| query.text(name).map(str::to_owned);
+        let filter_subject = text("filter_subject").filter(|filter| filter != ">");
+        if filter_subject.is_some() && text("acc").is_none() {
+            return Err(BadQuery("filter by subject only valid with account filtering".into()));
+        }
         Ok(Self {
             sort,
             state,
@@ -112,6 +118,7 @@ impl Wanted {
             user: text("user"),
             mqtt_client: text("mqtt_client"),
             has_account: text("acc").is_none_or(|account| account == ACCOUNT),
+            filter_subject,
             offset,
             limit,
         })
@@ -156,6 +163,9 @@ pub async fn to_json(collection: &Collection, wanted: &Wanted, now: Time) -> Val
     let mut found = Vec::new();
     if wanted.state != State::Closed {
         found.extend(collection.connections(|seen| wanted.wants(seen)).await);
+        if let Some(filter) = &wanted.filter_subject {
+            found = with_interest(collection, found, filter).await;
+        }
     }
     // Who is asked for by his number is shown wherever he is.
     if wanted.state != State::Open || (wanted.cid.is_some() && found.is_empty()) {
@@ -182,6 +192,18 @@ pub async fn to_json(collection: &Collection, wanted: &Wanted, now: Time) -> Val
         "limit": wanted.limit,
         "connections": connections,
     })
+}
+
+/// Those who have a subscription that `filter` may have to do with.
+async fn with_interest(collection: &Collection, found: Vec<Found>, filter: &str) -> Vec<Found> {
+    let mut interested = Vec::new();
+    for one in found {
+        let subscriptions = collection.subscriptions(&one).await;
+        if subscriptions.iter().any(|it| it.overlaps(filter)) {
+            interested.push(one);
+        }
+    }
+    interested
 }
 
 fn entry(about: &About, seen: &Seen, now: Time, shows_user: bool) -> Map<String, Value> {
@@ -288,6 +310,8 @@ mod tests {
         for query in ["sort=nonsense", "state=nonsense", "limit=x", "cid=-", "subs=x", "sort=stop"] {
             assert!(wanted(query).is_err(), "{query}");
         }
+        assert!(wanted("filter_subject=a").is_err());
+        assert!(wanted("filter_subject=a&acc=$G").is_ok() && wanted("filter_subject=%3E").is_ok());
         assert!(wanted("sort=stop&state=closed").is_ok());
         let all = wanted("").expect("nothing is wrong with nothing");
         assert_eq!((all.sort, all.state, all.offset, all.limit), (Sort::Cid, State::Open, 0, 1_024));
