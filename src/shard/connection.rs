@@ -399,6 +399,17 @@ impl Subscriptions {
         Some(removed)
     }
 
+    /// Takes the last one out, with its key: for those that nobody has any more.
+    pub fn pop(&mut self) -> Option<(u32, Subscription)> {
+        while let Some(place) = self.list.pop() {
+            if let Some(subscription) = place {
+                return Some((self.list.len() as u32, subscription));
+            }
+        }
+        *self = Self::default();
+        None
+    }
+
     /// All of them, with their keys.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Subscription)> {
         (0..).zip(&mut self.list).filter_map(|(key, place)| Some((key, place.as_mut()?)))

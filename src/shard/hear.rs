@@ -4,10 +4,14 @@
 //! What waits keeps its order, and is acknowledged when it is applied and not before: the fences of the
 //! core that announced it stand on that. Messages of the same lane don't wait for it: whom they are for, a
 //! core sees in its own table.
+//!
+//! What waits has no limit of its own. It is bounded by those who announce: a connection with a fence is not
+//! read, so it adds the changes of one read at most, and what those who have ended leave comes in slices.
 
 use super::Shard;
 use super::id::CoreId;
 use super::interest::Change;
+use super::mail::Heard;
 use crate::time::{Span, Time};
 
 /// How long a slice is one: what comes later has another.
@@ -18,7 +22,7 @@ const SLICE: Span = Span::from_millis(1);
 pub struct Slice {
     began_at: Time,
     n_applied: usize,
-    /// Changes and fences, the latter without a change, of all cores together.
+    /// Changes and fences of all cores together.
     n_waiting: usize,
     /// The core whose turn it is.
     next_core: usize,
@@ -27,16 +31,16 @@ pub struct Slice {
 }
 
 impl Shard {
-    /// Takes the next position of another core's log: a change, or a fence.
-    pub(super) fn hear_log(&mut self, from: CoreId, change: Option<&Change>) {
+    /// Takes the next `n` positions of another core's log: a change, or fences.
+    pub(super) fn hear_log(&mut self, from: CoreId, change: Option<&Change>, n: u64) {
         if self.now.since(self.slice.began_at) >= SLICE {
             self.begin_slice();
         }
         let waiting = &mut self.peers[from.idx()].unapplied;
         if waiting.is_empty() && self.slice.n_applied < self.settings.interest_slice {
-            self.apply_log(from, change);
+            self.apply_log(from, change, n);
         } else {
-            waiting.push_back(change.cloned());
+            waiting.push_back(change.map_or(Heard::Fence(n), |change| Heard::Change(change.clone())));
             self.slice.n_waiting += 1;
         }
     }
@@ -50,10 +54,14 @@ impl Shard {
         for nth in 0..self.peers.len() {
             let core = (self.slice.next_core + nth) % self.peers.len();
             while self.slice.n_applied < self.settings.interest_slice
-                && let Some(change) = self.peers[core].unapplied.pop_front()
+                && let Some(heard) = self.peers[core].unapplied.pop_front()
             {
                 self.slice.n_waiting -= 1;
-                self.apply_log(CoreId(core as u16), change.as_ref());
+                let from = CoreId(core as u16);
+                match heard {
+                    Heard::Change(change) => self.apply_log(from, Some(&change), 1),
+                    Heard::Fence(n) => self.apply_log(from, None, n),
+                }
             }
             if self.peers[core].unapplied.is_empty() {
                 self.peers[core].unapplied = std::collections::VecDeque::new();
@@ -72,7 +80,7 @@ impl Shard {
         self.slice.n_applied = 0;
     }
 
-    fn apply_log(&mut self, from: CoreId, change: Option<&Change>) {
+    fn apply_log(&mut self, from: CoreId, change: Option<&Change>, n: u64) {
         self.slice.n_applied += 1;
         self.slice.longest = self.slice.longest.max(self.slice.n_applied);
         if let Some(change) = change {
@@ -82,7 +90,7 @@ impl Shard {
             self.is_changing_tables = false;
         }
         let peer = &mut self.peers[from.idx()];
-        peer.owed.n_applied += 1;
+        peer.owed.n_applied += n;
         peer.owes = true;
     }
 }

@@ -52,6 +52,30 @@ impl Change {
             Self::Plain { key, .. } | Self::Group { key, .. } => key,
         }
     }
+
+    /// Whether both are of one filter, and of one group where they are of groups: then the later one counts.
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain { key, .. }, Self::Plain { key: other, .. }) => key == other,
+            (
+                Self::Group { key, group, role, .. },
+                Self::Group { key: other_key, group: other_group, role: other_role, .. },
+            ) => (key, group, role) == (other_key, other_group, other_role),
+            _ => false,
+        }
+    }
+
+    /// The same for all that are of the same.
+    pub fn hash(&self, keys: &Keys) -> u64 {
+        let of_filter = match self.key() {
+            FilterKey::Exact(hash) => *hash,
+            FilterKey::Wildcard(filter) => keys.subject_hash(filter.as_bytes()),
+        };
+        match self {
+            Self::Plain { .. } => of_filter,
+            Self::Group { group, .. } => of_filter ^ keys.subject_hash(group),
+        }
+    }
 }
 
 /// Groups by name, each with its members by role and core, none of them 0.

@@ -1,6 +1,8 @@
 //! What one core tells another, and the outbox in which it gathers. A lane is first in, first out: interest
 //! changes, publications and acknowledgements keep the order in which they were posted, which is what the
-//! fence and the order of messages stand on.
+//! fence and the order of messages stand on. Only where a filter changes twice in one batch has the later
+//! change the place of the earlier one; its own position in the log comes as a fence, so that nothing is
+//! acknowledged before all that was announced until then is applied.
 
 use super::core_set::CoreSet;
 use super::counters::Counters;
@@ -10,6 +12,7 @@ use crate::message::{Digits, Message, Origin, Quality};
 use crate::payload::Payload;
 use crate::time::Time;
 use bytes::Bytes;
+use hashbrown::HashTable;
 use std::collections::VecDeque;
 
 /// What a core produced for one peer, as one item of their channel.
@@ -30,8 +33,8 @@ pub enum Item {
     Publication(Posted),
     /// The sender's interest changed; counts in its log.
     Interest(Change),
-    /// Nothing changed, but the sender waits to hear that all before this was applied; counts in its log.
-    Fence,
+    /// Nothing changed at so many positions of the sender's log, but it waits to hear that all before was applied.
+    Fence(u64),
     Acknowledged(Acknowledgement),
     /// The last word on a ticket whose publication a third core took over.
     Settled {
@@ -195,6 +198,8 @@ impl Batch {
 pub struct Outbox {
     closed: VecDeque<Batch>,
     open: Batch,
+    /// Interest changes of the open batch: their hashes, and which items they are.
+    changes: HashTable<(u64, u32)>,
     n_bytes: usize,
     batch_bytes_max: usize,
     bytes_max: usize,
@@ -202,7 +207,14 @@ pub struct Outbox {
 
 impl Outbox {
     pub fn new(batch_bytes_max: usize, bytes_max: usize) -> Self {
-        Self { closed: VecDeque::new(), open: Batch::default(), n_bytes: 0, batch_bytes_max, bytes_max }
+        Self {
+            closed: VecDeque::new(),
+            open: Batch::default(),
+            changes: HashTable::new(),
+            n_bytes: 0,
+            batch_bytes_max,
+            bytes_max,
+        }
     }
 
     /// Bytes waiting.
@@ -236,6 +248,28 @@ impl Outbox {
         self.grown_from(n_bytes_before);
     }
 
+    /// Posts a change of interest, whose `hash` is that of all changes of the same.
+    pub fn push_change(&mut self, change: &Change, hash: u64) {
+        let items = &mut self.open.items;
+        let is_it = |(_, item_idx): &(u64, u32)| matches!(&items[*item_idx as usize], Item::Interest(other) if other.is_of_the_same(change));
+        if let Some(&(_, item_idx)) = self.changes.find(hash, is_it) {
+            items[item_idx as usize] = Item::Interest(change.clone());
+            return self.push_fence();
+        }
+        let item_idx = items.len() as u32;
+        self.changes.insert_unique(hash, (hash, item_idx), |(hash, _)| *hash);
+        self.push(Item::Interest(change.clone()));
+    }
+
+    /// Fences with nothing between them become one.
+    pub fn push_fence(&mut self) {
+        if let Some(Item::Fence(n)) = self.open.items.last_mut() {
+            *n += 1;
+        } else {
+            self.push(Item::Fence(1));
+        }
+    }
+
     /// Acknowledgements with nothing between them become one.
     pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
         if let Some(Item::Acknowledged(last)) = self.open.items.last_mut() {
@@ -253,7 +287,7 @@ impl Outbox {
         let mut batch = match self.closed.pop_front() {
             Some(batch) => batch,
             None if self.open.items.is_empty() => return None,
-            None => std::mem::take(&mut self.open),
+            None => self.close(),
         };
         self.n_bytes -= batch.n_bytes;
         batch.posted_at = now;
@@ -263,9 +297,23 @@ impl Outbox {
     fn grown_from(&mut self, n_bytes_before: usize) {
         self.n_bytes += self.open.n_bytes - n_bytes_before;
         if self.open.n_bytes >= self.batch_bytes_max {
-            self.closed.push_back(std::mem::take(&mut self.open));
+            let batch = self.close();
+            self.closed.push_back(batch);
         }
     }
+
+    fn close(&mut self) -> Batch {
+        self.changes.clear();
+        std::mem::take(&mut self.open)
+    }
+}
+
+/// What stands in another core's log.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    Change(Change),
+    /// So many positions at which nothing changed.
+    Fence(u64),
 }
 
 /// One other core, as this one sees it.
@@ -279,8 +327,8 @@ pub struct Peer {
     /// What this core owes the peer an acknowledgement of.
     pub owed: Acknowledgement,
     pub owes: bool,
-    /// What the peer has announced and this core has not applied yet; a fence is no change.
-    pub unapplied: VecDeque<Option<Change>>,
+    /// What the peer has announced and this core has not applied yet.
+    pub unapplied: VecDeque<Heard>,
     /// Publishers that wait for room in the outbox.
     pub waiting: Vec<ConnectionId>,
     /// Rounds of a drain that the peer has begun.
@@ -315,6 +363,7 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::message::ProtocolKind;
+    use crate::shard::interest::FilterKey;
 
     fn message<'a>(subject: &'a [u8], payload: Payload<'a>) -> Message<'a> {
         Message {
@@ -350,7 +399,7 @@ mod tests {
     fn a_batch_says_once_for_each_read_where_its_messages_came_in() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         for micros in [1, 1, 2, 2] {
-            outbox.push(Item::Fence);
+            outbox.push(Item::Fence(1));
             outbox.push_publication(&message(b"a", Payload::Copied(b"x")), address(), origin(micros));
         }
         let batch = outbox.take(Time::from_micros(3)).unwrap();
@@ -397,6 +446,26 @@ mod tests {
         }
         assert_eq!(subjects, b"abcdefghi");
         assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn a_filter_that_changes_twice_in_one_batch_is_one_change_and_the_log_is_as_long() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        let plain = |hash, is_present| Change::Plain { key: FilterKey::Exact(hash), is_present };
+        // The hashes of two filters may be equal.
+        for (hash, is_present) in [(1, true), (2, true), (1, false), (1, true), (2, false), (3, true)] {
+            outbox.push_change(&plain(hash, is_present), 7);
+        }
+        outbox.push_fence();
+        let items = outbox.take(Time::START).unwrap().items;
+        let [Item::Interest(one), Item::Interest(two), Item::Fence(3), Item::Interest(three), Item::Fence(1)] =
+            items.as_slice()
+        else {
+            panic!("{items:?}");
+        };
+        assert_eq!([one, two, three], [&plain(1, true), &plain(2, false), &plain(3, true)]);
+        outbox.push_change(&plain(1, false), 7);
+        assert_eq!(outbox.take(Time::START).unwrap().items.len(), 1);
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod publish;
 mod members;
 mod subscribe;
 mod hear;
+mod departed;
 mod sessions;
 mod waiting;
 mod redelivery;
@@ -109,6 +110,7 @@ pub struct Shard {
     fences: VecDeque<(u64, ConnectionId)>,
     /// What other cores announce.
     slice: hear::Slice,
+    departed: departed::Departed,
     stalled: VecDeque<(Time, ConnectionId)>,
     /// Connections whose wait has ended, to be taken up before the turn ends.
     runnable: Vec<ConnectionId>,
@@ -213,6 +215,7 @@ impl Shard {
             is_fence_fresh: false,
             fences: VecDeque::new(),
             slice: hear::Slice::default(),
+            departed: departed::Departed::default(),
             stalled: VecDeque::new(),
             runnable: Vec::new(),
             slowed: Vec::new(),
@@ -325,8 +328,8 @@ impl Shard {
             }
             match item {
                 Item::Publication(posted) => self.deliver_posted(from, batch, posted),
-                Item::Interest(change) => self.hear_log(from, Some(change)),
-                Item::Fence => self.hear_log(from, None),
+                Item::Interest(change) => self.hear_log(from, Some(change), 1),
+                Item::Fence(n) => self.hear_log(from, None, *n),
                 Item::Acknowledged(acknowledgement) => self.acknowledged(from, acknowledgement),
                 Item::Settled { ticket, was_taken } => {
                     let closed = self.tickets.settled(*ticket, *was_taken);

@@ -151,7 +151,10 @@ impl Shard {
 
     /// Whether something goes on with the next tick, whenever that is.
     pub fn goes_on(&self) -> bool {
-        !self.replays.waiting.is_empty() || self.redelivery.goes_on() || self.hearing_wakes_at().is_some()
+        !self.replays.waiting.is_empty()
+            || self.redelivery.goes_on()
+            || self.hearing_wakes_at().is_some()
+            || self.departed_wake_at().is_some()
     }
 
     /// One core does it for all.

@@ -23,7 +23,8 @@ pub struct Settings {
     /// Bytes after which a batch is closed.
     pub batch_bytes_max: usize,
     pub route_cache_bytes_max: usize,
-    /// Changes of other cores' interest that are applied at once; others' turns come between.
+    /// Changes of other cores' interest that are applied at once, and subscriptions of those who have ended
+    /// that are taken out at once; others' turns come between.
     pub interest_slice: usize,
     /// How long a NATS client may take nothing of what waits for it.
     pub write_timeout: Span,

@@ -8,8 +8,9 @@ use super::Shard;
 use super::connection::{Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::interest::Change;
-use super::mail::Item;
+use super::mail::Outbox;
 use super::table::{FilterRef, Group, Target};
+use crate::message::ProtocolKind;
 use crate::subject::SubjectFilter;
 use crate::time::Time;
 
@@ -98,8 +99,18 @@ impl Shard {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.given_up.retain(|&other| other != key);
         let Some(subscription) = connection.subscriptions.remove(key) else { return };
-        self.clients.counters.n_subscriptions[connection.protocol_kind() as usize] -= 1;
-        let target = Target { connection: id, subscription: key };
+        let protocol = connection.protocol_kind();
+        self.leave_tables(Target { connection: id, subscription: key }, protocol, &subscription);
+    }
+
+    /// Takes a given-up subscription out of the table.
+    pub(super) fn leave_tables(
+        &mut self,
+        target: Target,
+        protocol: ProtocolKind,
+        subscription: &Subscription,
+    ) {
+        self.clients.counters.n_subscriptions[protocol as usize] -= 1;
         self.is_changing_tables = true;
         for place in subscription.places() {
             self.routes.filter_changed(self.table.text(place.filter), place.filter.has_wildcard());
@@ -127,14 +138,6 @@ impl Shard {
         }
         changes.into_iter().for_each(|change| self.announce(Some(change)));
         self.is_changing_tables = false;
-    }
-
-    /// Ends what a connection still has, when it ends itself.
-    pub(super) fn end_all_subscriptions(&mut self, id: ConnectionId) {
-        let keys = self.clients.slots.get(id).map(|connection| connection.subscriptions.keys());
-        for key in keys.into_iter().flatten() {
-            self.end_subscription(id, key);
-        }
     }
 
     /// Ends the NATS subscriptions that have had their last message.
@@ -218,10 +221,10 @@ impl Shard {
             return;
         }
         self.log_head += 1;
-        self.tell_all_peers(|| Item::Fence);
+        self.tell_all_peers(Outbox::push_fence);
     }
 
-    fn announce(&mut self, change: Option<Change>) {
+    pub(super) fn announce(&mut self, change: Option<Change>) {
         let Some(change) = change else { return };
         self.log_head += 1;
         self.is_fence_fresh = false;
@@ -230,12 +233,13 @@ impl Shard {
             self.interest.apply(self.core, &change);
         }
         self.routes.changed(change.key());
-        self.tell_all_peers(|| Item::Interest(change.clone()));
+        let hash = change.hash(&self.keys);
+        self.tell_all_peers(|outbox| outbox.push_change(&change, hash));
     }
 
-    fn tell_all_peers(&mut self, item: impl Fn() -> Item) {
+    fn tell_all_peers(&mut self, tell: impl Fn(&mut Outbox)) {
         for core in self.others() {
-            self.peers[core.idx()].outbox.push(item());
+            tell(&mut self.peers[core.idx()].outbox);
         }
         if self.settings.n_cores == 1 {
             self.n_applied_everywhere = self.log_head;

@@ -14,6 +14,7 @@ mod runs;
 mod leave;
 mod memory;
 mod hear;
+mod departed;
 mod mount;
 mod sessions;
 
@@ -324,6 +325,9 @@ fn forty_thousand_groups_on_one_filter_and_as_many_members_of_one_come_and_go() 
             alone.receive_whole(client, format!("UNSUB {nth}\r\n").as_bytes());
         }
         alone.shard.end_of_input(client, false, alone.now);
+        while alone.shard.goes_on() {
+            alone.shard.tick(alone.now);
+        }
         let mut n_left = 0;
         alone.shard.announced(|_, _, n| n_left += n.n_online + n.n_offline);
         assert_eq!(n_left, 0);

@@ -187,6 +187,7 @@ impl Shard {
         }
         self.due = due;
         self.tick_hearing();
+        self.tick_departed();
         self.tick_replays(now);
         self.tick_statistics(now);
         self.settle(now);
@@ -198,8 +199,13 @@ impl Shard {
             return Some(self.now);
         }
         let stall = self.stalled.front().map(|(until, _)| *until);
-        let own =
-            [self.hearing_wakes_at(), self.replays_wake_at(), self.statistics_wake_at(), self.leave_at()];
+        let own = [
+            self.hearing_wakes_at(),
+            self.departed_wake_at(),
+            self.replays_wake_at(),
+            self.statistics_wake_at(),
+            self.leave_at(),
+        ];
         [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()
     }
 

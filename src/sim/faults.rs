@@ -87,7 +87,7 @@ impl Lie {
                     {
                         withheld.changes.push(change.clone());
                         // A fence is answered as a change would be.
-                        *item = Item::Fence;
+                        *item = Item::Fence(1);
                     }
                 }
                 batch.items.extend(late.into_iter().map(Item::Interest));

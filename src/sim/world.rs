@@ -449,7 +449,7 @@ fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
         Item::Publication(posted) if !posted.address.groups.is_empty() => batch_bytes,
         Item::Publication(_)
         | Item::Interest(_)
-        | Item::Fence
+        | Item::Fence(_)
         | Item::Acknowledged(_)
         | Item::Settled { .. }
         | Item::Slow { .. }

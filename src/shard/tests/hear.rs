@@ -75,3 +75,24 @@ fn a_hundred_thousand_subscriptions_are_heard_of_in_slices_and_acknowledged_when
     assert_eq!(two.0[1].slice.longest, 1_024);
     assert!(n_slices >= N / 1_024);
 }
+
+#[test]
+fn a_filter_that_comes_and_goes_in_one_turn_is_one_change_to_the_others() {
+    for (last, n_left) in [("SUB a 3\r\nSUB b.* q 4\r\n", 2), ("", 0)] {
+        let mut two = Two::new();
+        let door = Door::first(Listener::Nats);
+        let id = two.0[0].accept(door, "127.0.0.1:9".parse().unwrap(), 0, Time::START);
+        two.0[0].receive(id, b"CONNECT {\"verbose\":false}\r\n", Time::START);
+        two.answers(id);
+        let churn = "SUB a 1\r\nSUB b.* q 2\r\nUNSUB 1\r\nUNSUB 2\r\n".repeat(10);
+        two.0[0].receive(id, format!("{churn}{last}PING\r\n").as_bytes(), Time::START);
+        let batch = two.0[0].take_batch(CoreId(1), Time::START).unwrap();
+        let changes = batch.items.iter().filter(|item| matches!(item, Item::Interest(_)));
+        assert_eq!(changes.count(), 2);
+        two.0[1].mail(CoreId(0), &batch, Time::START);
+        assert_eq!(two.n_heard(), n_left);
+        assert_eq!(two.answers(id), "");
+        two.mail(1, Time::START);
+        assert_eq!(two.answers(id), "PONG\r\n");
+    }
+}

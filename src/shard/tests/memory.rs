@@ -56,6 +56,9 @@ fn take_less_than_200_bytes(filter: impl Fn(usize) -> String, publish: &[u8]) ->
         alone.receive(id, format!("UNSUB {idx}\r\n").as_bytes());
         alone.shard.release(id, alone.now);
     }
+    while alone.shard.goes_on() {
+        alone.shard.tick(alone.now);
+    }
     assert_eq!(alone.shard.counters().n_subscriptions[1], 0);
     sent
 }
