@@ -48,7 +48,7 @@ pub struct Seen {
     pub n_pending_bytes: usize,
     pub traffic: Traffic,
     pub n_subscriptions: usize,
-    /// How long a NATS client's last PONG took.
+    /// How long a NATS client's last PONG took, or its CONNECT.
     pub round_trip: Option<Span>,
     pub name: Option<Box<str>>,
     pub lang: Option<Box<str>>,

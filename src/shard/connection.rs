@@ -90,7 +90,7 @@ pub struct Connection {
     pub asked_at: Time,
     /// When its socket last brought a PONG.
     pub ponged_at: Time,
-    /// How long its last PONG took, in nanoseconds; `None` before the first.
+    /// How long its last PONG took, in nanoseconds, or its CONNECT; `None` before that.
     pub round_trip: Option<NonZeroU64>,
     /// When its deadlines are looked at next; the one entry of it in the wheel that counts.
     pub check_at: Time,
@@ -183,6 +183,11 @@ impl Connection {
         }
         self.asked_at = Time::NEVER;
         self.ponged_at = self.read_at;
+    }
+
+    /// Takes the way from its INFO to its CONNECT for a round trip, as nats-server does, until a PONG says more.
+    pub fn estimate_round_trip(&mut self) {
+        self.round_trip = NonZeroU64::new(self.read_at.since(self.accepted_at).as_nanos().max(1));
     }
 
     /// Whether a PING is worth it. Whoever has sent anything else of late is there, but once an hour the

@@ -156,6 +156,7 @@ impl Shard {
         let interval = self.settings.nats.ping_interval;
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.ping_at = Some(now + FIRST_PING.min(interval) + lateness);
+            connection.estimate_round_trip();
         }
         self.check_deadlines(id, now);
     }

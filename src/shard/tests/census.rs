@@ -85,12 +85,15 @@ fn a_header_block_counts_where_it_is_sent() {
 }
 
 #[test]
-fn a_round_trip_is_that_of_the_last_ping_and_one_that_was_not_asked_for_is_none() {
+fn a_round_trip_is_that_of_connect_until_a_ping_is_answered_that_was_asked_for() {
     let mut alone = Alone::new(settings());
-    let id = alone.nats("");
+    let id = alone.connect(Listener::Nats);
     let round_trip = |alone: &Alone| connections(&alone.shard).0[0].round_trip;
-    alone.receive(id, b"PONG\r\n");
     assert_eq!(round_trip(&alone), None);
+    alone.now = alone.now + Span::from_millis(3);
+    alone.receive(id, b"CONNECT {}\r\n");
+    alone.receive(id, b"PONG\r\n");
+    assert_eq!(round_trip(&alone), Some(Span::from_millis(3)));
     alone.now = alone.now + Span::from_secs(5);
     alone.shard.tick(alone.now);
     assert!(alone.sent(id).contains("PING"));
