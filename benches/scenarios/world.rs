@@ -265,6 +265,11 @@ pub fn settings(n_cores: usize) -> Settings {
             session_queue_messages_max: mqtt.session_queue_messages_max,
             session_queue_bytes_max: mqtt.session_queue_bytes_max,
             session_queue_drops_oldest: mqtt.session_queue_drops_oldest,
+            left_behind: mqtt::inflight::Limits {
+                messages_max: mqtt.left_behind_messages_max,
+                bytes_max: mqtt.left_behind_bytes_max,
+                drops_oldest: true,
+            },
             sessions_max: mqtt.sessions_max.div_ceil(n_cores),
             retained: retained::Limits {
                 messages_max: mqtt.retained_messages_max,

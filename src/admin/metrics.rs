@@ -117,6 +117,7 @@ impl Shown {
             ("expired", total.expired),
             ("packet_too_large", total.dropped_packet_too_large),
             ("no_group_member", total.dropped_no_member),
+            ("left_behind", total.dropped_left_behind),
             ("no_topic_for_subject", total.unmappable),
             ("subject_too_long", total.subject_too_long),
         ];

@@ -119,6 +119,11 @@ schema! {
         session_queue_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=1024 * GIB, "bytes"),
         /// Drops the oldest message of a session whose queue is full, and not the one that comes.
         session_queue_drops_oldest: bool = Kind::Boolean { default: false },
+        /// Messages that members of groups have left behind and that wait, in a shard, for another member. The
+        /// oldest of those beyond it are dropped and counted.
+        left_behind_messages_max: usize = Kind::integer(1_000_000, 1..=1_000_000_000, "messages"),
+        /// Bytes of these messages.
+        left_behind_bytes_max: usize = Kind::integer(256 * MIB, 4 * KIB..=1024 * GIB, "bytes"),
         /// QoS 1 and 2 messages under way from a client at once: the Receive Maximum in CONNACK. A client that
         /// sends more is disconnected with 0x93.
         receive_maximum: u16 = Kind::integer(65_535, 1..=65_535, "messages"),

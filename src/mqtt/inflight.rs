@@ -63,11 +63,12 @@ pub enum Acknowledged {
     Mismatched,
 }
 
-/// Where messages wait, and what gives way when there is no room.
+/// What may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub messages_max: usize,
     pub bytes_max: usize,
+    /// Whether the oldest gives way where there is no room, and not the one that comes.
     pub drops_oldest: bool,
 }
 
@@ -323,6 +324,16 @@ pub struct Leftovers {
 impl Leftovers {
     pub fn n_unsent(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Messages that are kept, those among them that nobody else may have.
+    pub fn n_messages(&self) -> usize {
+        self.sent.len() + self.waiting.len()
+    }
+
+    /// Their bytes.
+    pub fn n_bytes(&self) -> usize {
+        self.sent.n_bytes() + self.waiting.n_bytes()
     }
 
     /// The first of them, until it is forgotten.

@@ -118,6 +118,11 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
         session_queue_messages_max: config.session_queue_messages_max,
         session_queue_bytes_max: config.session_queue_bytes_max,
         session_queue_drops_oldest: config.session_queue_drops_oldest,
+        left_behind: mqtt::inflight::Limits {
+            messages_max: config.left_behind_messages_max,
+            bytes_max: config.left_behind_bytes_max,
+            drops_oldest: true,
+        },
         sessions_max: config.sessions_max.div_ceil(n_cores),
         retained: retained::Limits {
             messages_max: config.retained_messages_max,

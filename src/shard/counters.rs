@@ -82,6 +82,8 @@ counters! {
     dropped_packet_too_large: u64,
     /// Copies for groups that no member anywhere could take.
     dropped_no_member: u64,
+    /// Messages of shared subscriptions that a member left behind and that too much else waited with.
+    dropped_left_behind: u64,
     /// Messages of shared subscriptions that a member left behind and others were offered.
     redelivered: u64,
     /// Deliveries to MQTT of subjects that no topic can spell.

@@ -418,7 +418,7 @@ impl Shard {
             route_cache_bytes: self.routes.n_bytes() as u64,
             route_hits: self.routes.n_hits,
             route_misses: self.routes.n_misses,
-            queued_bytes: self.clients.n_queued_bytes as u64,
+            queued_bytes: self.n_bytes_for_clients() as u64,
             outbox_bytes: self.peers.iter().map(|peer| peer.outbox.n_bytes() as u64).sum(),
             n_tickets: self.tickets.len() as u64,
             n_sessions: self.directory.len() as u64,
@@ -448,7 +448,13 @@ impl Shard {
     /// Bytes that wait for this core's clients, and the most that wait for one other core.
     pub fn n_waiting_bytes(&self) -> (usize, usize) {
         let outbox = self.peers.iter().map(|peer| peer.outbox.n_bytes()).max();
-        (self.clients.n_queued_bytes, outbox.unwrap_or(0))
+        (self.n_bytes_for_clients(), outbox.unwrap_or(0))
+    }
+
+    /// Bytes that wait for this core's clients, or for any members of their groups.
+    #[inline]
+    fn n_bytes_for_clients(&self) -> usize {
+        self.clients.n_queued_bytes + self.redelivery.n_bytes()
     }
 
     /// Publications whose publisher waits to hear who took them.

@@ -3,7 +3,8 @@
 //! only gone, and another member is there, what it was never sent. What was sent waits for the client then,
 //! and of QoS 2 it is nobody else's, whatever becomes of the session. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
 //!
-//! A long queue goes a slice at a time, and waits itself where an outbox on its way is full.
+//! A long queue goes a slice at a time, and waits itself where an outbox on its way is full. What waits here
+//! is bounded, and counts among what waits for this core's clients.
 
 use super::Shard;
 use super::core_set::CoreSet;
@@ -12,7 +13,7 @@ use super::mail::{Address, GroupPick};
 use super::members::Asked;
 use super::own::GATEWAY;
 use crate::message::{Digits, Message, Origin};
-use crate::mqtt::inflight::Leftovers;
+use crate::mqtt::inflight::{Leftovers, Limits};
 use crate::mqtt::kept::Kept;
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::subject::mapping;
@@ -25,6 +26,9 @@ pub struct Redelivery {
     /// Clients that have gone in this turn and whose sessions stay.
     gone: Vec<ConnectionId>,
     waiting: VecDeque<Leftovers>,
+    /// Messages in `waiting`, and their bytes.
+    n_messages: usize,
+    n_bytes: usize,
     /// The next must wait for a full outbox.
     is_blocked: bool,
 }
@@ -50,8 +54,49 @@ impl Redelivery {
         self.gone.push(id);
     }
 
-    pub fn enter(&mut self, leftovers: Option<Leftovers>) {
-        self.waiting.extend(leftovers);
+    /// Bytes of what waits.
+    #[inline]
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Takes in what a member leaves behind, and says how many messages, the oldest, gave way to it.
+    pub fn enter(&mut self, leftovers: Leftovers, limits: &Limits) -> u64 {
+        self.n_messages += leftovers.n_messages();
+        self.n_bytes += leftovers.n_bytes();
+        self.waiting.push_back(leftovers);
+        self.shrink_to(limits.messages_max, limits.bytes_max)
+    }
+
+    /// Forgets the oldest until no more than this is left, and says how many somebody might have had.
+    pub fn shrink_to(&mut self, messages_max: usize, bytes_max: usize) -> u64 {
+        let mut n_forgotten = 0;
+        while (self.n_messages > messages_max || self.n_bytes > bytes_max)
+            && let Some(mut oldest) = self.take_oldest()
+        {
+            if oldest.first().is_some() {
+                n_forgotten += 1;
+                oldest.forget_first();
+            }
+            self.put_back(oldest);
+        }
+        n_forgotten
+    }
+
+    fn take_oldest(&mut self) -> Option<Leftovers> {
+        let oldest = self.waiting.pop_front()?;
+        self.n_messages -= oldest.n_messages();
+        self.n_bytes -= oldest.n_bytes();
+        Some(oldest)
+    }
+
+    /// Puts back what was taken, if there is something of it that others may have.
+    fn put_back(&mut self, mut oldest: Leftovers) {
+        if oldest.first().is_some() {
+            self.n_messages += oldest.n_messages();
+            self.n_bytes += oldest.n_bytes();
+            self.waiting.push_front(oldest);
+        }
     }
 }
 
@@ -63,23 +108,39 @@ impl Shard {
         }
         if self.has_closed() {
             // Nobody is there any more.
-            self.redelivery.waiting.clear();
+            self.clients.counters.dropped_no_member += self.redelivery.shrink_to(0, 0);
         }
         self.redelivery.is_blocked = false;
         let mut n_left = MESSAGES_PER_TURN;
-        while let Some(mut leftovers) = self.redelivery.waiting.pop_front() {
-            while let Some(kept) = leftovers.first() {
-                if n_left == 0 {
-                    return self.redelivery.waiting.push_front(leftovers);
-                }
-                n_left -= 1;
-                if let Err(Full) = self.give_again(&kept, now) {
-                    self.redelivery.is_blocked = true;
-                    return self.redelivery.waiting.push_front(leftovers);
-                }
-                leftovers.forget_first();
-            }
+        while n_left > 0
+            && !self.redelivery.is_blocked
+            && let Some(mut oldest) = self.redelivery.take_oldest()
+        {
+            self.give_some(&mut oldest, &mut n_left, now);
+            self.redelivery.put_back(oldest);
         }
+        // What was out meanwhile did not count.
+        self.keep_core_total();
+    }
+
+    /// Gives others at most so many of one member's messages.
+    fn give_some(&mut self, leftovers: &mut Leftovers, n_left: &mut usize, now: Time) {
+        while *n_left > 0
+            && let Some(kept) = leftovers.first()
+        {
+            *n_left -= 1;
+            if let Err(Full) = self.give_again(&kept, now) {
+                self.redelivery.is_blocked = true;
+                return;
+            }
+            leftovers.forget_first();
+        }
+    }
+
+    /// Keeps what a member leaves behind until others have been given it.
+    pub(super) fn leave_to_others(&mut self, leftovers: Leftovers) {
+        let n_gave_way = self.redelivery.enter(leftovers, &self.settings.mqtt.left_behind);
+        self.clients.counters.dropped_left_behind += n_gave_way;
     }
 
     /// Takes from a session whose client is gone what it was never sent, if another member is there.
@@ -109,7 +170,7 @@ impl Shard {
         let n_bytes = n_bytes_before - mqtt.session.inflight.n_bytes();
         self.clients.n_queued_bytes -= n_bytes;
         self.clients.counters.discarded += leftovers.n_unsent() as u64;
-        self.redelivery.enter(Some(leftovers));
+        self.leave_to_others(leftovers);
     }
 
     /// Gives a message to another member of its group.

@@ -148,7 +148,6 @@ impl Shard {
         self.clients.n_queued_bytes -= mqtt.session.inflight.n_bytes();
         let (leftovers, n_unsent) = mqtt.session.inflight.end();
         self.clients.counters.discarded += n_unsent as u64;
-        self.redelivery.enter(leftovers);
         // The end of the session is the latest time for it (section 3.1.3.2.2).
         self.wills.extend(mqtt.session.will.take().map(|will| (id, will)));
         mqtt.session.will_due = Time::NEVER;
@@ -159,6 +158,9 @@ impl Shard {
         if is_offline {
             self.clients.slots.remove(id);
             self.clients.counters.n_offline_sessions -= 1;
+        }
+        if let Some(leftovers) = leftovers {
+            self.leave_to_others(leftovers);
         }
     }
 

@@ -84,5 +84,7 @@ pub struct MqttSettings {
     pub session_queue_bytes_max: usize,
     /// Whether the oldest gives way where they are too many, and not the one that comes.
     pub session_queue_drops_oldest: bool,
+    /// Messages of a core that members of groups have left to others, and that wait for them.
+    pub left_behind: mqtt::inflight::Limits,
     pub retained: Limits,
 }

@@ -55,6 +55,11 @@ fn settings() -> Settings {
             session_queue_messages_max: 1_000,
             session_queue_bytes_max: 1 << 20,
             session_queue_drops_oldest: false,
+            left_behind: mqtt::inflight::Limits {
+                messages_max: 10_000,
+                bytes_max: 1 << 20,
+                drops_oldest: true,
+            },
             sessions_max: 1_000,
             retained: retained::Limits {
                 messages_max: 1_000,

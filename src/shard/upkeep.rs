@@ -305,14 +305,22 @@ impl Shard {
 
     /// Ends the largest queues while the core has no room for all of them, whatever they are made of.
     pub(super) fn keep_core_total(&mut self) {
-        while self.clients.n_queued_bytes > self.settings.core_queue_bytes_max {
+        let bytes_max = self.settings.core_queue_bytes_max;
+        while self.n_bytes_for_clients() > bytes_max {
             let all = self.clients.slots.iter();
-            let Some((id, largest)) = all.max_by_key(|(_, connection)| connection.n_queued_bytes()) else {
-                return;
-            };
-            if largest.n_queued_bytes() == 0 {
-                return;
+            let largest = all.max_by_key(|(_, connection)| connection.n_queued_bytes());
+            let n_largest = largest.map_or(0, |(_, connection)| connection.n_queued_bytes());
+            let n_left_behind = self.redelivery.n_bytes();
+            if n_left_behind >= n_largest {
+                if n_left_behind == 0 {
+                    return;
+                }
+                let n_bytes_left = bytes_max.saturating_sub(self.clients.n_queued_bytes);
+                let n_forgotten = self.redelivery.shrink_to(usize::MAX, n_bytes_left);
+                self.clients.counters.dropped_left_behind += n_forgotten;
+                continue;
             }
+            let Some((id, largest)) = largest else { return };
             if largest.is_open() {
                 self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
             } else if largest.queue.is_empty() {

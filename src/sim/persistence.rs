@@ -396,6 +396,7 @@ impl Persistence {
             let counters = shard.counters();
             if counters.dropped_session_full
                 + counters.dropped_no_member
+                + counters.dropped_left_behind
                 + counters.sessions_discarded
                 + counters.panics
                 > 0

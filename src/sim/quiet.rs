@@ -173,7 +173,7 @@ impl World {
         };
         let n_dropped = sum(|counters| counters.dropped_queue_full);
         let n_dropped_by_session = sum(|counters| counters.dropped_session_full);
-        let n_dropped_by_groups = sum(|counters| counters.dropped_no_member);
+        let n_dropped_by_groups = sum(|it| it.dropped_no_member + it.dropped_left_behind);
         let lost = self.oracle.lost;
         let n_lost = lost.at_most_once + lost.at_least_once + lost.either + lost.by_groups;
         if lost.at_most_once > n_dropped

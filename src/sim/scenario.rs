@@ -5,6 +5,7 @@ use super::chance::Chance;
 use crate::mqtt::alias;
 use crate::mqtt::connection::Offer;
 use crate::mqtt::decode;
+use crate::mqtt::inflight;
 use crate::nats::handshake::ServerInfo;
 use crate::nats::parse;
 use crate::shard::retained::Limits;
@@ -165,6 +166,11 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             session_queue_messages_max,
             session_queue_bytes_max,
             session_queue_drops_oldest: false,
+            left_behind: inflight::Limits {
+                messages_max: session_queue_messages_max,
+                bytes_max: session_queue_bytes_max,
+                drops_oldest: true,
+            },
             sessions_max: 1_000,
             retained: Limits { messages_max: roomy, bytes_max: roomy, payload_bytes_max: roomy },
         },

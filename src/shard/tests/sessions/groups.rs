@@ -394,3 +394,55 @@ fn a_long_queue_goes_to_others_in_slices() {
     }
     assert_eq!((alone.shard.counters().redelivered, alone.n_heard(second)), (1_000, 1_000));
 }
+
+/// A member with a thousand messages of 101 bytes that its session ends with, beside one that is there.
+fn left_behind(limited: Settings) -> (Alone, ConnectionId) {
+    let mut alone = Alone::new(limited);
+    let first = alone.member("a", "$share/g/t", Qos::AtLeastOnce);
+    alone.lose(first);
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    (1..=1_000).for_each(|id| alone.publish(publisher, id, Qos::AtLeastOnce, &"x".repeat(100), &[]));
+    alone.hears(publisher);
+    let second = alone.member("b", "$share/g/t", Qos::AtLeastOnce);
+    alone.now = alone.now + Span::from_secs(101);
+    alone.shard.tick(alone.now);
+    (alone, second)
+}
+
+impl Alone {
+    fn go_on(&mut self) {
+        while self.shard.wake_at() == Some(self.now) {
+            self.shard.tick(self.now);
+        }
+    }
+}
+
+#[test]
+fn of_what_too_many_leave_behind_the_oldest_is_dropped_and_counted() {
+    let mut limited = settings();
+    limited.mqtt.left_behind.messages_max = 300;
+    let (mut alone, second) = left_behind(limited);
+    assert_eq!(alone.shard.counters().dropped_left_behind, 700);
+    alone.go_on();
+    let counters = alone.shard.counters();
+    assert_eq!((counters.redelivered, counters.dropped_left_behind), (300, 700));
+    assert_eq!(alone.n_heard(second), 300);
+    let mut limited = settings();
+    limited.mqtt.left_behind.bytes_max = 101 * 10 + 100;
+    let (mut alone, second) = left_behind(limited);
+    assert_eq!((alone.n_heard(second), alone.shard.counters().dropped_left_behind), (10, 990));
+}
+
+#[test]
+fn what_is_left_behind_counts_in_the_cores_total_and_gives_way_where_it_is_the_most() {
+    let (mut alone, second) = left_behind(Settings { core_queue_bytes_max: 110_000, ..settings() });
+    let (n_bytes, counters) = (alone.shard.n_waiting_bytes().0, alone.shard.counters());
+    assert!(n_bytes <= 110_000 && n_bytes > 110_000 - 101, "{n_bytes} bytes");
+    assert_eq!((counters.redelivered, counters.queued_bytes), (256, n_bytes as u64));
+    let n_dropped = counters.dropped_left_behind;
+    assert!((100..300).contains(&n_dropped), "{n_dropped}");
+    let mut n_heard = alone.n_heard(second);
+    alone.go_on();
+    n_heard += alone.n_heard(second);
+    assert_eq!((n_heard as u64 + n_dropped, alone.shard.counters().slow_consumers), (1_000, 0));
+}
