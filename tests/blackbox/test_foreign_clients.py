@@ -1,4 +1,4 @@
-"""Clients in their own languages: nats.js, nats.c, async-nats and MQTT.js (nats-py and paho are elsewhere).
+"""Clients in their own languages: nats.js, nats.c, async-nats, MQTT.js and rumqttc (nats-py and paho are elsewhere).
 
 Each is a program that plays its scenarios and prints `ok NAME` for each, and `restart` where it wants the
 gateway to end and come again at its port.
@@ -20,13 +20,20 @@ COMMON = [
     "publish_subscribe", "queues", "requests_of_the_new_style", "requests_of_the_old_style", "headers",
     "a_payload_of_one_mib", "ten_thousand_subscriptions", "unsubscribing_after_some", "drain", "reconnect",
 ]  # fmt: skip
-MQTT = ["publish_subscribe", "retained", "will", "shared", "session_resume", "user_properties", "reconnect"]
+MQTT_COMMON = ["publish_subscribe", "retained", "will", "shared", "session_resume", "reconnect"]
+MQTT_JS = [f"{name}_{version}" for version in (4, 5) for name in [*MQTT_COMMON, "user_properties"]]
+RUMQTTC = [*MQTT_COMMON, "many_in_order", "a_payload_of_one_mib", "a_publisher_that_comes_back"]
 PROGRAMS = {
     "nats.js": (["node", FOLDER / "nats_js/client.cjs"], [*COMMON, "many_answers_to_one_request", "nobody_to_answer"]),
     "nats.c": ([BUILT / "nats_c/client"], COMMON),
-    "async-nats": ([BUILT / "nats_rust/release/strait-tests-async-nats"], COMMON),
-    "MQTT.js": (["node", FOLDER / "mqtt_js/client.cjs"], [f"{name}_{version}" for version in (4, 5) for name in MQTT]),
+    "async-nats": ([BUILT / "rust_clients/release/nats"], COMMON),
+    "MQTT.js": (["node", FOLDER / "mqtt_js/client.cjs"], MQTT_JS),
+    "rumqttc": (
+        [BUILT / "rust_clients/release/mqtt"],
+        [*(f"{name}_{version}" for version in (4, 5) for name in RUMQTTC), "properties_5"],
+    ),
 }
+SPEAK_MQTT = ["MQTT.js", "rumqttc"]
 
 
 @pytest.mark.parametrize("client", PROGRAMS)
@@ -34,7 +41,7 @@ PROGRAMS = {
 def test_an_official_client_finds_all_it_knows_of_nats_server(start_strait, client, cores):
     command, scenarios = PROGRAMS[client]
     strait = start_strait(cores)
-    speaks_mqtt = client == "MQTT.js"
+    speaks_mqtt = client in SPEAK_MQTT
     url = "mqtt://{}:{}".format(*strait.mqtt) if speaks_mqtt else strait.nats_url
     done, restarted, tail = play([*command, url], lambda: again(start_strait, strait))
     assert sorted(done) == sorted(scenarios), tail
