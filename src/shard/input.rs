@@ -25,6 +25,13 @@ pub enum Served {
 /// How long a publisher is not read when a subscriber falls behind.
 const STALL: Span = Span::from_millis(10);
 
+/// The most that one turn does of what has waited: connections that go on, wills and notices that are
+/// published. A hundred thousand may wait for one word of another core.
+pub const PIECES_PER_TURN: usize = 256;
+
+/// Fences that end in one turn. Each lets a connection go on.
+const FENCES_PER_TURN: usize = 128;
+
 /// A frame longer than this, in bytes, is read directly into its own buffer once this much of it is there.
 /// What is kept of others fits the front of the core's read buffer.
 const LARGE_FRAME: usize = 32 << 10;
@@ -116,23 +123,20 @@ impl Shard {
         self.settle(now);
     }
 
-    /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can.
+    /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can or this turn
+    /// has done enough: the next one follows at once.
     pub(super) fn settle(&mut self, now: Time) {
         self.keep_core_total();
+        self.end_fences(FENCES_PER_TURN, now);
+        let mut n_left = PIECES_PER_TURN;
         loop {
-            while let Some(id) = self.runnable.pop() {
-                self.take_kept(id, now);
-                let Some(connection) = self.clients.slots.get_mut(id) else { continue };
-                if connection.is_waiting() || !connection.is_open() {
-                    continue;
-                }
-                if connection.is_at_end {
-                    self.close(id, Closed::ByPeer, now);
-                } else {
-                    self.clients.effects.resume.push(id);
-                }
+            while n_left > 0
+                && let Some(id) = self.runnable.pop_front()
+            {
+                n_left -= 1;
+                self.go_on(id, now);
             }
-            if self.wills.is_empty() || !self.publish_wills(now) {
+            if self.wills.is_empty() || !self.publish_wills(&mut n_left, now) {
                 break;
             }
         }
@@ -147,6 +151,27 @@ impl Shard {
         if self.is_draining() {
             self.go_on_draining(now);
         }
+    }
+
+    fn go_on(&mut self, id: ConnectionId, now: Time) {
+        self.take_kept(id, now);
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        if connection.is_waiting() || !connection.is_open() {
+            return;
+        }
+        if connection.is_at_end {
+            self.close(id, Closed::ByPeer, now);
+        } else {
+            self.clients.effects.resume.push(id);
+        }
+    }
+
+    /// Whether a turn has left something that needs nothing but another turn.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.runnable.is_empty()
+            || self.fences.front().is_some_and(|(stamp, _)| *stamp <= self.n_applied_everywhere)
+            || (!self.wills.is_empty() && !self.are_wills_blocked)
+            || (!self.notices.is_empty() && !self.are_notices_blocked)
     }
 
     /// Takes what is kept, as far as it goes.
@@ -223,7 +248,7 @@ impl Shard {
             {
                 connection.full_outbox = None;
                 connection.heard_at = now;
-                self.runnable.push(id);
+                self.runnable.push_back(id);
             }
         }
     }
@@ -249,7 +274,7 @@ impl Shard {
                 && std::mem::replace(&mut connection.is_stalled, false)
             {
                 connection.heard_at = now;
-                self.runnable.push(id);
+                self.runnable.push_back(id);
             }
         }
     }

@@ -152,6 +152,8 @@ impl Shard {
             let takes_input = !self.fences.is_empty()
                 || !self.stalled.is_empty()
                 || !self.redelivery.is_empty()
+                || !self.runnable.is_empty()
+                || !self.wills.is_empty()
                 || self.peers.iter().any(|peer| !peer.waiting.is_empty());
             let mut others = self.peers.iter().enumerate().filter(|(idx, _)| *idx != self.core.idx());
             let heard_all = others.all(|(_, peer)| peer.n_rounds >= drain.n_rounds);

@@ -112,8 +112,8 @@ pub struct Shard {
     slice: hear::Slice,
     departed: departed::Departed,
     stalled: VecDeque<(Time, ConnectionId)>,
-    /// Connections whose wait has ended, to be taken up before the turn ends.
-    runnable: Vec<ConnectionId>,
+    /// Connections whose wait has ended, to be taken up by this turn or those that follow it.
+    runnable: VecDeque<ConnectionId>,
     /// Publishers on other cores to be slowed, each once a turn.
     slowed: Vec<(CoreId, ConnectionId)>,
     /// Publishers on this core to be slowed, whose message came back from another.
@@ -126,6 +126,9 @@ pub struct Shard {
     owing: Option<ConnectionId>,
     /// Wills whose time has come, for the end of the turn.
     wills: VecDeque<(ConnectionId, Box<mqtt::session::Will>)>,
+    /// The first of them must wait for a full outbox; and the first of the notices.
+    are_wills_blocked: bool,
+    are_notices_blocked: bool,
     deadlines: Deadlines,
     due: Vec<(ConnectionId, Time)>,
     /// What INFO says.
@@ -217,13 +220,15 @@ impl Shard {
             slice: hear::Slice::default(),
             departed: departed::Departed::default(),
             stalled: VecDeque::new(),
-            runnable: Vec::new(),
+            runnable: VecDeque::new(),
             slowed: Vec::new(),
             to_stall: Vec::new(),
             must_stall: false,
             must_stop: false,
             owing: None,
             wills: VecDeque::new(),
+            are_wills_blocked: false,
+            are_notices_blocked: false,
             deadlines: Deadlines::default(),
             due: Vec::new(),
             server: Arc::new(settings.nats.server.clone()),
@@ -311,7 +316,7 @@ impl Shard {
         if self.has_closed() {
             self.close(id, Closed::ShuttingDown, now);
         }
-        self.runnable.push(id);
+        self.runnable.push_back(id);
         self.settle(now);
         id
     }
@@ -346,7 +351,7 @@ impl Shard {
         for publisher in std::mem::take(&mut self.to_stall) {
             self.stall(publisher, now);
         }
-        self.end_fences(now);
+        self.note_applied();
         self.settle(now);
     }
 

@@ -6,6 +6,7 @@ use super::closed::Closed;
 use super::connection::{Connection, Protocol};
 use super::fanout::{Fanout, Publisher};
 use super::id::ConnectionId;
+use super::input::PIECES_PER_TURN;
 use super::publish::{Ask, Plan};
 use super::table::Target;
 use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
@@ -30,13 +31,18 @@ pub struct Notice {
 }
 
 impl Shard {
-    /// Publishes what the gateway has to say. A publication may end a subscriber, and that is news again.
+    /// Publishes some of what the gateway has to say. A publication may end a subscriber, and that is news
+    /// again.
     pub(super) fn publish_notices(&mut self) {
-        while let Some(notice) = self.notices.pop_front() {
-            match self.plan(&notice.subject) {
-                Ok(plan) => self.publish_own(&notice, plan),
-                Err(_) => return self.notices.push_front(notice),
-            }
+        self.are_notices_blocked = false;
+        for _ in 0..PIECES_PER_TURN {
+            let Some(notice) = self.notices.pop_front() else { return };
+            let Ok(plan) = self.plan(&notice.subject) else {
+                self.notices.push_front(notice);
+                self.are_notices_blocked = true;
+                return;
+            };
+            self.publish_own(&notice, plan);
         }
     }
 

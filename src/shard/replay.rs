@@ -51,8 +51,9 @@ pub struct Replays {
 /// Messages that one slice looks at, and that it sends.
 const SLICE: Budget = Budget { n_looks: 512, n_found: 64 };
 
-/// Slices in one tick.
-const SLICES_PER_TICK: usize = 8;
+/// The same of all slices of a turn. However little there is to see, a slice counts as some looks.
+const TURN: Budget = Budget { n_looks: 4_096, n_found: 512 };
+const SLICE_LOOKS_MIN: usize = 16;
 
 /// How often a slice of what is kept is looked through for what has expired.
 const SWEEP_EVERY: Span = Span::from_millis(500);
@@ -124,10 +125,16 @@ impl Shard {
         self.replays.begun.push(id);
     }
 
-    /// Sends the first slices of those that have begun in this turn.
+    /// Sends the first slices of those that have begun in this turn. Where they are too many the rest goes
+    /// on with the next.
     pub(super) fn send_first_slices(&mut self, now: Time) {
+        let mut budget = TURN;
         while let Some(id) = self.replays.begun.pop() {
-            self.send_slice(id, now);
+            if budget.is_spent() {
+                self.resume_replays(id);
+            } else {
+                self.send_slice(id, &mut budget, now);
+            }
         }
     }
 
@@ -155,6 +162,7 @@ impl Shard {
             || self.redelivery.goes_on()
             || self.hearing_wakes_at().is_some()
             || self.departed_wake_at().is_some()
+            || self.is_unsettled()
     }
 
     /// One core does it for all.
@@ -163,11 +171,15 @@ impl Shard {
     }
 
     pub(super) fn tick_replays(&mut self, now: Time) {
-        for _ in 0..self.replays.waiting.len().min(SLICES_PER_TICK) {
+        let mut budget = TURN;
+        for _ in 0..self.replays.waiting.len() {
+            if budget.is_spent() {
+                break;
+            }
             let Some(id) = self.replays.waiting.pop_front() else { break };
             if let Some(connection) = self.clients.slots.get_mut(id) {
                 connection.is_replaying = false;
-                self.send_slice(id, now);
+                self.send_slice(id, &mut budget, now);
             }
         }
         if self.sweeps() && self.replays.sweep_at <= now {
@@ -178,16 +190,20 @@ impl Shard {
         }
     }
 
-    fn send_slice(&mut self, id: ConnectionId, now: Time) {
-        let slice = self.guarded(id, now, |shard| shard.replay_slice(id, now));
+    fn send_slice(&mut self, id: ConnectionId, of_turn: &mut Budget, now: Time) {
+        let mut budget = SLICE.min(*of_turn);
+        let before = budget;
+        let slice = self.guarded(id, now, |shard| shard.replay_slice(id, &mut budget, now));
+        let n_looks = (before.n_looks - budget.n_looks).max(SLICE_LOOKS_MIN);
+        of_turn.n_looks = of_turn.n_looks.saturating_sub(n_looks);
+        of_turn.n_found -= before.n_found - budget.n_found;
         if slice == Some(Slice::GoesOn) {
             self.resume_replays(id);
         }
     }
 
     /// Sends some of what a client is due, as far as its window and its queue have room.
-    fn replay_slice(&mut self, id: ConnectionId, now: Time) -> Slice {
-        let mut budget = SLICE;
+    fn replay_slice(&mut self, id: ConnectionId, budget: &mut Budget, now: Time) -> Slice {
         while !budget.is_spent() {
             let Some((replay_idx, filter, quality)) = self.next_replay(id) else { return Slice::Rests };
             if !self.has_room_for_replay(id, quality, 0) {
@@ -199,7 +215,7 @@ impl Shard {
             let before = std::mem::take(&mut replay.cursor);
             let mut cursor = before.clone();
             let mut found = std::mem::take(&mut self.replays.found);
-            let is_done = self.retained.walk(&mut cursor, &filter, until, now, &mut budget, &mut found);
+            let is_done = self.retained.walk(&mut cursor, &filter, until, now, budget, &mut found);
             let target = Target { connection: id, subscription: key };
             let n_sent = self.send_found(target, quality, &found, now);
             let is_full = n_sent < found.len();

@@ -192,6 +192,10 @@ impl Budget {
     pub fn is_spent(&self) -> bool {
         self.n_looks == 0 || self.n_found == 0
     }
+
+    pub fn min(self, other: Self) -> Self {
+        Self { n_looks: self.n_looks.min(other.n_looks), n_found: self.n_found.min(other.n_found) }
+    }
 }
 
 /// A message that a walk came upon, and where.

@@ -71,15 +71,20 @@ impl Shard {
         Time::NEVER
     }
 
-    /// Publishes the wills whose time has come, as if their clients had; false where some must wait for a
-    /// full outbox.
-    pub(super) fn publish_wills(&mut self, now: Time) -> bool {
+    /// Publishes the wills whose time has come, as if their clients had, `n_left` at most; false where some
+    /// are left, for the next turn or since they must wait for a full outbox.
+    pub(super) fn publish_wills(&mut self, n_left: &mut usize, now: Time) -> bool {
         let mut subject = Vec::new();
-        while let Some((id, will)) = self.wills.pop_front() {
+        self.are_wills_blocked = false;
+        while *n_left > 0
+            && let Some((id, will)) = self.wills.pop_front()
+        {
+            *n_left -= 1;
             subject.clear();
             mapping::topic_to_subject(&will.topic, &mut subject);
             let Ok(plan) = self.plan(&subject) else {
                 self.wills.push_front((id, will));
+                self.are_wills_blocked = true;
                 return false;
             };
             let is_large = will.payload.len() >= SHARED_BYTES_MIN;
@@ -108,7 +113,7 @@ impl Shard {
             self.clients.counters.wills_published += 1;
             self.carry_out(Publisher { id, hears_itself: true }, &message, plan, Ask::Nothing);
         }
-        true
+        self.wills.is_empty()
     }
 
     /// A connection's socket is gone, and its session stays.

@@ -173,13 +173,19 @@ impl Shard {
         }
     }
 
-    /// Lets go the connections whose stamp every core has applied.
-    pub(super) fn end_fences(&mut self, now: Time) {
+    /// Sees how far all cores have come in this one's log.
+    pub(super) fn note_applied(&mut self) {
         let applied = self.others().map(|core| self.peers[core.idx()].n_applied).min();
         self.n_applied_everywhere = applied.unwrap_or(self.log_head);
-        while let Some(&(stamp, id)) = self.fences.front()
-            && stamp <= self.n_applied_everywhere
-        {
+    }
+
+    /// Lets go connections whose stamp every core has applied, so many at most.
+    pub(super) fn end_fences(&mut self, n_max: usize, now: Time) {
+        for _ in 0..n_max {
+            let Some(&(stamp, id)) = self.fences.front() else { return };
+            if stamp > self.n_applied_everywhere {
+                return;
+            }
             self.fences.pop_front();
             // A later change of the same run has another entry further back.
             let is_last =
@@ -203,7 +209,7 @@ impl Shard {
         if has_session {
             self.clients.send_waiting(id, &self.settings, now);
         }
-        self.runnable.push(id);
+        self.runnable.push_back(id);
         self.begin_replays(id);
     }
 

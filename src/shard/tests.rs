@@ -17,6 +17,7 @@ mod hear;
 mod departed;
 mod mount;
 mod sessions;
+mod storm;
 
 fn settings() -> Settings {
     Settings {

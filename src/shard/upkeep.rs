@@ -195,7 +195,7 @@ impl Shard {
 
     /// When `tick` has something to do, if ever.
     pub fn wake_at(&self) -> Option<Time> {
-        if !self.due.is_empty() || self.redelivery.goes_on() {
+        if !self.due.is_empty() || self.redelivery.goes_on() || self.is_unsettled() {
             return Some(self.now);
         }
         let stall = self.stalled.front().map(|(until, _)| *until);
@@ -387,7 +387,7 @@ impl Shard {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         if connection.is_choked && connection.queue.len() <= self.settings.write_queue_bytes_max / 2 {
             connection.is_choked = false;
-            self.runnable.push(id);
+            self.runnable.push_back(id);
         }
         let is_relieved = connection.is_relieved(&self.settings) || !connection.is_open();
         if is_relieved && connection.pressed_since.take().is_some() {
