@@ -1,11 +1,12 @@
 //! After each turn: what a shard asked for is done, its queues are written as far as sockets take them, and
 //! its batches leave as far as they have credit. What `runtime` does with sockets and channels.
 
-use super::faults::Check;
+use super::faults::{Check, Kind, broken};
 use super::link::Place;
 use super::world::World;
 use crate::shard::id::{ConnectionId, CoreId};
-use crate::shard::mail::Item;
+use crate::shard::interest::Change;
+use crate::shard::mail::{Batch, Item};
 use std::io::IoSlice;
 
 impl World {
@@ -122,4 +123,20 @@ impl World {
         self.shards[core.idx()].release(id, self.now);
         self.see_to(core)
     }
+}
+
+/// Control is coalesced: of one filter a batch has one change, and fences in a row are one.
+pub fn check_coalesced(batch: &Batch) -> Check {
+    let changes = batch.items.iter().filter_map(|item| match item {
+        Item::Interest(change) => Some(change),
+        _ => None,
+    });
+    let changes: Vec<_> = changes.collect();
+    let has_other =
+        |(nth, change): (usize, &&Change)| changes[..nth].iter().any(|it| it.is_of_the_same(change));
+    let has_fences = batch.items.windows(2).any(|pair| matches!(pair, [Item::Fence(_), Item::Fence(_)]));
+    if has_fences || changes.iter().enumerate().any(has_other) {
+        return broken(Kind::Interest, format!("not coalesced: {:?}", batch.items));
+    }
+    Ok(())
 }

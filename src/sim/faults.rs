@@ -24,7 +24,7 @@ pub enum Kind {
     Closed,
     /// A queue over its bound.
     Bound,
-    /// Tables that differ when all is quiet.
+    /// Tables that differ when all is quiet, or what is announced twice at once.
     Interest,
     /// Something waits though nothing is under way.
     Stuck,

@@ -3,6 +3,7 @@
 
 use super::chance::Chance;
 use super::client::{Client, Scene};
+use super::driver::check_coalesced;
 use super::faults::{Check, Kind, Lie, Withheld, broken};
 use super::link::{End, Link, Place};
 use super::mqtt_client::MqttClient;
@@ -309,6 +310,7 @@ impl World {
         lane.n_credits += 1;
         self.n_answer_bytes[to.idx()] +=
             batch.items.iter().map(|item| n_answer_bytes(item, batch.n_bytes())).sum::<usize>();
+        check_coalesced(&batch)?;
         self.lie.falsify(&mut batch, &mut lane.withheld, &mut self.chance);
         let is_lost = self.lie == Lie::Dropped && self.chance.one_in(10);
         let is_doubled = self.lie == Lie::Doubled && self.chance.one_in(4);
