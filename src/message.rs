@@ -5,6 +5,15 @@ use crate::payload::Payload;
 use crate::time::Time;
 use std::ops::Range;
 
+/// What reply subjects that the gateway makes begin with. Nobody can subscribe to them; what is published there
+/// is an answer to the one who asked.
+pub const GATEWAY_INBOX: &[u8] = b"_INBOX.strait.";
+
+/// Whether a filter names reply subjects that the gateway makes.
+pub fn is_gateway_inbox(filter: &[u8]) -> bool {
+    filter.starts_with(GATEWAY_INBOX) || filter == b"_INBOX.strait"
+}
+
 /// One publication under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -38,10 +47,14 @@ impl Message<'_> {
     }
 
     /// As a subscriber at `mount` sees it; `None` where it is not there. A reply subject that is somewhere
-    /// else is none: the subscriber could not address it.
+    /// else is none: the subscriber could not address it. One of the gateway's is everywhere.
     pub fn seen_from(&self, mount: &[u8]) -> Option<Self> {
         let subject = self.subject.strip_prefix(mount)?;
-        let reply = self.reply.strip_prefix(mount).unwrap_or_default();
+        let reply = match self.reply.strip_prefix(mount) {
+            Some(reply) => reply,
+            None if self.reply.starts_with(GATEWAY_INBOX) => self.reply,
+            None => &[],
+        };
         Some(Self { subject, reply, ..*self })
     }
 }

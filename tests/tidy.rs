@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["config", "mqtt", "subject"]),
     ("config", &["subject"]),
     ("host", &["config"]),
-    ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "subject", "time"]),
+    ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "subject", "message", "time"]),
     // Counters and recorded latencies, and nothing else of a shard.
     ("admin", &["shard", "message", "time"]),
     ("sim", &["shard", "mqtt", "nats", "subject", "message", "payload", "time"]),

@@ -15,6 +15,8 @@ use strait::nats::handshake::ServerInfo;
 use strait::shard::id::{ConnectionId, CoreId};
 use strait::shard::keys::Keys;
 use strait::shard::mail::Batch;
+use strait::shard::qualities::Qualities;
+use strait::shard::requests;
 use strait::shard::retained::{self, Retained};
 use strait::shard::settings::{MqttSettings, NatsSettings, Settings};
 use strait::shard::write_queue::WriteQueue;
@@ -242,41 +244,10 @@ pub fn settings(n_cores: usize) -> Settings {
             subscriptions_max: nats.subscriptions_max,
             subscription_tokens_max: nats.subscription_tokens_max,
             mountpoints: Vec::new(),
+            qualities: Qualities::default(),
+            replayed: Vec::new(),
         },
-        mqtt: MqttSettings {
-            decode: mqtt::decode::Limits { packet_bytes_max: 2 << 20, connect_bytes_max: 256 << 10 },
-            payload_bytes_max: mqtt.payload_bytes_max,
-            connect_timeout: Span::from_secs(u64::from(mqtt.connect_timeout_secs)),
-            topic_levels_max: mqtt.topic_levels_max,
-            offer: mqtt::connection::Offer {
-                packet_bytes_max: 2 << 20,
-                keep_alive_secs_max: mqtt.keep_alive_secs_max,
-                inflight_max: mqtt.inflight_max,
-                receive_maximum: mqtt.receive_maximum,
-                session_expiry_secs_max: mqtt.session_expiry_secs_max,
-                session_expiry_secs: mqtt.session_expiry_secs,
-                retain: true,
-                aliases: strait::mqtt::alias::Limits {
-                    topics_max: mqtt.topic_aliases_max,
-                    bytes_max: mqtt.topic_alias_bytes_max,
-                },
-            },
-            subscriptions_max: mqtt.subscriptions_max,
-            session_queue_messages_max: mqtt.session_queue_messages_max,
-            session_queue_bytes_max: mqtt.session_queue_bytes_max,
-            session_queue_drops_oldest: mqtt.session_queue_drops_oldest,
-            left_behind: mqtt::inflight::Limits {
-                messages_max: mqtt.left_behind_messages_max,
-                bytes_max: mqtt.left_behind_bytes_max,
-                drops_oldest: true,
-            },
-            sessions_max: mqtt.sessions_max.div_ceil(n_cores),
-            retained: retained::Limits {
-                messages_max: mqtt.retained_messages_max,
-                bytes_max: mqtt.retained_bytes_max,
-                payload_bytes_max: mqtt.retained_payload_bytes_max,
-            },
-        },
+        mqtt: mqtt_settings(&mqtt, n_cores),
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,
@@ -290,5 +261,52 @@ pub fn settings(n_cores: usize) -> Settings {
         statistics_every: Span::default(),
         presence: true,
         started_at_unix_millis: 0,
+    }
+}
+
+fn mqtt_settings(mqtt: &strait::config::schema::Mqtt, n_cores: usize) -> MqttSettings {
+    MqttSettings {
+        decode: mqtt::decode::Limits { packet_bytes_max: 2 << 20, connect_bytes_max: 256 << 10 },
+        payload_bytes_max: mqtt.payload_bytes_max,
+        connect_timeout: Span::from_secs(u64::from(mqtt.connect_timeout_secs)),
+        topic_levels_max: mqtt.topic_levels_max,
+        offer: mqtt::connection::Offer {
+            packet_bytes_max: 2 << 20,
+            keep_alive_secs_max: mqtt.keep_alive_secs_max,
+            inflight_max: mqtt.inflight_max,
+            receive_maximum: mqtt.receive_maximum,
+            session_expiry_secs_max: mqtt.session_expiry_secs_max,
+            session_expiry_secs: mqtt.session_expiry_secs,
+            retain: true,
+            aliases: strait::mqtt::alias::Limits {
+                topics_max: mqtt.topic_aliases_max,
+                bytes_max: mqtt.topic_alias_bytes_max,
+            },
+        },
+        subscriptions_max: mqtt.subscriptions_max,
+        session_queue_messages_max: mqtt.session_queue_messages_max,
+        session_queue_bytes_max: mqtt.session_queue_bytes_max,
+        session_queue_drops_oldest: mqtt.session_queue_drops_oldest,
+        left_behind: mqtt::inflight::Limits {
+            messages_max: mqtt.left_behind_messages_max,
+            bytes_max: mqtt.left_behind_bytes_max,
+            drops_oldest: true,
+        },
+        sessions_max: mqtt.sessions_max.div_ceil(n_cores),
+        responders: Vec::new(),
+        requests: request_limits(mqtt),
+        retained: retained::Limits {
+            messages_max: mqtt.retained_messages_max,
+            bytes_max: mqtt.retained_bytes_max,
+            payload_bytes_max: mqtt.retained_payload_bytes_max,
+        },
+    }
+}
+
+fn request_limits(mqtt: &strait::config::schema::Mqtt) -> requests::Limits {
+    requests::Limits {
+        timeout: Span::from_secs(mqtt.request_timeout_secs.into()),
+        per_client_max: mqtt.requests_max,
+        bytes_max: mqtt.requests_bytes_max,
     }
 }

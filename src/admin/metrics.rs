@@ -129,11 +129,31 @@ impl Shown {
         let unmappable = total.headers_unmappable;
         out.counter("strait_headers_unmappable", "NATS headers that no MQTT property can hold.", unmappable)?;
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
+        self.requests(out)?;
         let hidden = total.replies_hidden;
         out.counter("strait_replies_hidden", "Reply subjects outside of their reader's mount.", hidden)?;
         let dropped = total.notices_dropped;
         out.counter("strait_notices_dropped", "Statistics and presence events not published.", dropped)?;
         self.retained(out)
+    }
+
+    fn requests(&self, out: &mut Out<'_>) -> fmt::Result {
+        let total = &self.total;
+        let opened = total.requests_opened;
+        out.counter("strait_requests", "Requests of MQTT clients that may reach NATS services.", opened)?;
+        let help = "Requests forgotten before their time, for others.";
+        out.counter("strait_requests_forgotten", help, total.requests_forgotten)?;
+        out.gauges(
+            "strait_requests_open",
+            "Requests whose answers are awaited.",
+            None,
+            [((), total.n_requests)],
+        )?;
+        let help = "Memory of requests whose answers are awaited.";
+        out.gauges("strait_requests_open", help, Some(&Unit::Bytes), [((), total.request_bytes)])?;
+        let dropped = [("unasked", total.answers_unasked), ("unheard", total.answers_unheard)];
+        let dropped = dropped.map(|(reason, n)| (("reason", reason), n));
+        out.counters("strait_answers_dropped", "Answers to MQTT clients that nobody got.", None, dropped)
     }
 
     fn retained(&self, out: &mut Out<'_>) -> fmt::Result {

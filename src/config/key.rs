@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use toml::de::{DeInteger, DeValue};
 
 use crate::config::schema::Config;
-use crate::config::{address, log_filter};
+use crate::config::{address, log_filter, subjects};
 use crate::subject::mount::Mountpoint;
+use crate::subject::responder::Responder;
 
 /// One line of the schema.
 pub struct Key {
@@ -82,6 +83,13 @@ pub enum Kind {
     HostPort,
     /// A list of them, empty by default.
     HostPorts,
+    /// A list of subject filters, each with a QoS after it or without one; empty by default.
+    Subjects {
+        /// Whether each has a QoS.
+        with_qos: bool,
+    },
+    /// A list of pairs of topics that carry the way back; empty by default.
+    Responders,
     /// What precedes clients' names; empty by default.
     Mountpoint {
         /// What parts its tokens.
@@ -107,7 +115,7 @@ impl Kind {
             }
             Self::LogFilter { default } | Self::Name { default } => Value::Text(default.into()),
             Self::HostPort | Self::Mountpoint { .. } => Value::Text(String::new()),
-            Self::HostPorts => Value::List(Vec::new()),
+            Self::HostPorts | Self::Subjects { .. } | Self::Responders => Value::List(Vec::new()),
         }
     }
 
@@ -120,7 +128,7 @@ impl Kind {
             Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort | Self::Mountpoint { .. } => {
                 "a string"
             }
-            Self::HostPorts => "a list of strings",
+            Self::HostPorts | Self::Subjects { .. } | Self::Responders => "a list of strings",
         }
     }
 
@@ -138,6 +146,9 @@ impl Kind {
             Self::Name { .. } => "1 to 256 printable characters without blanks".into(),
             Self::HostPort => r#""host:port", or "" for none"#.into(),
             Self::HostPorts => r#"["host:port", …]"#.into(),
+            Self::Subjects { with_qos: true } => r#"["subject.filter.> 1", …]"#.into(),
+            Self::Subjects { with_qos: false } => r#"["subject.filter.>", …]"#.into(),
+            Self::Responders => r#"["request/topic/${id} -> response/topic/${id}", …]"#.into(),
             Self::Mountpoint { separator } => {
                 format!("tokens with a `{separator}` between them, such as \"plant{separator}${{username}}\", or \"\"")
             }
@@ -164,12 +175,26 @@ impl Kind {
             Self::Mountpoint { separator } => {
                 self.read_text(path, raw, |text| check_mountpoint(text, separator))
             }
-            Self::HostPorts | Self::HostPort => self.read_host_ports(path, raw),
+            Self::HostPorts | Self::HostPort => self.read_list(path, raw, |text| {
+                let label = "a host and a port, such as \"gateway.example:4222\" or \"[::1]:4222\"";
+                if address::is_host_port(text) { Ok(()) } else { Err(label.into()) }
+            }),
+            Self::Responders => self.read_list(path, raw, |text| {
+                Responder::parse(text).map(drop).map_err(|wrong| wrong.to_string())
+            }),
+            Self::Subjects { with_qos } => {
+                self.read_list(path, raw, |text| subjects::check(text, with_qos).map_err(str::to_owned))
+            }
         }
     }
 
-    /// A list of `host:port`, or of one such text those between its commas: a variable has no brackets.
-    fn read_host_ports(&self, path: &str, raw: &DeValue<'_>) -> Result<Value, Mistake> {
+    /// A list of texts, or of one text those between its commas: a variable has no brackets.
+    fn read_list(
+        &self,
+        path: &str,
+        raw: &DeValue<'_>,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Value, Mistake> {
         let is_one = matches!(self, Self::HostPort);
         let mut list = Vec::new();
         match raw {
@@ -188,12 +213,12 @@ impl Kind {
             }
             _ => return Err(self.wrong_type(path, raw)),
         }
-        match list.iter().find(|text| !address::is_host_port(text)) {
+        match list.iter().find_map(|text| Some((text, check(text).err()?))) {
             None if is_one => Ok(Value::Text(list.pop().unwrap_or_default())),
             None => Ok(Value::List(list)),
-            Some(wrong) => Err(Mistake {
+            Some((wrong, label)) => Err(Mistake {
                 title: format!("`{}` does not take `{}`", path, wrong.escape_debug()),
-                label: "a host and a port, such as \"gateway.example:4222\" or \"[::1]:4222\"".into(),
+                label,
                 ..Mistake::default()
             }),
         }
@@ -271,6 +296,8 @@ impl Kind {
             | Self::Name { .. }
             | Self::HostPort
             | Self::HostPorts
+            | Self::Subjects { .. }
+            | Self::Responders
             | Self::Mountpoint { .. } => "",
         }
     }

@@ -22,6 +22,8 @@ pub mod diagnostic;
 
 pub mod print;
 
+pub mod subjects;
+
 mod spelling;
 
 mod syntax;

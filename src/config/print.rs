@@ -50,6 +50,8 @@ pub fn default_toml() -> String {
                 | Kind::Name { .. }
                 | Kind::HostPort
                 | Kind::HostPorts
+                | Kind::Subjects { .. }
+                | Kind::Responders
                 | Kind::Mountpoint { .. } => {
                     format!("# {}; default {value}.", key.kind.expects())
                 }

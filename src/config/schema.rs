@@ -140,6 +140,17 @@ schema! {
         retained_bytes_max: usize = Kind::integer(2 * GIB, 4 * KIB..=1024 * GIB, "bytes"),
         /// The largest payload that is retained.
         retained_payload_bytes_max: usize = Kind::integer(MIB, 1..=256 * MIB - 1, "bytes"),
+        /// How long the answers of NATS services to a request (a PUBLISH with a response topic) are taken.
+        request_timeout_secs: u32 = Kind::integer(60, 1..=86_400, "seconds"),
+        /// Requests of a client whose answers are awaited. The oldest is forgotten for one beyond it.
+        requests_max: usize = Kind::integer(1000, 1..=1_000_000, "requests"),
+        /// Memory of a shard's requests whose answers are awaited. The oldest are forgotten beyond it.
+        requests_bytes_max: usize = Kind::integer(64 * MIB, 64 * KIB..=64 * GIB, "bytes"),
+        /// Topics that carry the way back, for clients without response topics, as "REQUEST_TOPIC ->
+        /// RESPONSE_TOPIC": each has a level ${id}, and + for levels that are the same in both. A request to the
+        /// request topic without its ${id} comes to it with one, where somebody subscribes to that; what is
+        /// published to the response topic with that id is the answer.
+        responders: Vec<String> = Kind::Responders,
         /// Subscriptions of a session. 0: no limit.
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
     }
@@ -168,6 +179,13 @@ schema! {
         payload_bytes_max: usize = Kind::integer(MIB, 1..=64 * MIB, "bytes"),
         /// The longest line of an op, without its payload.
         control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
+        /// The QoS of what is published to some subjects, as "FILTER QOS": the first whose filter matches holds.
+        /// A publish whose Mqtt-QoS header says one has that; one without a rule has 1 from a client that is
+        /// verbose, and otherwise 0.
+        publish_qos: Vec<String> = Kind::Subjects { with_qos: true },
+        /// Subscriptions that are sent what was retained before them: those that one of these filters covers. What
+        /// comes so has the header Mqtt-Retain.
+        replay_retained: Vec<String> = Kind::Subjects { with_qos: false },
         /// How long a connection is silent before it is sent a PING. The first comes two seconds after CONNECT, or
         /// earlier where this is less.
         ping_interval_secs: u32 = Kind::integer(120, 1..=86_400, "seconds"),

@@ -6,6 +6,7 @@ use super::encode;
 use super::handshake::{self, ServerInfo};
 use super::op::Publish;
 use super::sid::Sid;
+use crate::message::GATEWAY_INBOX;
 use crate::subject::mount::{Mountpoint, Who};
 use crate::subject::{is_well_formed, mapping};
 use ahash::RandomState;
@@ -147,7 +148,17 @@ pub enum Special {
     Request(ServerRequest),
     /// It goes to its subscribers under its client's mount.
     Mounted,
+    /// It is the answer to a request of an MQTT client.
+    Answer,
+    /// It asks for the retained message of the subject that begins there in its own.
+    ReadOne(usize),
+    /// It asks for all that match a filter.
+    ReadMany(usize),
 }
+
+/// What requests for retained messages begin with.
+const READ_ONE: &[u8] = b"$STRAIT.RETAINED.GET.";
+const READ_MANY: &[u8] = b"$STRAIT.RETAINED.LIST.";
 
 /// What a client may ask of the server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +237,11 @@ impl Connection {
 
     pub fn echo(&self) -> bool {
         self.options.echo
+    }
+
+    /// Whether every publish is answered.
+    pub fn is_verbose(&self) -> bool {
+        self.options.verbose
     }
 
     /// Whether header blocks may come and go; without it they are cut off.
@@ -318,11 +334,19 @@ impl Connection {
     fn judge_special(&self, publish: &Publish<'_>) -> Result<(), Special> {
         let Publish { subject, reply, .. } = *publish;
         let is_server_traffic = subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
+        for (prefix, read) in [(READ_ONE, Special::ReadOne as fn(_) -> _), (READ_MANY, Special::ReadMany)] {
+            if !reply.is_empty() && subject.starts_with(prefix) {
+                return Err(read(prefix.len()));
+            }
+        }
         if is_server_traffic || mapping::is_reserved_for_gateway(subject) {
             return Err(Special::Denied(PublishDenied::Subject));
         }
         if reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.") {
             return Err(Special::Denied(PublishDenied::Reply));
+        }
+        if subject.starts_with(GATEWAY_INBOX) {
+            return Err(Special::Answer);
         }
         let is_mounted = self.mounted.is_some();
         match subject {

@@ -2,11 +2,15 @@
 
 use crate::admin::About;
 use crate::config::schema::{Config, Limits};
+use crate::config::subjects;
+use crate::message::Quality;
 use crate::mqtt;
 use crate::nats;
-use crate::shard::retained;
+use crate::shard::qualities::Qualities;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::shard::{requests, retained};
 use crate::subject::mount::Mountpoint;
+use crate::subject::responder::Responder;
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -73,6 +77,8 @@ pub fn shard_settings(
             subscriptions_max: config.nats.subscriptions_max,
             subscription_tokens_max: config.nats.subscription_tokens_max,
             mountpoints: mountpoints(config),
+            qualities: qualities(&config.nats.publish_qos),
+            replayed: config.nats.replay_retained.iter().filter_map(|it| subjects::filter(it)).collect(),
         },
         mqtt: mqtt_settings(&config.mqtt, n_cores),
         write_queue_bytes_max: limits.write_queue_bytes_max,
@@ -129,7 +135,26 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
             bytes_max: config.retained_bytes_max,
             payload_bytes_max: config.retained_payload_bytes_max,
         },
+        responders: config.responders.iter().filter_map(|it| Responder::parse(it).ok()).collect(),
+        requests: requests::Limits {
+            timeout: Span::from_secs(config.request_timeout_secs.into()),
+            per_client_max: config.requests_max,
+            bytes_max: config.requests_bytes_max,
+        },
     }
+}
+
+fn qualities(rules: &[String]) -> Qualities {
+    let rule = |text: &String| {
+        let (filter, qos) = subjects::filter_and_qos(text).expect("the configuration took it for a rule");
+        let quality = match qos {
+            0 => Quality::AtMostOnce,
+            1 => Quality::AtLeastOnce,
+            _ => Quality::ExactlyOnce,
+        };
+        (filter, quality)
+    };
+    Qualities(rules.iter().map(rule).collect())
 }
 
 /// What precedes the names of each listener's clients, by their places: the first one's is the section's.

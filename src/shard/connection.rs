@@ -290,6 +290,8 @@ pub struct Special {
     pub max: Option<u64>,
     /// What its client does not see of its names.
     pub mount: Option<Rc<[u8]>>,
+    /// What is retained and no younger comes by replay, as to `Traits`.
+    pub replayed_until: u64,
 }
 
 impl SubscriptionKind {

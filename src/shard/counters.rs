@@ -94,6 +94,18 @@ counters! {
     subject_too_long: u64,
     /// Deliveries to mounted clients without the reply subject, which is not in their mount.
     replies_hidden: u64,
+    /// Requests of MQTT clients that were given a reply subject.
+    requests_opened: u64,
+    /// Of those, the ones that were forgotten before their time for others.
+    requests_forgotten: u64,
+    /// Requests of now whose answers are awaited.
+    n_requests: u64,
+    /// Their memory, in bytes.
+    request_bytes: u64,
+    /// Answers to reply subjects of the gateway under which nobody waits, or not any longer.
+    answers_unasked: u64,
+    /// Answers to clients that have no subscription to their response topic.
+    answers_unheard: u64,
     /// Publishes to names that belong to the gateway.
     denied: u64,
     /// Messages to be retained that there was no room for.

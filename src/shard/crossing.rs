@@ -184,7 +184,8 @@ impl Maker<'_> {
 /// What a NATS publisher asks for in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    pub quality: Quality,
+    /// Where it is said.
+    pub quality: Option<Quality>,
     pub retain: bool,
     /// Some lines are the gateway's alone to say.
     pub has_forbidden: bool,
@@ -201,12 +202,13 @@ pub fn asked(header: &[u8]) -> Option<Asked> {
 
 #[cold]
 fn read_asked(header: &[u8]) -> Option<Asked> {
-    let mut asked = Asked { quality: Quality::AtMostOnce, retain: false, has_forbidden: false };
+    let mut asked = Asked { quality: None, retain: false, has_forbidden: false };
     for (name, value) in Block::parse(header)?.lines() {
         if name.eq_ignore_ascii_case(QOS.as_bytes()) {
             asked.quality = match value {
-                b"1" => Quality::AtLeastOnce,
-                b"2" => Quality::ExactlyOnce,
+                b"0" => Some(Quality::AtMostOnce),
+                b"1" => Some(Quality::AtLeastOnce),
+                b"2" => Some(Quality::ExactlyOnce),
                 _ => asked.quality,
             };
         }

@@ -30,8 +30,17 @@ impl Keys {
     }
 
     /// The `nth` name that `core` gives away, as 128 bits that tell nothing of the others.
-    #[expect(deprecated, reason = "as above")]
     pub fn name(&self, core: CoreId, nth: u64) -> u128 {
+        self.secret([0, 1], core, nth)
+    }
+
+    /// The `nth` token of a reply subject that `core` makes, likewise.
+    pub fn token(&self, core: CoreId, nth: u64) -> u128 {
+        self.secret([2, 3], core, nth)
+    }
+
+    #[expect(deprecated, reason = "as above")]
+    fn secret(&self, halves: [u8; 2], core: CoreId, nth: u64) -> u128 {
         let half = |which: u8| {
             let [key_0, key_1] = self.names;
             let mut prf = SipHasher::new_with_keys(key_0, key_1);
@@ -40,7 +49,7 @@ impl Keys {
             prf.write(&nth.to_le_bytes());
             u128::from(prf.finish())
         };
-        half(0) << 64 | half(1)
+        half(halves[0]) << 64 | half(halves[1])
     }
 
     /// For tables that one core keeps for itself.
@@ -77,6 +86,7 @@ mod tests {
         let others = [
             keys.name(CoreId(0), 1),
             keys.name(CoreId(1), 0),
+            keys.token(CoreId(0), 0),
             Keys::from_seed([1, 2, 3, 4, 6, 6]).name(CoreId(0), 0),
             Keys::from_seed([1, 2, 3, 4, 5, 5]).name(CoreId(0), 0),
         ];

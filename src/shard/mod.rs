@@ -24,6 +24,8 @@ pub mod mail;
 pub mod tickets;
 pub mod deadlines;
 pub mod crossing;
+pub mod requests;
+pub mod qualities;
 pub mod shapes;
 pub mod fanout;
 mod to_nats;
@@ -40,6 +42,7 @@ mod hear;
 mod departed;
 mod sessions;
 mod waiting;
+mod reading;
 mod redelivery;
 mod upkeep;
 mod own;
@@ -64,6 +67,7 @@ use latency::Latencies;
 use leave::{Drain, LameDuck};
 use mail::{Acknowledgement, Batch, Item, Peer};
 use own::Notice;
+use requests::Requests;
 use retained::Retained;
 use routes::Routes;
 use settings::Settings;
@@ -93,10 +97,16 @@ pub struct Shard {
     /// The process's, and how far this core has come in dropping what expires of it.
     retained: Arc<Retained>,
     replays: replay::Replays,
+    /// What NATS clients read of it.
+    listings: reading::Listings,
     statistics: Statistics,
     /// What the gateway is to publish itself before the turn ends.
     notices: VecDeque<Notice>,
     redelivery: redelivery::Redelivery,
+    /// Publishes of NATS that were acknowledged.
+    n_acknowledged: u64,
+    /// Of MQTT clients to NATS services.
+    requests: Requests,
     /// By core; this core's own place is unused.
     peers: Vec<Peer>,
     tickets: Tickets,
@@ -208,9 +218,12 @@ impl Shard {
             routes: Routes::new(core, keys, settings.route_cache_bytes_max),
             retained,
             replays: replay::Replays::default(),
+            listings: reading::Listings::default(),
             statistics: Statistics::default(),
             notices: VecDeque::new(),
             redelivery: redelivery::Redelivery::default(),
+            n_acknowledged: 0,
+            requests: Requests::new(settings.mqtt.requests, keys),
             peers: (0..settings.n_cores).map(peer).collect(),
             tickets: Tickets::default(),
             log_head: 0,
@@ -426,6 +439,8 @@ impl Shard {
             queued_bytes: self.n_bytes_for_clients() as u64,
             outbox_bytes: self.peers.iter().map(|peer| peer.outbox.n_bytes() as u64).sum(),
             n_tickets: self.tickets.len() as u64,
+            n_requests: self.requests.n_open() as u64,
+            request_bytes: self.requests.n_bytes() as u64,
             n_sessions: self.directory.len() as u64,
             ..self.clients.counters
         }

@@ -46,6 +46,24 @@ impl Shard {
         }
     }
 
+    /// Tells a NATS publisher what became of a message that it wants acknowledged, in JetStream's words. `seq`
+    /// grows, and no two acknowledgements have the same.
+    pub(super) fn acknowledge_publish(&mut self, reply: &[u8], is_taken: bool) {
+        if !is_taken {
+            return self.refuse_publish(reply, 503, "nobody subscribes to the subject");
+        }
+        self.n_acknowledged += 1;
+        let seq = (self.n_acknowledged - 1) * self.settings.n_cores as u64 + u64::from(self.core.0) + 1;
+        let payload = json!({ "stream": "strait", "seq": seq }).to_string().into_bytes();
+        self.note(Notice { subject: reply.into(), payload, retain: false });
+    }
+
+    /// Tells a NATS publisher why a message is not taken.
+    pub(super) fn refuse_publish(&mut self, reply: &[u8], code: u16, description: &str) {
+        let error = json!({ "error": { "code": code, "description": description } });
+        self.note(Notice { subject: reply.into(), payload: error.to_string().into_bytes(), retain: false });
+    }
+
     fn note(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES_MAX {
             self.notices.push_back(notice);

@@ -8,8 +8,9 @@ use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, Batch, GroupPick, Item, Posted};
 use super::members::{Asked, SHARES_MAX};
 use super::routes::Found;
+use super::table::Target;
 use super::tickets::{Purpose, Ticket};
-use crate::message::Message;
+use crate::message::{GATEWAY_INBOX, Message};
 use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
 use crate::nats;
@@ -34,11 +35,21 @@ impl Plan {
     pub fn groups(&self) -> &[GroupRoute] {
         self.found.groups()
     }
+
+    /// The plain subscriptions here.
+    pub fn local(&self) -> &[Target] {
+        self.found.local()
+    }
+
+    /// Whether others than plain subscriptions here may get it.
+    pub fn is_more_than_local(&self) -> bool {
+        self.found.route().is_some_and(|route| !route.remote.is_empty() || !route.groups.is_empty())
+    }
 }
 
 /// What the publisher waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Ask<'a> {
     Nothing,
     /// MQTT QoS 1 and 2.
     Receipt {
@@ -47,6 +58,10 @@ pub enum Ask {
     },
     /// A NATS request whose publisher wants to hear that nobody took it.
     NoResponders,
+    /// NATS, asked for by header: the word, on this subject, that the gateway has taken responsibility.
+    Acknowledgement {
+        reply: &'a [u8],
+    },
 }
 
 /// What one message sends to one other core.
@@ -91,7 +106,13 @@ impl Shard {
     }
 
     /// Delivers here, posts to the other cores, and sees to what the publisher waits for.
-    pub(super) fn carry_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
+    pub(super) fn carry_out(
+        &mut self,
+        publisher: Publisher,
+        message: &Message<'_>,
+        plan: Plan,
+        ask: Ask<'_>,
+    ) {
         let kind = self.clients.origin.protocol as usize;
         let n = message.n() as u64;
         self.clients.counters.published[kind] += n;
@@ -102,7 +123,7 @@ impl Shard {
 
     /// As `carry_out`, for what is counted as nobody's.
     #[inline]
-    pub(super) fn send_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask) {
+    pub(super) fn send_out(&mut self, publisher: Publisher, message: &Message<'_>, plan: Plan, ask: Ask<'_>) {
         let mut fanout = self.clients.begin(message, Some(publisher), plan.found.local().len(), self.now);
         self.deliver_to_plain(publisher.id, plan.found.local(), &mut fanout);
         if let (Some(run), false) = (&message.run, plan.found.groups().is_empty()) {
@@ -141,12 +162,12 @@ impl Shard {
     }
 
     /// Posts a message, with a ticket where the publisher must hear what becomes of it.
-    fn post(
+    pub(super) fn post(
         &mut self,
         publisher: ConnectionId,
         message: &Message<'_>,
         posts: Vec<Post>,
-        ask: Ask,
+        ask: Ask<'_>,
         is_taken: bool,
     ) -> Option<u64> {
         let purpose = match ask {
@@ -155,6 +176,7 @@ impl Shard {
             Ask::NoResponders if !is_taken => {
                 Some(Purpose::NoResponders { reply: message.reply.into(), subject: message.subject.into() })
             }
+            Ask::Acknowledgement { reply } => Some(Purpose::Acknowledgement { reply: reply.into() }),
             Ask::NoResponders | Ask::Nothing => None,
         };
         let n_posts = posts.len() as u32;
@@ -176,11 +198,18 @@ impl Shard {
     }
 
     /// Tells the publisher what it waits for, where no other core had to be asked.
-    fn conclude(&mut self, publisher: ConnectionId, message: &Message<'_>, ask: Ask, is_taken: bool) {
+    pub(super) fn conclude(
+        &mut self,
+        publisher: ConnectionId,
+        message: &Message<'_>,
+        ask: Ask<'_>,
+        is_taken: bool,
+    ) {
         match ask {
             Ask::Nothing => {}
             Ask::NoResponders if is_taken => {}
             Ask::NoResponders => self.say_no_responders(publisher, message.reply, message.subject),
+            Ask::Acknowledgement { reply } => self.acknowledge_publish(reply, is_taken),
             Ask::Receipt { packet_id, qos } => {
                 if let Some(connection) = self.clients.slots.get_mut(publisher)
                     && let Protocol::Mqtt(mqtt) = &mut connection.protocol
@@ -201,6 +230,13 @@ impl Shard {
     pub(super) fn deliver_posted(&mut self, from: CoreId, batch: &Batch, posted: &Posted) {
         let message = batch.message(posted);
         let address = &posted.address;
+        if message.subject.starts_with(GATEWAY_INBOX) {
+            let is_taken = self.give_answer(&message);
+            if let Some(ticket) = address.ticket {
+                self.report(from, address.origin_core, ticket, is_taken, 0);
+            }
+            return self.after_fanout();
+        }
         let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
         let found = self.routes.find(message.subject, &self.table, &self.interest);
         let mut fanout = self.clients.begin(&message, publisher, found.local().len(), self.now);
@@ -276,6 +312,7 @@ impl Shard {
                 self.say_no_responders(connection, &reply, &subject);
             }
             Purpose::NoResponders { .. } => {}
+            Purpose::Acknowledgement { reply } => self.acknowledge_publish(&reply, is_taken),
         }
     }
 

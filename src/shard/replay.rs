@@ -239,9 +239,12 @@ impl Shard {
         let replay_idx = replays.iter().position(|replay| replay.has_begun)?;
         let replay = &replays[replay_idx];
         let subscription = subscriptions.get(replay.subscription)?;
-        let SubscriptionKind::Mqtt { quality, .. } = &subscription.kind else { return None };
+        let quality = match &subscription.kind {
+            SubscriptionKind::Mqtt { quality, .. } => *quality,
+            SubscriptionKind::Nats { .. } => Quality::AtMostOnce,
+        };
         let filter = subscription.filters().nth(replay.filter_idx)?;
-        Some((replay_idx, self.table.filter(filter), *quality))
+        Some((replay_idx, self.table.filter(filter), quality))
     }
 
     fn put_cursor(&mut self, id: ConnectionId, replay_idx: usize, cursor: Cursor, is_done: bool) {
@@ -307,8 +310,9 @@ pub struct Replayed {
 }
 
 fn note_replayed_until(subscription: &mut Subscription, version: u64) {
-    if let SubscriptionKind::Mqtt { traits, .. } = &mut subscription.kind {
-        traits.replayed_until = version;
+    match &mut subscription.kind {
+        SubscriptionKind::Mqtt { traits, .. } => traits.replayed_until = version,
+        SubscriptionKind::Nats { special, .. } => special.get_or_insert_default().replayed_until = version,
     }
 }
 
@@ -317,9 +321,12 @@ const HEAD_BYTES_MAX: usize = 32;
 
 /// A replay is pulled by the room that there is: half of the write queue is left to what is live.
 fn has_room(connection: &Connection, quality: Quality, n_bytes: usize, settings: &Settings) -> bool {
-    let Protocol::Mqtt(mqtt) = &connection.protocol else { return false };
-    let inflight = &mqtt.session.inflight;
-    let has_window = quality == Quality::AtMostOnce || (inflight.is_open() && !inflight.has_pending());
+    let has_window = match &connection.protocol {
+        Protocol::Mqtt(mqtt) if quality != Quality::AtMostOnce => {
+            mqtt.session.inflight.is_open() && !mqtt.session.inflight.has_pending()
+        }
+        Protocol::Mqtt(_) | Protocol::Nats(_) => true,
+    };
     connection.is_reachable()
         && has_window
         && connection.queue.len() < settings.write_queue_bytes_max / 2

@@ -8,8 +8,9 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::{Ask, Plan};
+use super::reading::Read;
 use super::settings::NatsSettings;
-use crate::message::{Digits, Message, Quality, Run};
+use crate::message::{Digits, GATEWAY_INBOX, Message, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::connection::{Connection as Nats, Special};
 use crate::nats::encode;
@@ -32,6 +33,8 @@ const FIRST_PING: Span = Span::from_secs(2);
 enum SubscribeRefused {
     Tokens,
     Queue,
+    /// Answers are for those who asked.
+    Inbox,
     TooMany,
     Subject,
 }
@@ -40,7 +43,9 @@ impl SubscribeRefused {
     fn say(self, subject: &[u8], queue: Option<&[u8]>, out: &mut Vec<u8>) {
         match self {
             Self::Tokens => encode::too_many_tokens(out, subject),
-            Self::Queue => encode::permissions_violation(out, "Subscription to", subject, queue),
+            Self::Queue | Self::Inbox => {
+                encode::permissions_violation(out, "Subscription to", subject, queue);
+            }
             Self::TooMany => encode::error(out, "maximum subscriptions exceeded"),
             Self::Subject => encode::error(out, "Invalid Subject"),
         }
@@ -189,10 +194,15 @@ impl Shard {
         let publisher = Publisher { id, hears_itself: nats.echo() };
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
         let says_something = nats.answers_publish();
-        let plan = match self.plan(publish.subject) {
+        let is_verbose = nats.is_verbose();
+        let mount_len = publish.subject.len() - written.subject.len();
+        let responder = if publish.reply.is_empty() { None } else { self.responder_for(publish.subject) };
+        let plan = match self.plan(responder.as_ref().map_or(publish.subject, |it| &it.probe)) {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
         };
+        let subject = responder.map(|it| self.ask_responder(&it, id, publish.subject, publish.reply));
+        let publish = &Publish { subject: subject.as_deref().unwrap_or(publish.subject), ..*publish };
         if says_something {
             let mut scratch = Vec::new();
             self.with_nats(id, |nats, out| nats.publish_taken(written, &mut scratch, out));
@@ -200,25 +210,14 @@ impl Shard {
         let shared = share_if_large(publish.payload);
         let is_bare = publish.reply.is_empty() && publish.header.is_empty();
         let line_len = n_taken - publish.header.len() - publish.payload.len() - 2;
-        let mount_len = publish.subject.len() - written.subject.len();
-        let run = if shared.is_none() && is_bare && !says_something {
+        let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
+        let run = if shared.is_none() && is_bare && !says_something && quality == Quality::AtMostOnce {
             self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, line_len, b"\r\n"))
         } else {
             None
         };
-        let message = Message {
-            subject: publish.subject,
-            topic: b"",
-            reply: publish.reply,
-            header: publish.header,
-            digits: publish.digits,
-            properties: b"",
-            payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
-            quality: Quality::AtMostOnce,
-            retain: false,
-            version: 0,
-            run,
-        };
+        let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
+        let message = Message { quality, run, ..neutral(publish, payload) };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match crossing::asked(publish.header) {
             None => self.carry_out(publisher, &message, plan, ask),
@@ -234,14 +233,19 @@ impl Shard {
         publisher: Publisher,
         message: &Message<'_>,
         plan: Plan,
-        ask: Ask,
+        ask: Ask<'_>,
         asked: Asked,
         is_mounted: bool,
     ) {
         let is_cleaned = asked.has_forbidden || is_mounted;
         let cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
         let mut properties = PropertyBlock::new();
-        let mut message = Message { quality: asked.quality, ..*message };
+        let mut message = Message { quality: asked.quality.unwrap_or(message.quality), ..*message };
+        let mut ask = ask;
+        if asked.quality.is_some_and(|quality| quality > Quality::AtMostOnce) && !message.reply.is_empty() {
+            ask = Ask::Acknowledgement { reply: message.reply };
+            message.reply = b"";
+        }
         if let Some(cleaned) = &cleaned {
             message.header = cleaned;
             message.digits = Digits::default();
@@ -256,8 +260,14 @@ impl Shard {
             self.clients.counters.headers_unmappable += n_unmappable;
             message.properties = properties.properties().raw();
             message.retain = true;
-            // Where there is no room it goes to those who are there, and that is counted.
-            let _ = self.retain(publisher.id, &mut message);
+            // Where there is no room it goes to those who are there, and that is counted; unless there is a way
+            // to say so.
+            if self.retain(publisher.id, &mut message).is_err()
+                && let Ask::Acknowledgement { reply } = ask
+            {
+                self.drop_plan(plan);
+                return self.refuse_publish(reply, 507, "no room for another retained message");
+            }
         }
         self.carry_out(publisher, &message, plan, ask);
     }
@@ -286,11 +296,53 @@ impl Shard {
             Special::Mounted => {
                 let subject = self.mounted(id, publish.subject);
                 let is_request = !publish.reply.is_empty();
-                let reply = if is_request { self.mounted(id, publish.reply) } else { Cow::default() };
+                let reply = match publish.reply {
+                    // It is what it is for whoever has it.
+                    reply if reply.starts_with(GATEWAY_INBOX) => Cow::Borrowed(reply),
+                    reply if is_request => self.mounted(id, reply),
+                    _ => Cow::default(),
+                };
                 let mounted = Publish { subject: &subject, reply: &reply, ..*publish };
                 return self.nats_publish(id, publish, Some(&mounted), input, n_taken);
             }
+            Special::ReadOne(at) | Special::ReadMany(at) => {
+                let name = self.mounted(id, &publish.subject[at..]);
+                let mount_len = name.len() - (publish.subject.len() - at);
+                let reply = self.mounted(id, publish.reply);
+                let read = if matches!(special, Special::ReadOne(_)) { Read::One } else { Read::Many };
+                if let Err(full) = self.take_read(id, read, &name, mount_len, &reply) {
+                    return self.wait_for_outbox(id, full);
+                }
+                self.with_nats(id, |nats, out| nats.acknowledge(out));
+            }
+            Special::Answer => return self.nats_answer(id, publish, n_taken),
         }
+        Served::Taken(n_taken)
+    }
+
+    /// Takes the answer to a request of an MQTT client.
+    fn nats_answer(&mut self, id: ConnectionId, publish: &Publish<'_>, n_taken: usize) -> Served {
+        let to = match self.answer_to(publish.subject) {
+            Ok(to) => to,
+            Err(full) => return self.wait_for_outbox(id, full),
+        };
+        let reply = match publish.reply {
+            [] => Cow::default(),
+            reply if reply.starts_with(GATEWAY_INBOX) => Cow::Borrowed(reply),
+            reply => self.mounted(id, reply),
+        };
+        let shared = share_if_large(publish.payload);
+        let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
+        let asked = crossing::asked(publish.header);
+        let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, false));
+        let message = Message {
+            reply: &reply,
+            header: cleaned.as_deref().unwrap_or(publish.header),
+            quality: asked.and_then(|asked| asked.quality).unwrap_or(Quality::AtMostOnce),
+            ..neutral(publish, payload)
+        };
+        self.with_nats(id, |nats, out| nats.acknowledge(out));
+        self.carry_out_answer(id, &message, to, Ask::Nothing);
         Served::Taken(n_taken)
     }
 
@@ -317,11 +369,18 @@ impl Shard {
         };
         if let Some(filter) = filter {
             self.end_given_up_with_sid(id, sid);
-            let special = (queue.is_some() || mount.is_some())
-                .then(|| Box::new(SpecialSubscription { group: queue.map(Rc::from), max: None, mount }));
+            // As of MQTT, a member of a group is sent nothing of what was retained before.
+            let replays = queue.is_none() && self.settings.nats.replays(&filter);
+            let special = (queue.is_some() || mount.is_some() || replays).then(|| {
+                let group = queue.map(Rc::from);
+                Box::new(SpecialSubscription { group, max: None, mount, replayed_until: 0 })
+            });
             let kind = SubscriptionKind::Nats { sid: Sid::new(sid), n_delivered: 0, special };
             let key = self.begin_subscription(id, &filter, None, kind);
             self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
+            if let (Some(key), true) = (key, replays) {
+                self.expect_replay(id, key, true);
+            }
         }
         // The same sid again leaves the first subscription as it is, but is as good an answer to wait for.
         self.stamp(id);
@@ -342,6 +401,9 @@ impl Shard {
         }
         if queue == Some(b"_sys_") {
             return Err(SubscribeRefused::Queue);
+        }
+        if is_gateway_inbox(subject) {
+            return Err(SubscribeRefused::Inbox);
         }
         if subscriptions_max > 0 && nats.n_subscriptions() >= subscriptions_max {
             return Err(SubscribeRefused::TooMany);
@@ -397,5 +459,22 @@ impl Shard {
         for key in keys {
             self.end_subscription(id, key);
         }
+    }
+}
+
+/// A publish as it came.
+fn neutral<'a>(publish: &Publish<'a>, payload: Payload<'a>) -> Message<'a> {
+    Message {
+        subject: publish.subject,
+        topic: b"",
+        reply: publish.reply,
+        header: publish.header,
+        digits: publish.digits,
+        properties: b"",
+        payload,
+        quality: Quality::AtMostOnce,
+        retain: false,
+        version: 0,
+        run: None,
     }
 }

@@ -159,6 +159,7 @@ impl Shard {
         let is_offline = *life == Life::Offline;
         if is_listed {
             self.directory.remove(mqtt.session.client_id());
+            self.requests.forget_client(mqtt.session.client_id());
         }
         if is_offline {
             self.clients.slots.remove(id);

@@ -1,10 +1,14 @@
 //! What a shard was told when it began: limits and timers, with their units. Not the configuration file:
 //! `runtime` makes one of these from it.
 
+use super::qualities::Qualities;
+use super::requests;
 use super::retained::Limits;
 use crate::mqtt;
 use crate::nats;
+use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
+use crate::subject::responder::Responder;
 use crate::time::Span;
 use std::sync::Arc;
 
@@ -55,6 +59,16 @@ pub struct NatsSettings {
     pub subscription_tokens_max: usize,
     /// By the place of a listener; a client of one without is not mounted.
     pub mountpoints: Vec<Option<Arc<Mountpoint>>>,
+    pub qualities: Qualities,
+    /// Subscriptions that these cover are sent what was retained before them.
+    pub replayed: Vec<SubjectFilter>,
+}
+
+impl NatsSettings {
+    /// Whether a subscription is sent what was retained before it.
+    pub fn replays(&self, filter: &SubjectFilter) -> bool {
+        self.replayed.iter().any(|replayed| replayed.covers(filter))
+    }
 }
 
 impl MqttSettings {
@@ -87,4 +101,7 @@ pub struct MqttSettings {
     /// Messages of a core that members of groups have left to others, and that wait for them.
     pub left_behind: mqtt::inflight::Limits,
     pub retained: Limits,
+    pub requests: requests::Limits,
+    /// Clients that are asked and answer by topics alone.
+    pub responders: Vec<Responder>,
 }

@@ -36,6 +36,8 @@ fn settings() -> Settings {
             subscriptions_max: 0,
             subscription_tokens_max: 0,
             mountpoints: Vec::new(),
+            qualities: qualities::Qualities::default(),
+            replayed: Vec::new(),
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
@@ -62,6 +64,12 @@ fn settings() -> Settings {
                 drops_oldest: true,
             },
             sessions_max: 1_000,
+            responders: Vec::new(),
+            requests: requests::Limits {
+                timeout: Span::from_secs(60),
+                per_client_max: 1_000,
+                bytes_max: 64 << 20,
+            },
             retained: retained::Limits {
                 messages_max: 1_000,
                 bytes_max: 1 << 20,

@@ -24,6 +24,8 @@ pub enum Purpose {
     Receipt,
     /// What the 503 needs if nobody took the request.
     NoResponders { reply: Box<[u8]>, subject: Box<[u8]> },
+    /// Where a NATS publisher hears that the gateway has taken responsibility.
+    Acknowledgement { reply: Box<[u8]> },
 }
 
 /// The tickets of one core, by number.

@@ -5,7 +5,7 @@ use super::crossing;
 use super::fanout::{End, Fanout, Outcome, Room};
 use super::shapes::queue_frames;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::Message;
+use crate::message::{Message, ProtocolKind};
 use crate::nats;
 use crate::payload::Payload;
 
@@ -19,7 +19,11 @@ impl Fanout<'_> {
         pool: &mut BufferPool,
         room: Room<'_>,
     ) -> Outcome {
-        if crossing::has_header_to_make(self.message) && nats.headers() {
+        if crossing::has_header_to_make(self.message)
+            // From NATS it has properties where it is published anew, of what MQTT was told; else it goes as it came.
+            && (room.origin.protocol == ProtocolKind::Mqtt || !self.message.properties.is_empty())
+            && nats.headers()
+        {
             return self.deliver_nats_crossed(nats, subscription, queue, pool, room);
         }
         self.deliver_nats_as(self.message, nats, subscription, queue, pool, room)
@@ -61,6 +65,9 @@ impl Fanout<'_> {
         };
         let max = match special.as_deref() {
             None => None,
+            Some(special) if self.comes_by_replay(special, message) => {
+                return Outcome::none(End::NotEligible);
+            }
             Some(Special { mount: None, max, .. }) => *max,
             Some(Special { mount: Some(_), .. }) => {
                 return self.deliver_nats_mounted(message, nats, subscription, queue, pool, room);
@@ -125,6 +132,13 @@ impl Fanout<'_> {
         }
         *n_delivered += n as u64;
         outcome(n, n_wanted, *n_delivered, special.max)
+    }
+}
+
+impl Fanout<'_> {
+    /// Whether what is live has come by a replay, or will.
+    fn comes_by_replay(&self, special: &Special, message: &Message<'_>) -> bool {
+        self.replay.is_none() && message.version != 0 && message.version <= special.replayed_until
     }
 }
 

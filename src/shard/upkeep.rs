@@ -189,6 +189,8 @@ impl Shard {
         self.tick_hearing();
         self.tick_departed();
         self.tick_replays(now);
+        self.requests.expire(now);
+        self.tick_listings(now);
         self.tick_statistics(now);
         self.settle(now);
     }
@@ -204,6 +206,8 @@ impl Shard {
             self.departed_wake_at(),
             self.replays_wake_at(),
             self.statistics_wake_at(),
+            self.requests.wake_at(),
+            self.listings_wake_at(),
             self.leave_at(),
         ];
         [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()

@@ -96,6 +96,8 @@ impl Scene<'_> {
             payload: self.payload(number),
             quality,
             retain: false,
+            asks: None,
+            answers: None,
             is_request: false,
             began: 0,
             handled: None,

@@ -2,20 +2,25 @@
 //! hand.
 
 use super::oracle::Publication;
-use crate::message::Quality;
+use crate::message::{GATEWAY_INBOX, Quality};
 use crate::mqtt::property::{Pair, Property, PropertyBlock};
+use crate::subject::mapping;
 
-/// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for.
-pub const HEADERS: [(&str, Told, Quality); 4] = [
-    ("NATS/1.0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), Quality::AtMostOnce),
-    ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), Quality::AtMostOnce),
+/// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for, if any.
+pub const HEADERS: [(&str, Told, Option<Quality>); 4] = [
+    ("NATS/1.0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
+    ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), None),
     (
         "NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-User-Status: 5%25\r\n\r\n",
         Told::User(&[("Status", "5%")]),
-        Quality::AtLeastOnce,
+        Some(Quality::AtLeastOnce),
     ),
-    ("NATS/1.0\r\nContent-Type: text\r\n\r\n", Told::ContentType("text"), Quality::AtMostOnce),
+    ("NATS/1.0\r\nContent-Type: text\r\n\r\n", Told::ContentType("text"), None),
 ];
+
+/// The correlation data of MQTT requests, and how a header has it.
+pub const CORRELATION: &[u8] = b"\0\r\nc";
+const CORRELATION_BASE64: &str = "AA0KYw==";
 
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
@@ -33,6 +38,29 @@ impl Publication {
         let may_be_left = self.retain && self.quality != Quality::AtMostOnce;
         header == self.header_told(is_from_mqtt, self.retain)
             || (may_be_left && header == self.header_told(is_from_mqtt, false))
+            || (self.quality != Quality::AtMostOnce && header == self.header_left(is_from_mqtt))
+    }
+
+    /// The header block of what a member of MQTT left behind, where it differs: a NATS client's message, made of
+    /// what that member had, and a request, whose reply subject is the response topic's.
+    fn header_left(&self, is_from_mqtt: bool) -> Vec<u8> {
+        if is_from_mqtt {
+            let told = String::from_utf8_lossy(&self.header_told(true, false)).into_owned();
+            let is_other = |line: &&str| !line.starts_with("Mqtt-Response-Topic: ");
+            return told.split_inclusive("\r\n").filter(is_other).collect::<String>().into_bytes();
+        }
+        let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
+        let lines = match told.map(|(_, told, _)| told) {
+            None if self.reply.is_empty() => return Vec::new(),
+            None => String::new(),
+            Some(Told::ContentType(text)) => format!("Content-Type: {text}\r\n"),
+            // The one name that means something to client libraries.
+            Some(Told::User([("Status", _)])) => "Mqtt-User-Status: 5%25\r\n".into(),
+            Some(Told::User(pairs)) => {
+                pairs.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+            }
+        };
+        format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{lines}\r\n").into_bytes()
     }
 
     /// The header block with which it comes to a NATS client that takes headers.
@@ -47,7 +75,11 @@ impl Publication {
             if retain {
                 lines += "Mqtt-Retain: 1\r\n";
             }
-            if !self.properties.is_empty() {
+            if let Some(topic) = self.asks {
+                lines += &format!(
+                    "Mqtt-Response-Topic: {topic}\r\nMqtt-Correlation-Data: {CORRELATION_BASE64}\r\n"
+                );
+            } else if !self.properties.is_empty() {
                 lines += "Content-Type: text\r\nname: a value\r\n";
             }
             let is_bare = lines.is_empty();
@@ -56,8 +88,25 @@ impl Publication {
         self.header.clone()
     }
 
+    /// Whether a reply subject can be the one with which this comes to a NATS client at `mount`.
+    pub fn may_have_reply(&self, reply: &[u8], mount: &[u8]) -> bool {
+        let Some(topic) = self.asks else {
+            // One that it could not address is not shown to it.
+            return reply == self.reply.strip_prefix(mount).unwrap_or_default();
+        };
+        let mut direct = Vec::new();
+        mapping::topic_to_subject(topic.as_bytes(), &mut direct);
+        // What a member of its group left behind is published anew, without the one who asked.
+        let may_be_left = self.quality != Quality::AtMostOnce;
+        reply.starts_with(GATEWAY_INBOX)
+            || (may_be_left && reply == direct.strip_prefix(mount).unwrap_or_default())
+    }
+
     /// The properties with which it comes to a client of MQTT 5.
     pub fn properties_told(&self, is_from_mqtt: bool) -> Vec<u8> {
+        if let Some((_, told)) = &self.answers {
+            return told.clone();
+        }
         if is_from_mqtt {
             return self.properties.clone();
         }

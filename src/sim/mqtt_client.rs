@@ -2,10 +2,11 @@
 //! order, and holds the gateway to its packet identifiers, its window and the order of its answers.
 
 use super::client::Scene;
+use super::crossing::CORRELATION;
 use super::faults::{Check, Kind, Violation, broken};
 use super::oracle::{Known, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS};
+use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS, TOPICS};
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -143,14 +144,22 @@ impl MqttClient {
     fn publish(&mut self, scene: &mut Scene<'_>) -> &'static str {
         let quality = if scene.chance.one_in(2) { Quality::AtLeastOnce } else { Quality::AtMostOnce };
         let mut block = PropertyBlock::new();
-        if self.version.is_v5() && scene.chance.one_in(3) {
+        let mut asks = None;
+        if self.version.is_v5() && scene.chance.one_in(5) {
+            let topic = *scene.chance.pick(&TOPICS);
+            asks = Some(topic);
+            let properties =
+                [Property::ResponseTopic(topic.as_bytes()), Property::CorrelationData(CORRELATION)];
+            properties.into_iter().for_each(|it| block.push(it).expect("it is legal"));
+        } else if self.version.is_v5() && scene.chance.one_in(3) {
             let pair = Pair { name: b"name", value: b"a value" };
             let properties = [Property::ContentType(b"text"), Property::UserProperty(pair)];
             properties.into_iter().for_each(|it| block.push(it).expect("it is legal"));
         }
         let mut publication = scene.publication(quality, true);
         publication.properties = block.properties().raw().to_vec();
-        publication.retain = scene.chance.below(10) < scene.scenario.n_retained_in_ten;
+        publication.asks = asks;
+        publication.retain = asks.is_none() && scene.chance.below(10) < scene.scenario.n_retained_in_ten;
         if publication.retain && scene.chance.one_in(4) {
             publication.payload.clear();
         }

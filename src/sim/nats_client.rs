@@ -2,13 +2,14 @@
 //! reads what comes without leniency.
 
 use super::client::Scene;
-use super::crossing::HEADERS;
+use super::crossing::{CORRELATION, HEADERS};
 use super::faults::{Check, Kind, broken};
 use super::oracle::{At, Known, Publication, Subscription, Terms};
 use super::scenario::{FILTERS, GROUPS, MOUNTS};
 use super::wire::{ServerOp, parse};
-use crate::message::Quality;
-use crate::subject::SubjectFilter;
+use crate::message::{GATEWAY_INBOX, Quality};
+use crate::mqtt::property::{Property, PropertyBlock};
+use crate::subject::{SubjectFilter, mapping};
 use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub struct NatsClient {
     n_sids: u32,
     /// Requests that it may answer.
     requests: Vec<Vec<u8>>,
+    /// Those of MQTT clients, by the oracle's number.
+    asked: Vec<(Vec<u8>, usize)>,
     inbox: Option<usize>,
 }
 
@@ -77,6 +80,11 @@ impl NatsClient {
     }
 
     pub fn act(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if !self.asked.is_empty() && scene.chance.one_in(3) {
+            let (reply, number) = self.asked.remove(0);
+            self.answer(&reply, number, scene);
+            return "answers a request of MQTT";
+        }
         if !self.requests.is_empty() && scene.chance.one_in(3) {
             let reply = self.requests.remove(0);
             let publication = Publication { subject: reply, ..self.publication(scene) };
@@ -94,6 +102,7 @@ impl NatsClient {
             5 if self.headers => {
                 let (header, _, quality) = *scene.chance.pick(&HEADERS);
                 let publication = self.publication(scene);
+                let quality = quality.unwrap_or(publication.quality);
                 let publication = Publication { header: header.as_bytes().to_vec(), quality, ..publication };
                 self.publish(publication, scene);
                 "HPUB"
@@ -112,17 +121,43 @@ impl NatsClient {
     }
 
     fn publication(&self, scene: &mut Scene<'_>) -> Publication {
-        let publication = scene.publication(Quality::AtMostOnce, false);
+        let publication = scene.publication(self.quality(), false);
         Publication { subject: [self.mount(), &publication.subject].concat(), ..publication }
     }
 
+    /// Of what it publishes without saying which.
+    fn quality(&self) -> Quality {
+        if self.verbose { Quality::AtLeastOnce } else { Quality::AtMostOnce }
+    }
+
     fn publish(&mut self, publication: Publication, scene: &mut Scene<'_>) {
-        let Publication { subject, reply, header, payload, .. } = &publication;
+        let Publication { subject, .. } = &publication;
+        let subject = subject.strip_prefix(self.mount()).unwrap_or_default().to_vec();
+        self.publish_to(&subject, publication, scene);
+    }
+
+    /// Answers a request of MQTT: the client that asked hears it at its response topic.
+    fn answer(&mut self, reply: &[u8], request: usize, scene: &mut Scene<'_>) {
+        let asked = &scene.oracle.publications[request];
+        let (asker, topic) = (asked.by, asked.asks.unwrap_or_default());
+        let mut told = PropertyBlock::new();
+        told.push(Property::CorrelationData(CORRELATION)).expect("it is legal");
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(topic.as_bytes(), &mut subject);
+        let answers = Some((asker, told.properties().raw().to_vec()));
+        // Whatever the client is: only a header asks for more.
+        let publication = scene.publication(Quality::AtMostOnce, false);
+        self.publish_to(reply, Publication { subject, answers, ..publication }, scene);
+    }
+
+    /// Publishes to a subject that is spelled so.
+    fn publish_to(&mut self, subject: &[u8], publication: Publication, scene: &mut Scene<'_>) {
+        let Publication { reply, header, payload, .. } = &publication;
         let seen = |name: &[u8]| name.strip_prefix(self.mount()).unwrap_or_default().to_vec();
-        let (subject, reply) = (seen(subject), seen(reply));
+        let reply = seen(reply);
         let out = &mut *scene.out;
         out.extend_from_slice(if header.is_empty() { b"PUB " } else { b"HPUB " });
-        out.extend_from_slice(&subject);
+        out.extend_from_slice(subject);
         out.push(b' ');
         if !reply.is_empty() {
             out.extend_from_slice(&reply);
@@ -314,33 +349,36 @@ impl NatsClient {
             },
             ServerOp::Err(text) if *text == b" 'Stale Connection'" && scene.may_be_lost => Ok(()),
             ServerOp::Err(text) => scene.unexpected(&format!("-ERR {}", String::from_utf8_lossy(text))),
-            ServerOp::Message { subject, sid, reply, header, payload } => {
-                let mount = self.mount();
-                let subject = [mount, subject].concat();
-                if header.starts_with(b"NATS/1.0 503") {
-                    return hear_no_responders(&subject, mount, header, payload, *sid, scene);
-                }
-                if payload.is_empty() && scene.is_clear(&subject) {
-                    scene.oracle.n_clears += 1;
-                    return scene.oracle.count((scene.connection, Some(*sid)));
-                }
-                let number = scene.recognise(payload)?;
-                let publication = &scene.oracle.publications[number];
-                let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
-                let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
-                // One that it could not address is not shown to it.
-                let expected_reply = publication.reply.strip_prefix(mount).unwrap_or_default();
-                if subject != publication.subject || *reply != expected_reply || !is_told {
-                    let what =
-                        format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
-                    return broken(Kind::Content, what);
-                }
-                if !reply.is_empty() {
-                    self.requests.push(publication.reply.clone());
-                }
-                scene.oracle.heard((scene.connection, Some(*sid)), number, Quality::AtMostOnce)
-            }
+            ServerOp::Message { .. } => self.take_message(op, scene),
         }
+    }
+
+    fn take_message(&mut self, op: &ServerOp<'_>, scene: &mut Scene<'_>) -> Check {
+        let ServerOp::Message { subject, sid, reply, header, payload } = op else { return Ok(()) };
+        let mount = self.mount();
+        let subject = [mount, subject].concat();
+        if header.starts_with(b"NATS/1.0 503") {
+            return hear_no_responders(&subject, mount, header, payload, *sid, scene);
+        }
+        if payload.is_empty() && scene.is_clear(&subject) {
+            scene.oracle.n_clears += 1;
+            return scene.oracle.count((scene.connection, Some(*sid)));
+        }
+        let number = scene.recognise(payload)?;
+        let publication = &scene.oracle.publications[number];
+        let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
+        let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
+        let is_answerable = publication.may_have_reply(reply, mount);
+        if subject != publication.subject || !is_answerable || !is_told {
+            let what = format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
+            return broken(Kind::Content, what);
+        }
+        if reply.starts_with(GATEWAY_INBOX) {
+            self.asked.push((reply.to_vec(), number));
+        } else if !reply.is_empty() && publication.asks.is_none() {
+            self.requests.push(publication.reply.clone());
+        }
+        scene.oracle.heard((scene.connection, Some(*sid)), number, Quality::AtMostOnce)
     }
 
     pub fn waits_for(&self) -> Option<String> {

@@ -76,6 +76,10 @@ pub struct Publication {
     pub quality: Quality,
     /// To be kept; with an empty payload, to be kept no longer.
     pub retain: bool,
+    /// MQTT: the response topic of a request.
+    pub asks: Option<&'static str>,
+    /// The answer to a request of MQTT: for the connection that asked alone, and with these properties.
+    pub answers: Option<(usize, Vec<u8>)>,
     /// Sent with a wish for a 503.
     pub is_request: bool,
     pub began: At,
@@ -174,6 +178,11 @@ impl Oracle {
     /// Whether the subscription's filters and its connection's world let it have the message at all.
     pub fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let is_mqtt = self.listeners[subscription.ear.0].is_mqtt;
+        if let Some((asker, _)) = publication.answers
+            && (subscription.ear.0 != asker || subscription.group.is_some())
+        {
+            return false;
+        }
         subscription.filters.iter().any(|filter| filter.matches(&publication.subject))
             && !(is_mqtt && publication.topic.is_none())
             && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(&publication.subject))

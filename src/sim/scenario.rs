@@ -8,6 +8,8 @@ use crate::mqtt::decode;
 use crate::mqtt::inflight;
 use crate::nats::handshake::ServerInfo;
 use crate::nats::parse;
+use crate::shard::qualities::Qualities;
+use crate::shard::requests;
 use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::subject::mount::Mountpoint;
@@ -134,7 +136,6 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         payload_bytes_max: PAYLOAD_BYTES_MAX,
         ..ServerInfo::default()
     };
-    let frame_bytes_max = FRAME_BYTES_MAX as u32;
     Settings {
         n_cores,
         nats: NatsSettings {
@@ -145,23 +146,16 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             pong_timeout: Span::default(),
             subscriptions_max: 0,
             subscription_tokens_max: 0,
+            qualities: Qualities::default(),
+            replayed: Vec::new(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
         },
         mqtt: MqttSettings {
-            decode: decode::Limits { packet_bytes_max: frame_bytes_max, connect_bytes_max: 1_000 },
+            decode: decode::Limits { packet_bytes_max: FRAME_BYTES_MAX as u32, connect_bytes_max: 1_000 },
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             connect_timeout: Span::from_secs(30),
             topic_levels_max: 16,
-            offer: Offer {
-                packet_bytes_max: frame_bytes_max,
-                keep_alive_secs_max: *chance.pick(&[0, 10]),
-                inflight_max: *chance.pick(&[1, 5, 100]),
-                receive_maximum: u16::MAX,
-                session_expiry_secs_max: u32::MAX,
-                session_expiry_secs: 3_600,
-                retain: true,
-                aliases: alias::Limits { topics_max: 4, bytes_max: 1_000 },
-            },
+            offer: offer(chance),
             subscriptions_max: 0,
             session_queue_messages_max,
             session_queue_bytes_max,
@@ -172,6 +166,8 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
                 drops_oldest: true,
             },
             sessions_max: 1_000,
+            responders: Vec::new(),
+            requests: REQUESTS,
             retained: Limits { messages_max: roomy, bytes_max: roomy, payload_bytes_max: roomy },
         },
         write_queue_bytes_max,
@@ -189,6 +185,23 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         drain_timeout: Span::from_secs(60),
     }
 }
+
+fn offer(chance: &mut Chance) -> Offer {
+    Offer {
+        packet_bytes_max: FRAME_BYTES_MAX as u32,
+        keep_alive_secs_max: *chance.pick(&[0, 10]),
+        inflight_max: *chance.pick(&[1, 5, 100]),
+        receive_maximum: u16::MAX,
+        session_expiry_secs_max: u32::MAX,
+        session_expiry_secs: 3_600,
+        retain: true,
+        aliases: alias::Limits { topics_max: 4, bytes_max: 1_000 },
+    }
+}
+
+/// Whatever is asked here may be answered as long as a world lasts.
+const REQUESTS: requests::Limits =
+    requests::Limits { timeout: Span::from_secs(1 << 30), per_client_max: 1_000, bytes_max: 64 << 20 };
 
 fn mounted_at(mountpoint: &str) -> Option<Arc<Mountpoint>> {
     Mountpoint::parse(mountpoint, '.').expect("it is one").map(Arc::new)
@@ -229,8 +242,24 @@ pub const FILTERS: [&str; 18] = [
 pub const TOPICS: [&str; 9] = ["a/b", "a/c", "a", "b", "a/b/c", "b/b", "a b/c", "$t/x", "/a"];
 
 pub const TOPIC_FILTERS: [&str; 18] = [
-    "a/b", "a/c", "a", "b", "a/b/c", "a b/c", "$t/x", "/a", "a/#", "a/+", "+/b", "#", "+", "+/+", "$t/#",
-    "_INBOX/#", "+/x", "+/q/1",
+    "a/b",
+    "a/c",
+    "a",
+    "b",
+    "a/b/c",
+    "a b/c",
+    "$t/x",
+    "/a",
+    "a/#",
+    "a/+",
+    "+/b",
+    "#",
+    "+",
+    "+/+",
+    "$t/#",
+    "_INBOX/q/1",
+    "+/x",
+    "+/q/1",
 ];
 
 pub const GROUPS: [&str; 2] = ["g", "h"];

@@ -318,7 +318,7 @@ pub fn is_hidden_from_wildcards(subject: &[u8]) -> bool {
 
 /// The names that belong to the gateway: a client may publish to neither spelling of them.
 pub fn is_reserved_for_gateway(subject: &[u8]) -> bool {
-    [b"/24SYS".as_slice(), b"/24share", b"$STRAIT.CLIENT"]
+    [b"/24SYS".as_slice(), b"/24share", b"$STRAIT"]
         .into_iter()
         .any(|name| subject.strip_prefix(name).is_some_and(|rest| matches!(rest, [] | [b'.', ..])))
 }

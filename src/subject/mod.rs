@@ -3,6 +3,7 @@
 
 pub mod mapping;
 pub mod mount;
+pub mod responder;
 pub mod trie;
 
 /// The tokens of a subject or filter, in order.
@@ -95,9 +96,49 @@ impl SubjectFilter {
     }
 }
 
+impl SubjectFilter {
+    /// Whether every subject that `other` matches matches this as well.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = tokens(&other.text);
+        for token in tokens(&self.text) {
+            match (token, others.next()) {
+                (_, None) => return false,
+                (b">", Some(_)) => return true,
+                (b"*", Some(b">")) => return false,
+                (b"*", Some(_)) => {}
+                (literal, Some(token)) if literal == token => {}
+                (_, Some(_)) => return false,
+            }
+        }
+        others.next().is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_covers_what_matches_no_more_than_it_does() {
+        let filters = ["a", "a.b", "a.*", "a.>", "*", "*.b", "*.*", "*.>", ">", "a.*.c", "a.b.>"];
+        let mut subjects: Vec<String> = vec![String::new()];
+        for n_tokens in 1..=4 {
+            let longer = |subject: &String| ["a", "b", "c", "d"].map(|token| format!("{subject}.{token}"));
+            let last = subjects.iter().filter(|it| it.matches('.').count() == n_tokens - 1);
+            let next: Vec<String> = last.flat_map(longer).collect();
+            subjects.extend(next);
+        }
+        let subjects: Vec<&str> = subjects.iter().skip(1).map(|it| &it[1..]).collect();
+        let parse = |text: &str| SubjectFilter::parse(text.as_bytes()).unwrap();
+        for one in filters.map(parse) {
+            for other in filters.map(parse) {
+                let is_covered = subjects
+                    .iter()
+                    .all(|subject| !other.matches(subject.as_bytes()) || one.matches(subject.as_bytes()));
+                assert_eq!(one.covers(&other), is_covered, "{one:?} {other:?}");
+            }
+        }
+    }
 
     fn matches(filter: &str, subject: &str) -> bool {
         SubjectFilter::parse(filter.as_bytes()).unwrap().matches(subject.as_bytes())

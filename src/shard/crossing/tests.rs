@@ -120,11 +120,11 @@ fn quality_and_retain_are_said_and_asked_for() {
     assert!(has_header_to_make(&said));
     write_header(&said, &mut header);
     assert_eq!(header, b"NATS/1.0\r\nMqtt-QoS: 2\r\nMqtt-Retain: 1\r\n\r\n");
-    let back = Asked { quality: Quality::ExactlyOnce, retain: true, has_forbidden: false };
+    let back = Asked { quality: Some(Quality::ExactlyOnce), retain: true, has_forbidden: false };
     assert_eq!(asked(&header), Some(back));
     assert_eq!(asked(b"NATS/1.0\r\nmany: m\r\nM: mqt\r\n\r\n"), None);
     let other = asked(b"NATS/1.0\r\nmqtt-qos: 3\r\nMqtt-Retain: yes\r\n\r\n").unwrap();
-    assert_eq!((other.quality, other.retain), (Quality::AtMostOnce, false));
+    assert_eq!((other.quality, other.retain), (None, false));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! PUBLISH: what may be published, and how it is given to the crossroads.
 
-use crate::message::{Digits, Message, Run};
+use crate::message::{Digits, GATEWAY_INBOX, Message, Run};
 use crate::mqtt::packet::{Publish, Qos};
 use crate::mqtt::property::{Properties, Property};
 use crate::mqtt::reason::Reason;
@@ -19,6 +19,9 @@ use crate::time::Time;
 
 /// What else is in the control line of a message with a reply subject, in bytes: a sid, sizes, blanks.
 const SID_AND_SIZES_LEN: usize = 64;
+
+/// The longest reply subject that the gateway makes, in bytes.
+const INBOX_LEN_MAX: usize = GATEWAY_INBOX.len() + 38;
 
 impl Shard {
     pub(super) fn mqtt_publish(
@@ -183,7 +186,12 @@ impl Shard {
             }
             return Served::Taken(n_taken);
         }
-        let plan = match self.plan(subject) {
+        if let Some(inbox) = self.inbox_of(subject) {
+            return self.mqtt_answer(id, publish, &inbox, n_taken);
+        }
+        let asks = !publish.properties.raw().is_empty() && self.may_be_answered(subject, publish.properties);
+        let responder = if asks { self.responder_for(subject) } else { None };
+        let plan = match self.plan(responder.as_ref().map_or(subject, |it| &it.probe)) {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
         };
@@ -209,12 +217,13 @@ impl Shard {
         }
         let mut reply = std::mem::take(&mut self.reply);
         reply.clear();
-        if !publish.properties.raw().is_empty() {
-            self.write_reply(subject, publish.properties, &mut reply);
+        if asks && (responder.is_some() || self.may_reach_nats(&plan)) {
+            self.open_request(id, publish.properties, &mut reply);
         }
+        let asked = responder.and_then(|it| self.subject_for(&it, subject, &reply));
         let mut message = Message {
-            subject,
-            topic: publish.topic,
+            subject: asked.as_deref().unwrap_or(subject),
+            topic: if asked.is_some() { b"" } else { publish.topic },
             reply: &reply,
             header: b"",
             digits: Digits::default(),
@@ -230,32 +239,75 @@ impl Shard {
             self.reply = reply;
             return Served::Taken(n_taken);
         }
-        let ask = if is_acknowledged {
-            Ask::Receipt { packet_id: publish.packet_id, qos: publish.qos }
-        } else {
-            Ask::Nothing
-        };
-        self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask);
+        self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask(publish));
         self.reply = reply;
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 
-    /// The subject at which NATS clients answer: the response topic's, where one can be read from a control
-    /// line and is open to clients.
-    fn write_reply(&self, subject: &[u8], properties: Properties<'_>, reply: &mut Vec<u8>) {
-        let Some(topic) = properties.response_topic() else { return };
-        mapping::topic_to_subject(topic, reply);
-        let line_len = before_sid_len(subject, true) + reply.len() + SID_AND_SIZES_LEN;
-        let is_readable = line_len <= self.settings.nats.parse.control_line_bytes_max;
-        if !is_readable || mapping::is_reserved_for_gateway(reply) {
-            reply.clear();
+    /// Takes an answer, to a request of this client's own kind, that came to it as a request of NATS.
+    fn mqtt_answer(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        subject: &[u8],
+        n_taken: usize,
+    ) -> Served {
+        let to = match self.answer_to(subject) {
+            Ok(to) => to,
+            Err(full) => return self.wait_for_outbox(id, full),
+        };
+        if publish.qos == Qos::ExactlyOnce && self.is_repetition(id, publish.packet_id) {
+            return Served::Taken(n_taken);
         }
+        self.with_mqtt(id, |mqtt, _| mqtt.receive(usize::from(publish.qos != Qos::AtMostOnce)));
+        let shared = share_if_large(publish.payload);
+        let message = Message {
+            subject,
+            topic: publish.topic,
+            reply: b"",
+            header: b"",
+            digits: Digits::default(),
+            properties: publish.properties.raw(),
+            payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
+            quality: publish.qos.quality(),
+            retain: false,
+            version: 0,
+            run: None,
+        };
+        self.carry_out_answer(id, &message, to, ask(publish));
+        Served::Taken(n_taken)
     }
 
-    /// As `write_reply`, for a message that is published anew.
-    pub(in crate::shard) fn reply_to(&self, subject: &[u8], properties: Properties<'_>) -> Vec<u8> {
+    /// Whether there is a response topic that is open to clients, and a line with it can be read.
+    fn may_be_answered(&self, subject: &[u8], properties: Properties<'_>) -> bool {
+        let Some(topic) = properties.response_topic() else { return false };
         let mut reply = Vec::new();
-        self.write_reply(subject, properties, &mut reply);
+        mapping::topic_to_subject(topic, &mut reply);
+        self.is_readable(subject, INBOX_LEN_MAX) && !mapping::is_reserved_for_gateway(&reply)
+    }
+
+    fn is_readable(&self, subject: &[u8], reply_len: usize) -> bool {
+        let line_len = before_sid_len(subject, true) + reply_len + SID_AND_SIZES_LEN;
+        line_len <= self.settings.nats.parse.control_line_bytes_max
+    }
+
+    /// The subject at which NATS clients answer a request that is published anew, whoever made it: the response
+    /// topic's, where a line with it can be read and it is open to clients.
+    pub(in crate::shard) fn reply_to(&self, subject: &[u8], properties: Properties<'_>) -> Vec<u8> {
+        let Some(topic) = properties.response_topic() else { return Vec::new() };
+        let mut reply = Vec::new();
+        mapping::topic_to_subject(topic, &mut reply);
+        if !self.is_readable(subject, reply.len()) || mapping::is_reserved_for_gateway(&reply) {
+            reply.clear();
+        }
         reply
+    }
+}
+
+/// What a publisher is owed.
+fn ask(publish: &Publish<'_>) -> Ask<'static> {
+    match publish.qos {
+        Qos::AtMostOnce => Ask::Nothing,
+        qos => Ask::Receipt { packet_id: publish.packet_id, qos },
     }
 }

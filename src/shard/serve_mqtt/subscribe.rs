@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, filter by filter.
 
+use crate::message::is_gateway_inbox;
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
 use crate::mqtt::property::{Properties, PropertyBlock};
@@ -50,6 +51,11 @@ impl Shard {
         let Ok(mapped) = map_topic_filter(wanted.filter) else { return Reason::TopicFilterInvalid };
         if n_levels > self.settings.mqtt.topic_levels_max {
             return Reason::TopicFilterInvalid;
+        }
+        let inboxes = mapped.filter.as_bytes().starts_with(b"_INBOX.") && mapped.filter.has_wildcard();
+        if inboxes || is_gateway_inbox(mapped.filter.as_bytes()) {
+            // Answers are for those who asked.
+            return Reason::NotAuthorized;
         }
         let quality = options.qos.quality();
         let share =

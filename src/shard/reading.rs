@@ -1,0 +1,214 @@
+//! NATS clients read what is retained, by request: one message, or all that match a filter, one each to the
+//! reply subject and then the word that there are no more. A long list is sent in slices, as the requester
+//! takes it.
+
+use super::Shard;
+use super::crossing;
+use super::fanout::Publisher;
+use super::id::{ConnectionId, CoreId};
+use super::own::GATEWAY;
+use super::publish::{Ask, Plan};
+use super::retained::{Budget, Cursor, Found, Kept};
+use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
+use crate::payload::Payload;
+use crate::subject::SubjectFilter;
+use crate::time::{Span, Time};
+use std::collections::VecDeque;
+
+/// Lists that one core sends at once; a request beyond them is refused.
+const LISTINGS_MAX: usize = 1_024;
+
+/// Messages that one slice looks at, and that it sends.
+const SLICE: Budget = Budget { n_looks: 512, n_found: 64 };
+
+/// How long a list waits whose requester, or the way to it, has no room.
+const WAIT: Span = Span::from_millis(5);
+
+const NOT_FOUND: &[u8] = b"NATS/1.0 404\r\n\r\n";
+const END_OF_LIST: &[u8] = b"NATS/1.0 204\r\n\r\n";
+const BAD_REQUEST: &[u8] = b"NATS/1.0 400\r\n\r\n";
+const TOO_MANY: &[u8] = b"NATS/1.0 429\r\n\r\n";
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    One,
+    Many,
+}
+
+/// The lists that one core's clients have asked for, in turn.
+#[derive(Debug, Default)]
+pub struct Listings {
+    open: VecDeque<Listing>,
+    /// When the first goes on.
+    at: Time,
+}
+
+#[derive(Debug)]
+struct Listing {
+    requester: ConnectionId,
+    filter: SubjectFilter,
+    reply: Box<[u8]>,
+    /// How much of the names the requester does not see.
+    mount_len: usize,
+    /// Later changes are not part of it.
+    until: u64,
+    cursor: Cursor,
+}
+
+/// Where a slice ended.
+enum Slice {
+    Done,
+    GoesOn,
+    /// Somebody has no room.
+    Waits,
+}
+
+impl Shard {
+    /// Takes a request, unless its answer must wait for another core's outbox. `name` and `reply` are under
+    /// the requester's mount of `mount_len` bytes.
+    pub(super) fn take_read(
+        &mut self,
+        requester: ConnectionId,
+        read: Read,
+        name: &[u8],
+        mount_len: usize,
+        reply: &[u8],
+    ) -> Result<(), CoreId> {
+        let plan = self.plan(reply)?;
+        let filter = SubjectFilter::parse(name).ok().filter(|it| read == Read::Many || !it.has_wildcard());
+        let Some(filter) = filter else {
+            self.send_status(reply, plan, BAD_REQUEST);
+            return Ok(());
+        };
+        if read == Read::One {
+            let mut found = Vec::new();
+            let until = self.retained.version();
+            self.retained.walk(
+                &mut Cursor::default(),
+                &filter,
+                until,
+                self.now,
+                &mut SLICE.clone(),
+                &mut found,
+            );
+            match found.first() {
+                Some(Found { kept, .. }) => self.send_kept(reply, plan, kept, None),
+                None => self.send_status(reply, plan, NOT_FOUND),
+            }
+        } else if self.listings.open.len() < LISTINGS_MAX {
+            self.drop_plan(plan);
+            let (reply, until, cursor) = (reply.into(), self.retained.version(), Cursor::default());
+            self.listings.open.push_back(Listing { requester, filter, reply, mount_len, until, cursor });
+            self.listings.at = self.now;
+        } else {
+            self.send_status(reply, plan, TOO_MANY);
+        }
+        Ok(())
+    }
+
+    /// When lists go on.
+    pub(super) fn listings_wake_at(&self) -> Option<Time> {
+        (!self.listings.open.is_empty()).then_some(self.listings.at)
+    }
+
+    /// Sends a slice of the list whose turn it is.
+    pub(super) fn tick_listings(&mut self, now: Time) {
+        if self.listings.at > now {
+            return;
+        }
+        let Some(mut listing) = self.listings.open.pop_front() else { return };
+        match self.send_slice_of(&mut listing, now) {
+            Slice::Done => {}
+            Slice::GoesOn => self.listings.open.push_back(listing),
+            Slice::Waits => {
+                self.listings.open.push_back(listing);
+                self.listings.at = now + WAIT;
+            }
+        }
+    }
+
+    fn send_slice_of(&mut self, listing: &mut Listing, now: Time) -> Slice {
+        let Listing { requester, filter, reply, mount_len, until, cursor } = listing;
+        let Some(connection) = self.clients.slots.get(*requester) else { return Slice::Done };
+        if !connection.is_open() {
+            return Slice::Done;
+        }
+        if connection.queue.len() >= self.settings.write_queue_bytes_max / 2 {
+            return Slice::Waits;
+        }
+        let (mut budget, mut found) = (SLICE, Vec::new());
+        let before = cursor.clone();
+        let is_done = self.retained.walk(cursor, filter, *until, now, &mut budget, &mut found);
+        for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
+            let Ok(plan) = self.plan(reply) else {
+                *cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
+                return Slice::Waits;
+            };
+            self.send_kept(reply, plan, kept, Some(*mount_len));
+        }
+        if !is_done {
+            return Slice::GoesOn;
+        }
+        let Ok(plan) = self.plan(reply) else {
+            *cursor = found.last().map_or(before, Found::cursor);
+            return Slice::Waits;
+        };
+        self.send_status(reply, plan, END_OF_LIST);
+        Slice::Done
+    }
+
+    /// Sends a message that is kept; of a list with its own subject, as the requester sees it.
+    fn send_kept(&mut self, reply: &[u8], plan: Plan, kept: &Kept, mount_len: Option<usize>) {
+        let message = kept.message();
+        let mut block = PropertyBlock::new();
+        let mut header = Vec::new();
+        match kept.secs_left(self.now) {
+            // From NATS, it is as it came.
+            None if !message.header.is_empty() => header.extend_from_slice(message.header),
+            secs_left => {
+                if let Some(secs) = secs_left {
+                    let is_expiry = |it: &Property<'_>| matches!(it, Property::MessageExpiryInterval(_));
+                    // It replaces one that fitted.
+                    let _ = block.push(Property::MessageExpiryInterval(secs));
+                    block.push_without(Properties::from_checked(message.properties), is_expiry);
+                } else {
+                    block.push_without(Properties::from_checked(message.properties), |_| false);
+                }
+                let properties = block.properties().raw();
+                crossing::write_header(&Message { properties, header: b"", ..message }, &mut header);
+            }
+        }
+        if let Some(mount_len) = mount_len {
+            header.truncate(header.len() - 2);
+            header.extend_from_slice(b"Nats-Subject: ");
+            header.extend_from_slice(kept.subject().get(mount_len..).unwrap_or_default());
+            header.extend_from_slice(b"\r\n\r\n");
+        }
+        self.clients.origin = Origin { protocol: kept.protocol, read_at: self.now };
+        self.send_read(reply, plan, &header, message.payload);
+    }
+
+    fn send_status(&mut self, reply: &[u8], plan: Plan, status: &[u8]) {
+        self.clients.origin = Origin { protocol: ProtocolKind::Nats, read_at: self.now };
+        self.send_read(reply, plan, status, Payload::Copied(b""));
+    }
+
+    fn send_read(&mut self, reply: &[u8], plan: Plan, header: &[u8], payload: Payload<'_>) {
+        let message = Message {
+            subject: reply,
+            topic: b"",
+            reply: b"",
+            header,
+            digits: Digits::default(),
+            properties: b"",
+            payload,
+            quality: Quality::AtMostOnce,
+            retain: false,
+            version: 0,
+            run: None,
+        };
+        self.send_out(Publisher { id: GATEWAY, hears_itself: true }, &message, plan, Ask::Nothing);
+    }
+}
