@@ -143,6 +143,7 @@ impl Kind {
                 r#""error", "warn", "info", "debug", "trace", "off", or a list such as "info,strait::mqtt=debug""#
                     .into()
             }
+            Self::Name { default: "" } => "up to 256 printable characters without blanks".into(),
             Self::Name { .. } => "1 to 256 printable characters without blanks".into(),
             Self::HostPort => r#""host:port", or "" for none"#.into(),
             Self::HostPorts => r#"["host:port", …]"#.into(),
@@ -171,7 +172,9 @@ impl Kind {
                 self.read_address(path, text)
             }
             Self::LogFilter { .. } => self.read_text(path, raw, log_filter::check),
-            Self::Name { .. } => self.read_text(path, raw, check_name),
+            Self::Name { default } => self.read_text(path, raw, |text| {
+                if text.is_empty() && default.is_empty() { Ok(()) } else { check_name(text) }
+            }),
             Self::Mountpoint { separator } => {
                 self.read_text(path, raw, |text| check_mountpoint(text, separator))
             }

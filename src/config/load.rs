@@ -145,6 +145,9 @@ impl Layers {
             return false;
         }
         for (name, value) in table.get_ref() {
+            if name.get_ref() == "gateway" {
+                continue;
+            }
             if is_section(name.get_ref()) {
                 self.read_section(name, value);
             } else if let Some(key_idx) = find("", name.get_ref()) {
@@ -152,6 +155,9 @@ impl Layers {
             } else {
                 self.found.push(unknown("", name.get_ref(), Place::File(name.span())));
             }
+        }
+        for (name, value) in table.get_ref().iter().filter(|(name, _)| name.get_ref() == "gateway") {
+            self.read_gateway(name, value);
         }
         true
     }
@@ -298,6 +304,8 @@ fn unknown_variable(variable: &str) -> Diagnostic {
 }
 
 mod listeners;
+
+mod gateway;
 
 #[cfg(test)]
 mod tests;

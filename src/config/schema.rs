@@ -167,6 +167,10 @@ schema! {
         /// ${peerhost} each, whose values are percent-encoded but for letters, digits, "-" and "_" within them; "_"
         /// stands for an empty one. Until there is authentication a user's name is what the client says.
         mountpoint: String = Kind::Mountpoint { separator: '.' },
+        /// Connections of the listener that `listen` is. 0: as many as limits.connections_max lets in.
+        max_connections: usize = Kind::integer(0, 0..=100_000_000, "connections"),
+        /// The server's id in INFO. Empty: one that is made up anew at each start.
+        server_id: String = Kind::Name { default: "" },
         /// The server's name in INFO.
         server_name: String = Kind::Name { default: "strait" },
         /// The address that INFO gives as this gateway's own, for clients that reach it through another one. Empty:

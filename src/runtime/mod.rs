@@ -93,7 +93,10 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let address = |wanted| listeners.iter().find(|it| it.door.listener == wanted).map(|it| it.address);
     let seed = random().map_err(|error| system("reading random numbers", &error))?;
     // Told to every NATS client: words that nothing else is made of.
-    let server_id = format!("STRAIT{:016X}{:016X}", seed[7], seed[8]);
+    let server_id = match config.nats.server_id.as_str() {
+        "" => format!("STRAIT{:016X}{:016X}", seed[7], seed[8]),
+        given => given.to_owned(),
+    };
     let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
     let n_credits = settings::Lanes::new(&config.limits, n_cores).n_credits;
     let mesh = Mesh::new(n_cores, n_credits, n_doors(config));
@@ -139,9 +142,14 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
 /// Every listener that is not off, each protocol's first before those that have names.
 fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut listeners = Vec::new();
-    for (listener, first) in [(Listener::Mqtt, config.mqtt.listen), (Listener::Nats, config.nats.listen)] {
+    let firsts = [
+        (Listener::Mqtt, config.mqtt.listen, 0),
+        (Listener::Nats, config.nats.listen, config.nats.max_connections),
+    ];
+    for (listener, first, n_max) in firsts {
         if let Some(address) = first {
-            listeners.push(Bound::new(Door::first(listener), None, address, usize::MAX)?);
+            let n_max = if n_max == 0 { usize::MAX } else { n_max };
+            listeners.push(Bound::new(Door::first(listener), None, address, n_max)?);
         }
     }
     for (listener, section) in [(Listener::Mqtt, "mqtt"), (Listener::Nats, "nats")] {

@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::{Layers, Origin};
 use crate::config::diagnostic::{Diagnostic, Place};
+use crate::config::key::{Mistake, Value};
 use crate::config::listener::{self, Listener, ListenerKey};
 use crate::config::spelling;
 
@@ -58,6 +59,19 @@ impl Layers {
         origin: Origin,
     ) {
         let path = format!("{}.{}", listener::path(section, name), key.name);
+        self.set_listener_key(section, name, key, key.kind.read(&path, raw), origin);
+    }
+
+    /// Takes what was read for a listener's key, or notes why it is none.
+    pub(super) fn set_listener_key(
+        &mut self,
+        section: &'static str,
+        name: &str,
+        key: &ListenerKey,
+        read: Result<Value, Mistake>,
+        origin: Origin,
+    ) {
+        let path = format!("{}.{}", listener::path(section, name), key.name);
         let listeners = &mut self.resolved.config.listeners;
         let is_it = |it: &Listener| (it.section, it.name.as_str()).cmp(&(section, name));
         let place = listeners.binary_search_by(is_it).unwrap_or_else(|place| {
@@ -65,7 +79,7 @@ impl Layers {
             place
         });
         let origins = &mut self.resolved.listener_origins;
-        match key.kind.read(&path, raw) {
+        match read {
             Ok(value) => {
                 (key.set)(&mut listeners[place], value);
                 // A wrong value below is not mended by a right one above it.
