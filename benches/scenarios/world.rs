@@ -246,8 +246,10 @@ pub fn settings(n_cores: usize) -> Settings {
             mountpoints: Vec::new(),
             qualities: Qualities::default(),
             replayed: Vec::new(),
+            identifies_publishers: false,
         },
         mqtt: mqtt_settings(&mqtt, n_cores),
+        listener_names: [vec!["default".into()], vec!["default".into()]],
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,
@@ -300,6 +302,7 @@ fn mqtt_settings(mqtt: &strait::config::schema::Mqtt, n_cores: usize) -> MqttSet
             bytes_max: mqtt.retained_bytes_max,
             payload_bytes_max: mqtt.retained_payload_bytes_max,
         },
+        identifies_publishers: false,
     }
 }
 

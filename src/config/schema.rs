@@ -153,6 +153,10 @@ schema! {
         responders: Vec<String> = Kind::Responders,
         /// Subscriptions of a session. 0: no limit.
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
+        /// Says with every message which MQTT client published it: the user properties Mqtt-Client-Id and, where
+        /// CONNECT gave a user name, Mqtt-User, which are headers in NATS. Until there is authentication these are
+        /// what the client says of itself.
+        identify_publishers: bool = Kind::Boolean { default: false },
     }
 
     /// NATS clients.
@@ -202,6 +206,10 @@ schema! {
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
         /// Tokens of a subscription's subject. 0: no limit.
         subscription_tokens_max: usize = Kind::integer(0, 0..=1_000_000, "tokens"),
+        /// Says with every message which NATS client published it: the headers Mqtt-Client-Id, its number in INFO,
+        /// and Mqtt-User, where CONNECT gave a user, which are user properties in MQTT 5. Until there is
+        /// authentication a user is what the client says.
+        identify_publishers: bool = Kind::Boolean { default: false },
     }
 
     /// The admin listener: metrics, health and latency histograms over HTTP.

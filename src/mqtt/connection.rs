@@ -49,6 +49,8 @@ pub struct Connection {
     pub aliases: Option<Box<Outbound>>,
     /// Whether the client wants to read why something failed.
     wants_reasons: bool,
+    /// Who the client says that it is; most say nothing, and pay for one pointer.
+    user: Option<Box<Box<[u8]>>>,
     pub session: Session,
 }
 
@@ -65,6 +67,7 @@ impl Connection {
             known_topics: Inbound::default(),
             aliases: None,
             wants_reasons: true,
+            user: None,
             session: Session::new(b"", Expiry::WithConnection, Inflight::new(1, 0), hasher),
         }
     }
@@ -139,6 +142,7 @@ impl Connection {
         self.version = connect.version;
         self.is_connected = true;
         self.packet_bytes_max = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        self.user = connect.username.map(|user| Box::new(user.into()));
         self.receive_maximum = offer.receive_maximum;
         self.n_receivable = offer.receive_maximum;
         let accepted = properties.topic_alias_maximum().unwrap_or(0);
@@ -170,6 +174,11 @@ impl Connection {
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
     }
 
+    /// The user name of its CONNECT.
+    pub fn user(&self) -> Option<&[u8]> {
+        self.user.as_deref().map(|user| &**user)
+    }
+
     /// Whether the client may send one more message of QoS 1 or 2. [MQTT-3.3.4-7]
     #[inline]
     pub fn may_receive_one(&self, qos: Qos, packet_id: u16) -> bool {
@@ -198,6 +207,7 @@ impl Connection {
 
     /// The connection is gone, and what belongs to it alone.
     pub fn suspend(&mut self) {
+        self.user = None;
         self.session.inflight.suspend();
         self.session.unreleased.suspend(std::mem::take(&mut self.receipts));
     }

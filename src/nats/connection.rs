@@ -26,11 +26,20 @@ pub struct Connection {
     /// One of its PINGs was answered since CONNECT.
     has_first_pong: bool,
     n_pings_unanswered: u32,
-    /// `None` where its names are those that everybody sees.
-    mounted: Option<Box<Mounted>>,
+    /// What sets it apart from most.
+    apart: Option<Box<Apart>>,
     /// Sid → the shard's key of the subscription. An entry goes with UNSUB, before the wait for the other
     /// cores ends, so that the sid is free again at once.
     sids: Sids,
+}
+
+/// A client whose publishes don't go on as they are written.
+#[derive(Debug, Default)]
+struct Apart {
+    /// `None` where its names are those that everybody sees.
+    mounted: Option<Mounted>,
+    /// Each of its messages says who published it.
+    is_identified: bool,
 }
 
 /// Where the names of a client stand.
@@ -146,8 +155,8 @@ pub enum Special {
     Denied(PublishDenied),
     /// The server itself is asked, and answers.
     Request(ServerRequest),
-    /// It goes to its subscribers under its client's mount.
-    Mounted,
+    /// It goes to its subscribers under its client's mount, or with who its client is.
+    Apart,
     /// It is the answer to a request of an MQTT client.
     Answer,
     /// It asks for the retained message of the subject that begins there in its own.
@@ -187,21 +196,33 @@ impl Connection {
             is_connected: false,
             has_first_pong: false,
             n_pings_unanswered: 0,
-            mounted: None,
+            apart: None,
             sids: Sids::new(hasher),
         }
     }
 
     /// Mounts a client that has said nothing yet: until CONNECT says otherwise, one that names no user.
     pub fn mount_at(&mut self, mountpoint: &Arc<Mountpoint>, peer: IpAddr) {
-        let mount = Rc::default();
-        self.mounted = Some(Box::new(Mounted { mountpoint: mountpoint.clone(), peer, mount }));
+        let mounted = Mounted { mountpoint: mountpoint.clone(), peer, mount: Rc::default() };
+        self.apart.get_or_insert_default().mounted = Some(mounted);
         self.renew_mount().expect("a mountpoint has room for a number and an address");
+    }
+
+    /// From here on each of its messages says who published it.
+    pub fn identify(&mut self) {
+        self.apart.get_or_insert_default().is_identified = true;
+    }
+
+    /// Whether each of its messages says who published it.
+    pub fn is_identified(&self) -> bool {
+        self.apart.as_ref().is_some_and(|apart| apart.is_identified)
     }
 
     /// The mount is of whom the client says it is.
     fn renew_mount(&mut self) -> Result<(), ConnectRefused> {
-        let Some(mounted) = &mut self.mounted else { return Ok(()) };
+        let Some(mounted) = self.apart.as_mut().and_then(|apart| apart.mounted.as_mut()) else {
+            return Ok(());
+        };
         let mut client_id = itoa::Buffer::new();
         let who = Who {
             client_id: client_id.format(self.client_id).as_bytes(),
@@ -214,7 +235,7 @@ impl Connection {
 
     /// What stands before all its names, unseen by it.
     pub fn mount(&self) -> Option<&Rc<[u8]>> {
-        self.mounted.as_ref().map(|mounted| &mounted.mount)
+        self.apart.as_ref()?.mounted.as_ref().map(|mounted| &mounted.mount)
     }
 
     /// What its `name` is to everybody else.
@@ -325,7 +346,7 @@ impl Connection {
     #[inline]
     pub fn judge_publish(&self, publish: &Publish<'_>) -> Result<(), Special> {
         // Subject and reply are ordinary unless they begin with one of `$ _ /`.
-        let is_special = self.mounted.is_some()
+        let is_special = self.apart.is_some()
             || matches!(publish.subject, [b'$' | b'_' | b'/', ..])
             || matches!(publish.reply, [b'$' | b'_', ..]);
         if is_special { self.judge_special(publish) } else { Ok(()) }
@@ -348,14 +369,14 @@ impl Connection {
         if subject.starts_with(GATEWAY_INBOX) {
             return Err(Special::Answer);
         }
-        let is_mounted = self.mounted.is_some();
+        let is_mounted = self.mount().is_some();
         match subject {
             b"$SYS.REQ.USER.INFO" if !reply.is_empty() => Err(Special::Request(ServerRequest::UserInfo)),
             // Of the server only those hear who are not in a part of it.
             b"$SYS.REQ.SERVER.PING" if !reply.is_empty() && !is_mounted => {
                 Err(Special::Request(ServerRequest::ServerPing))
             }
-            _ if is_mounted => Err(Special::Mounted),
+            _ if self.apart.is_some() => Err(Special::Apart),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! The configuration as shards take it.
 
 use crate::admin::About;
+use crate::config::listener::FIRST;
 use crate::config::schema::{Config, Limits};
 use crate::config::subjects;
 use crate::message::Quality;
@@ -79,8 +80,10 @@ pub fn shard_settings(
             mountpoints: mountpoints(config),
             qualities: qualities(&config.nats.publish_qos),
             replayed: config.nats.replay_retained.iter().filter_map(|it| subjects::filter(it)).collect(),
+            identifies_publishers: config.nats.identify_publishers,
         },
         mqtt: mqtt_settings(&config.mqtt, n_cores),
+        listener_names: ["mqtt", "nats"].map(|section| listener_names(config, section)),
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
         outbox_bytes_max: lanes.outbox_bytes_max,
@@ -141,7 +144,14 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
             per_client_max: config.requests_max,
             bytes_max: config.requests_bytes_max,
         },
+        identifies_publishers: config.identify_publishers,
     }
+}
+
+/// The first one's name, then the others' by their places.
+fn listener_names(config: &Config, section: &str) -> Vec<Box<str>> {
+    let others = config.listeners.iter().filter(|it| it.section == section);
+    std::iter::once(FIRST).chain(others.map(|it| it.name.as_str())).map(Into::into).collect()
 }
 
 fn qualities(rules: &[String]) -> Qualities {

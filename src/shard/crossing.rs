@@ -3,7 +3,8 @@
 //!
 //! Neither side can forge the other's internals: names that mean something to NATS clients or to the gateway
 //! never come from a user property as they are, but under `Mqtt-User-`, percent-encoded, and come back from
-//! there as they were.
+//! there as they were. Who published a message only the gateway says: what a client says of that itself is
+//! taken out before the message goes on, so that wherever it stands afterwards the gateway has said it.
 
 use crate::message::{Message, Quality};
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock, PropertyId};
@@ -82,6 +83,11 @@ fn write_property(property: Property<'_>, reply: &[u8], out: &mut Vec<u8>) {
             }
         }
         Property::UserProperty(Pair { name, value }) => {
+            if is_forbidden(name) {
+                // The gateway's, since no client's comes this far.
+                out.extend_from_slice(name);
+                return line(out, "", &escaped(value, false));
+            }
             if is_plain_name(name) && is_plain_value(value) {
                 out.extend_from_slice(name);
             } else {
@@ -152,8 +158,11 @@ impl Maker<'_> {
             unescaped(value).is_some_and(|topic| self.once(Property::ResponseTopic(&topic)))
         } else if is(QOS) || is(RETAIN) {
             return;
+        } else if is_forbidden(name) {
+            unescaped(value).is_some_and(|value| self.push_user(name, &value))
         } else if let Some(name) = strip_prefix(name, USER)
             && let (Some(name), Some(value)) = (unescaped(name), unescaped(value))
+            && !is_forbidden(&name)
         {
             return self.user(&name, &value);
         } else {
@@ -176,8 +185,12 @@ impl Maker<'_> {
     }
 
     fn user(&mut self, name: &[u8], value: &[u8]) {
-        let made = self.out.push(Property::UserProperty(Pair { name, value }));
-        self.n_unmappable += u64::from(made.is_err());
+        let is_made = self.push_user(name, value);
+        self.n_unmappable += u64::from(!is_made);
+    }
+
+    fn push_user(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.out.push(Property::UserProperty(Pair { name, value })).is_ok()
     }
 }
 
@@ -194,16 +207,23 @@ pub struct Asked {
 /// Reads what a header block asks for. Most ask for nothing, which costs one look for `mqtt-`.
 #[inline]
 pub fn asked(header: &[u8]) -> Option<Asked> {
-    let mut places = memchr::memchr2_iter(b'M', b'm', header);
-    let mentions =
-        places.any(|at| header[at + 1..].get(..4).is_some_and(|it| it.eq_ignore_ascii_case(b"qtt-")));
-    if mentions { read_asked(header) } else { None }
+    if mentions(header) { Some(read_asked(header)) } else { None }
+}
+
+/// Whether a name of the gateway's may be in it.
+#[inline]
+fn mentions(block: &[u8]) -> bool {
+    let mut places = memchr::memchr2_iter(b'M', b'm', block);
+    places.any(|at| block[at + 1..].get(..4).is_some_and(|it| it.eq_ignore_ascii_case(b"qtt-")))
 }
 
 #[cold]
-fn read_asked(header: &[u8]) -> Option<Asked> {
-    let mut asked = Asked { quality: None, retain: false, has_forbidden: false };
-    for (name, value) in Block::parse(header)?.lines() {
+fn read_asked(header: &[u8]) -> Asked {
+    // Whatever the block is, some client may read it as headers.
+    let has_forbidden = pieces(header).any(|piece| is_forbidden(name_of(piece)));
+    let mut asked = Asked { has_forbidden, ..Asked::NOTHING };
+    let Some(block) = Block::parse(header) else { return asked };
+    for (name, value) in block.lines() {
         if name.eq_ignore_ascii_case(QOS.as_bytes()) {
             asked.quality = match value {
                 b"0" => Some(Quality::AtMostOnce),
@@ -213,23 +233,96 @@ fn read_asked(header: &[u8]) -> Option<Asked> {
             };
         }
         asked.retain |= name.eq_ignore_ascii_case(RETAIN.as_bytes()) && value == b"1";
-        asked.has_forbidden |= is_forbidden(name);
     }
-    Some(asked)
+    asked
+}
+
+impl Asked {
+    pub const NOTHING: Self = Self { quality: None, retain: false, has_forbidden: false };
 }
 
 /// The block without the lines that only the gateway may say, and of a mounted client without a response
 /// topic, which would be outside of its mount.
 pub fn without_forbidden(header: &[u8], is_mounted: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.len());
-    for line in header.split_inclusive(|byte| *byte == b'\n') {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    for piece in pieces(header) {
+        let name = name_of(piece);
         let is_elsewhere = is_mounted && name.trim_ascii().eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes());
         if !is_forbidden(name) && !is_elsewhere {
-            out.extend_from_slice(line);
+            out.extend_from_slice(piece);
+        } else if piece.ends_with(b"\n") && out.ends_with(b"\r") {
+            // To most clients it was the end of the line before.
+            out.push(b'\n');
         }
     }
     out
+}
+
+/// The lines of a block with their ends, as any client may part them: at CR LF, and at either alone.
+fn pieces(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = block;
+    std::iter::from_fn(move || {
+        let end = match memchr::memchr2(b'\r', b'\n', rest) {
+            Some(at) if rest[at..].starts_with(b"\r\n") => at + 2,
+            Some(at) => at + 1,
+            None => rest.len(),
+        };
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn name_of(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == b':').next().unwrap_or_default()
+}
+
+/// Who published a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    pub client_id: &'a [u8],
+    /// Empty where it gave none.
+    pub user: &'a [u8],
+}
+
+impl Identity<'_> {
+    fn lines(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        FORBIDDEN.into_iter().zip([self.client_id, self.user]).filter(|(_, value)| !value.is_empty())
+    }
+
+    /// The header block, which has nothing forbidden, with who sent it. One that no client could read as one
+    /// stays as it is.
+    pub fn write_before(&self, header: &[u8]) -> Vec<u8> {
+        let is_none = header.is_empty();
+        let first_len = memchr::memchr(b'\n', header).map_or(0, |end| end + 1);
+        if !is_none && Block::parse(header).is_none() {
+            return header.to_vec();
+        }
+        let mut out = Vec::with_capacity(header.len() + 64);
+        out.extend_from_slice(if is_none { b"NATS/1.0\r\n" } else { &header[..first_len] });
+        self.lines().for_each(|(name, value)| line(&mut out, name, &escaped(value, false)));
+        out.extend_from_slice(if is_none { b"\r\n" } else { &header[first_len..] });
+        out
+    }
+}
+
+/// Whether a client says among its properties what only the gateway may say.
+#[inline]
+pub fn has_forbidden_property(properties: Properties<'_>) -> bool {
+    mentions(properties.raw()) && properties.iter().any(|it| is_forbidden_property(&it))
+}
+
+fn is_forbidden_property(property: &Property<'_>) -> bool {
+    matches!(property, Property::UserProperty(Pair { name, .. }) if is_forbidden(name))
+}
+
+/// A client's properties without what only the gateway may say, and with what it says.
+pub fn identified(properties: Properties<'_>, identity: Option<&Identity<'_>>, out: &mut PropertyBlock) {
+    out.push_without(properties, is_forbidden_property);
+    for (name, value) in identity.iter().flat_map(|identity| identity.lines()) {
+        let pair = Pair { name: name.as_bytes(), value };
+        out.push(Property::UserProperty(pair)).expect("CONNECT took it for text without NUL");
+    }
 }
 
 fn is_forbidden(name: &[u8]) -> bool {

@@ -284,6 +284,9 @@ impl Shard {
                 if let Some(Some(mountpoint)) = self.settings.nats.mountpoints.get(usize::from(door.nth)) {
                     nats.mount_at(mountpoint, peer.ip());
                 }
+                if self.settings.nats.identifies_publishers {
+                    nats.identify();
+                }
                 Protocol::Nats(Box::new(nats))
             }
         };

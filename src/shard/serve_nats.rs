@@ -3,7 +3,7 @@
 use super::Shard;
 use super::closed::Closed;
 use super::connection::{Protocol, Special as SpecialSubscription, SubscriptionKind};
-use super::crossing::{self, Asked};
+use super::crossing::{self, Asked, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
@@ -174,23 +174,24 @@ impl Shard {
         }
     }
 
-    /// Publishes what was `written`, to the names in `mounted` where its client is mounted.
+    /// Publishes what was `written`: as it is in `apart`, where its client is set apart from others.
     fn nats_publish(
         &mut self,
         id: ConnectionId,
         written: &Publish<'_>,
-        mounted: Option<&Publish<'_>>,
+        apart: Option<&Publish<'_>>,
         input: &[u8],
         n_taken: usize,
     ) -> Served {
         let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
         let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
-        if mounted.is_none()
+        if apart.is_none()
             && let Err(special) = nats.judge_publish(written)
         {
             return self.nats_publish_special(id, written, special, input, n_taken);
         }
-        let publish = mounted.unwrap_or(written);
+        let is_identified = apart.is_some() && nats.is_identified();
+        let publish = apart.unwrap_or(written);
         let publisher = Publisher { id, hears_itself: nats.echo() };
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
         let says_something = nats.answers_publish();
@@ -211,7 +212,8 @@ impl Shard {
         let is_bare = publish.reply.is_empty() && publish.header.is_empty();
         let line_len = n_taken - publish.header.len() - publish.payload.len() - 2;
         let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
-        let run = if shared.is_none() && is_bare && !says_something && quality == Quality::AtMostOnce {
+        let is_alone = says_something || is_identified || quality != Quality::AtMostOnce;
+        let run = if shared.is_none() && is_bare && !is_alone {
             self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, line_len, b"\r\n"))
         } else {
             None
@@ -220,13 +222,22 @@ impl Shard {
         let message = Message { quality, run, ..neutral(publish, payload) };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match crossing::asked(publish.header) {
-            None => self.carry_out(publisher, &message, plan, ask),
-            Some(asked) => self.carry_out_asked(publisher, &message, plan, ask, asked, mount_len > 0),
+            None if !is_identified => self.carry_out(publisher, &message, plan, ask),
+            asked => {
+                self.carry_out_asked(
+                    publisher,
+                    &message,
+                    plan,
+                    ask,
+                    asked.unwrap_or(Asked::NOTHING),
+                    mount_len > 0,
+                );
+            }
         }
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
 
-    /// As `carry_out`, for a publish whose header asks for what is MQTT's.
+    /// As `carry_out`, for a publish whose header asks for what is MQTT's, or says who published it.
     #[cold]
     fn carry_out_asked(
         &mut self,
@@ -238,7 +249,10 @@ impl Shard {
         is_mounted: bool,
     ) {
         let is_cleaned = asked.has_forbidden || is_mounted;
-        let cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
+        let mut cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
+        if let Some(told) = self.identified(publisher.id, cleaned.as_deref().unwrap_or(message.header)) {
+            cleaned = Some(told);
+        }
         let mut properties = PropertyBlock::new();
         let mut message = Message { quality: asked.quality.unwrap_or(message.quality), ..*message };
         let mut ask = ask;
@@ -272,6 +286,19 @@ impl Shard {
         self.carry_out(publisher, &message, plan, ask);
     }
 
+    /// A header block with who its client is, where that is told. What the client says of that is not in it.
+    fn identified(&self, id: ConnectionId, header: &[u8]) -> Option<Vec<u8>> {
+        let connection = self.clients.slots.get(id)?;
+        let Protocol::Nats(nats) = &connection.protocol else { return None };
+        if !nats.is_identified() {
+            return None;
+        }
+        let mut client_id = itoa::Buffer::new();
+        let user = nats.options().user.as_deref().unwrap_or_default().as_bytes();
+        let identity = Identity { client_id: client_id.format(nats.client_id()).as_bytes(), user };
+        Some(identity.write_before(header))
+    }
+
     #[cold]
     fn nats_publish_special(
         &mut self,
@@ -293,7 +320,7 @@ impl Shard {
                 }
                 self.with_nats(id, |nats, out| nats.acknowledge(out));
             }
-            Special::Mounted => {
+            Special::Apart => {
                 let subject = self.mounted(id, publish.subject);
                 let is_request = !publish.reply.is_empty();
                 let reply = match publish.reply {
@@ -335,6 +362,7 @@ impl Shard {
         let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
         let asked = crossing::asked(publish.header);
         let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, false));
+        let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
         let message = Message {
             reply: &reply,
             header: cleaned.as_deref().unwrap_or(publish.header),

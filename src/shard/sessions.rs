@@ -4,6 +4,7 @@
 
 use super::Shard;
 use super::connection::{Connection, Life, Protocol, Subscription};
+use super::crossing::{self, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::publish::Ask;
@@ -11,7 +12,8 @@ use super::table::Target;
 use crate::message::{Digits, Message, Origin, ProtocolKind};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::inflight::Inflight;
-use crate::mqtt::packet::Connect;
+use crate::mqtt::packet::{self, Connect};
+use crate::mqtt::property::PropertyBlock;
 use crate::mqtt::session::{Expiry, Session, Will};
 use crate::payload::{Payload, SHARED_BYTES_MIN};
 use crate::subject::mapping;
@@ -196,6 +198,8 @@ impl Shard {
         let session = (!is_present).then(|| self.new_session(client_id));
         self.directory.insert(client_id.into(), id);
         let offer = self.settings.mqtt.offer;
+        let identity = Identity { client_id, user: connect.username.unwrap_or_default() };
+        let identity = self.settings.mqtt.identifies_publishers.then_some(&identity);
         if let Some(mqtt) = self.mqtt_mut(id) {
             if let Some(session) = session {
                 mqtt.session = session;
@@ -204,7 +208,7 @@ impl Shard {
             mqtt.session.inflight.resume(Mqtt::window(connect, &offer));
             mqtt.session.resumed_at = now;
             // In time: the last one's is not published. [MQTT-3.1.3-9]
-            mqtt.session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+            mqtt.session.will = connect.will.as_ref().map(|will| will_of(will, identity));
             mqtt.session.will_due = Time::NEVER;
         }
         self.clients.counters.sessions_resumed += u64::from(is_present);
@@ -248,4 +252,11 @@ impl Shard {
         }
         self.turn_members(to, false);
     }
+}
+
+/// A will as its subscribers get it: with who its client is, where that is told.
+fn will_of(will: &packet::Will<'_>, identity: Option<&Identity<'_>>) -> Box<Will> {
+    let mut block = PropertyBlock::new();
+    crossing::identified(will.properties, identity, &mut block);
+    Box::new(Will::new(&packet::Will { properties: block.properties(), ..*will }))
 }

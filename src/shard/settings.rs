@@ -18,6 +18,8 @@ pub struct Settings {
     pub n_cores: usize,
     pub nats: NatsSettings,
     pub mqtt: MqttSettings,
+    /// What the configuration calls each listener, by its place among those of MQTT, of NATS.
+    pub listener_names: [Vec<Box<str>>; 2],
     /// Bytes waiting for one client.
     pub write_queue_bytes_max: usize,
     /// Bytes waiting for all clients of a core.
@@ -62,6 +64,8 @@ pub struct NatsSettings {
     pub qualities: Qualities,
     /// Subscriptions that these cover are sent what was retained before them.
     pub replayed: Vec<SubjectFilter>,
+    /// Whether every message says which client published it.
+    pub identifies_publishers: bool,
 }
 
 impl NatsSettings {
@@ -104,4 +108,6 @@ pub struct MqttSettings {
     pub requests: requests::Limits,
     /// Clients that are asked and answer by topics alone.
     pub responders: Vec<Responder>,
+    /// Whether every message says which client published it.
+    pub identifies_publishers: bool,
 }

@@ -15,9 +15,13 @@ mod leave;
 mod memory;
 mod hear;
 mod departed;
+mod identity;
 mod mount;
 mod sessions;
 mod storm;
+
+const RETAINED: retained::Limits =
+    retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };
 
 fn settings() -> Settings {
     Settings {
@@ -38,6 +42,7 @@ fn settings() -> Settings {
             mountpoints: Vec::new(),
             qualities: qualities::Qualities::default(),
             replayed: Vec::new(),
+            identifies_publishers: false,
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
@@ -70,11 +75,8 @@ fn settings() -> Settings {
                 per_client_max: 1_000,
                 bytes_max: 64 << 20,
             },
-            retained: retained::Limits {
-                messages_max: 1_000,
-                bytes_max: 1 << 20,
-                payload_bytes_max: 1 << 16,
-            },
+            retained: RETAINED,
+            identifies_publishers: false,
         },
         write_queue_bytes_max: 1 << 20,
         core_queue_bytes_max: 1 << 24,
@@ -85,6 +87,7 @@ fn settings() -> Settings {
         write_timeout: Span::from_secs(10),
         statistics_every: Span::default(),
         presence: true,
+        listener_names: [vec!["default".into()], vec!["default".into()]],
         started_at_unix_millis: 1_000,
         lame_duck_grace: Span::from_secs(10),
         lame_duck_duration: Span::from_secs(120),

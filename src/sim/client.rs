@@ -93,6 +93,7 @@ impl Scene<'_> {
             reply: Vec::new(),
             header: Vec::new(),
             properties: Vec::new(),
+            identity: Vec::new(),
             payload: self.payload(number),
             quality,
             retain: false,

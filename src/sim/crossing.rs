@@ -3,11 +3,14 @@
 
 use super::oracle::Publication;
 use crate::message::{GATEWAY_INBOX, Quality};
-use crate::mqtt::property::{Pair, Property, PropertyBlock};
+use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::subject::mapping;
 
 /// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for, if any.
-pub const HEADERS: [(&str, Told, Option<Quality>); 4] = [
+pub const HEADERS: [(&str, Told, Option<Quality>); 6] = [
+    // What is forged is the first line of either.
+    ("NATS/1.0\r\nMQTT-Client-ID: root\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
+    ("NATS/1.0\r\nMqtt-User:root\rA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
     ("NATS/1.0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
     ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), None),
     (
@@ -51,7 +54,7 @@ impl Publication {
         }
         let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
         let lines = match told.map(|(_, told, _)| told) {
-            None if self.reply.is_empty() => return Vec::new(),
+            None if self.reply.is_empty() && self.identity.is_empty() => return Vec::new(),
             None => String::new(),
             Some(Told::ContentType(text)) => format!("Content-Type: {text}\r\n"),
             // The one name that means something to client libraries.
@@ -60,7 +63,7 @@ impl Publication {
                 pairs.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
             }
         };
-        format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{lines}\r\n").into_bytes()
+        format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{}{lines}\r\n", self.identity_lines()).into_bytes()
     }
 
     /// The header block with which it comes to a NATS client that takes headers.
@@ -82,10 +85,27 @@ impl Publication {
             } else if !self.properties.is_empty() {
                 lines += "Content-Type: text\r\nname: a value\r\n";
             }
+            lines += &self.identity_lines();
             let is_bare = lines.is_empty();
             return if is_bare { Vec::new() } else { format!("NATS/1.0\r\n{lines}\r\n").into_bytes() };
         }
-        self.header.clone()
+        let header = String::from_utf8_lossy(&self.header);
+        let header = header.replace("MQTT-Client-ID: root\r\n", "").replace("Mqtt-User:root\r", "");
+        match (self.identity_lines(), header.strip_prefix("NATS/1.0\r\n")) {
+            (lines, _) if lines.is_empty() => header.into_bytes(),
+            (lines, rest) => format!("NATS/1.0\r\n{lines}{}", rest.unwrap_or("\r\n")).into_bytes(),
+        }
+    }
+
+    fn identity_lines(&self) -> String {
+        self.identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+    }
+
+    fn push_identity(&self, block: &mut PropertyBlock) {
+        for (name, value) in &self.identity {
+            let pair = Pair { name: name.as_bytes(), value: value.as_bytes() };
+            block.push(Property::UserProperty(pair)).expect("it is legal");
+        }
     }
 
     /// Whether a reply subject can be the one with which this comes to a NATS client at `mount`.
@@ -107,10 +127,19 @@ impl Publication {
         if let Some((_, told)) = &self.answers {
             return told.clone();
         }
-        if is_from_mqtt {
-            return self.properties.clone();
-        }
         let mut block = PropertyBlock::new();
+        if is_from_mqtt {
+            block.push_without(Properties::from_checked(&self.properties), |_| false);
+            self.push_identity(&mut block);
+            return block.properties().raw().to_vec();
+        }
+        if !self.reply.is_empty() {
+            // Replies of this world have nothing in them that must be escaped.
+            let topic: Vec<u8> =
+                self.reply.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
+            block.push(Property::ResponseTopic(&topic)).expect("it is legal");
+        }
+        self.push_identity(&mut block);
         let mut push = |property: Property<'_>| block.push(property).expect("it is legal");
         let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
         match told.map(|(_, told, _)| told) {
@@ -121,12 +150,6 @@ impl Publication {
                     push(Property::UserProperty(Pair { name: name.as_bytes(), value: value.as_bytes() }));
                 }
             }
-        }
-        if !self.reply.is_empty() {
-            // Replies of this world have nothing in them that must be escaped.
-            let topic: Vec<u8> =
-                self.reply.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
-            push(Property::ResponseTopic(&topic));
         }
         block.properties().raw().to_vec()
     }

@@ -159,6 +159,14 @@ impl MqttClient {
         let mut publication = scene.publication(quality, true);
         publication.properties = block.properties().raw().to_vec();
         publication.asks = asks;
+        if scene.scenario.settings.mqtt.identifies_publishers {
+            publication.identity.push(("Mqtt-Client-Id", self.client_id.clone()));
+        }
+        // What it says of that itself nobody hears.
+        if self.version.is_v5() && scene.chance.one_in(4) {
+            let forged = Property::UserProperty(Pair { name: b"mqtt-client-id", value: b"root" });
+            block.push(forged).expect("it is legal");
+        }
         publication.retain = asks.is_none() && scene.chance.below(10) < scene.scenario.n_retained_in_ten;
         if publication.retain && scene.chance.one_in(4) {
             publication.payload.clear();

@@ -8,7 +8,8 @@ use super::oracle::{At, Known, Publication, Subscription, Terms};
 use super::scenario::{FILTERS, GROUPS, MOUNTS};
 use super::wire::{ServerOp, parse};
 use crate::message::{GATEWAY_INBOX, Quality};
-use crate::mqtt::property::{Property, PropertyBlock};
+use crate::mqtt::property::{Pair, Property, PropertyBlock};
+use crate::shard::census::cid;
 use crate::subject::{SubjectFilter, mapping};
 use std::collections::VecDeque;
 
@@ -122,7 +123,18 @@ impl NatsClient {
 
     fn publication(&self, scene: &mut Scene<'_>) -> Publication {
         let publication = scene.publication(self.quality(), false);
-        Publication { subject: [self.mount(), &publication.subject].concat(), ..publication }
+        let identity = self.identity(scene);
+        Publication { subject: [self.mount(), &publication.subject].concat(), identity, ..publication }
+    }
+
+    /// Who it is, where the gateway tells that.
+    fn identity(&self, scene: &Scene<'_>) -> Vec<(&'static str, String)> {
+        let mut identity = Vec::new();
+        if scene.scenario.settings.nats.identifies_publishers {
+            identity.push(("Mqtt-Client-Id", cid(scene.connection as u64).to_string()));
+            identity.extend(MOUNTS[self.nth_mount].1.map(|user| ("Mqtt-User", user.to_owned())));
+        }
+        identity
     }
 
     /// Of what it publishes without saying which.
@@ -142,6 +154,11 @@ impl NatsClient {
         let (asker, topic) = (asked.by, asked.asks.unwrap_or_default());
         let mut told = PropertyBlock::new();
         told.push(Property::CorrelationData(CORRELATION)).expect("it is legal");
+        let identity = self.identity(scene);
+        for (name, value) in &identity {
+            let pair = Pair { name: name.as_bytes(), value: value.as_bytes() };
+            told.push(Property::UserProperty(pair)).expect("it is legal");
+        }
         let mut subject = Vec::new();
         mapping::topic_to_subject(topic.as_bytes(), &mut subject);
         let answers = Some((asker, told.properties().raw().to_vec()));

@@ -72,6 +72,8 @@ pub struct Publication {
     pub reply: Vec<u8>,
     pub header: Vec<u8>,
     pub properties: Vec<u8>,
+    /// Who published it, as the gateway tells it: the name and value of each line.
+    pub identity: Vec<(&'static str, String)>,
     pub payload: Vec<u8>,
     pub quality: Quality,
     /// To be kept; with an empty payload, to be kept no longer.

@@ -130,17 +130,11 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
     let session_queue_bytes_max = limit(&[500, 5_000, roomy]);
     let session_queue_messages_max = limit(&[2, 20, roomy]);
     let write_timeout = Span::from_millis(limit(&[30, 2_000, roomy]) as u64);
-    let server = ServerInfo {
-        server_id: "NSIM".into(),
-        server_name: "sim".into(),
-        payload_bytes_max: PAYLOAD_BYTES_MAX,
-        ..ServerInfo::default()
-    };
     Settings {
         n_cores,
         nats: NatsSettings {
             parse: parse::Limits { control_line_bytes_max: 4_096, payload_bytes_max: PAYLOAD_BYTES_MAX },
-            server,
+            server: server(),
             ping_interval: Span::from_secs(*chance.pick(&[4, 120])),
             pings_outstanding_max: 2,
             pong_timeout: Span::default(),
@@ -149,6 +143,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             qualities: Qualities::default(),
             replayed: Vec::new(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
+            identifies_publishers: !is_roomy && chance.one_in(3),
         },
         mqtt: MqttSettings {
             decode: decode::Limits { packet_bytes_max: FRAME_BYTES_MAX as u32, connect_bytes_max: 1_000 },
@@ -169,6 +164,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             responders: Vec::new(),
             requests: REQUESTS,
             retained: Limits { messages_max: roomy, bytes_max: roomy, payload_bytes_max: roomy },
+            identifies_publishers: !is_roomy && chance.one_in(3),
         },
         write_queue_bytes_max,
         core_queue_bytes_max,
@@ -179,6 +175,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         write_timeout,
         statistics_every: *chance.pick(&[Span::default(), Span::from_millis(700)]),
         presence: true,
+        listener_names: [vec!["default".into()], vec!["default".into()]],
         started_at_unix_millis: 0,
         lame_duck_grace: Span::from_millis(*chance.pick(&[0, 20])),
         lame_duck_duration: Span::from_millis(*chance.pick(&[1, 40, 400])),
@@ -202,6 +199,15 @@ fn offer(chance: &mut Chance) -> Offer {
 /// Whatever is asked here may be answered as long as a world lasts.
 const REQUESTS: requests::Limits =
     requests::Limits { timeout: Span::from_secs(1 << 30), per_client_max: 1_000, bytes_max: 64 << 20 };
+
+fn server() -> ServerInfo {
+    ServerInfo {
+        server_id: "NSIM".into(),
+        server_name: "sim".into(),
+        payload_bytes_max: PAYLOAD_BYTES_MAX,
+        ..ServerInfo::default()
+    }
+}
 
 fn mounted_at(mountpoint: &str) -> Option<Arc<Mountpoint>> {
     Mountpoint::parse(mountpoint, '.').expect("it is one").map(Arc::new)

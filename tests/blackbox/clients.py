@@ -24,20 +24,22 @@ DEBIAN = gateway.ROOT / ".test/debian"
 class Paho:
     """A paho client with its network thread; connected when made."""
 
-    def __init__(self, strait, version=paho.MQTTv5, client_id=""):
+    def __init__(self, strait, version=paho.MQTTv5, client_id="", username=None, port=None):
         self.messages = queue.Queue()
         self.disconnected = queue.Queue()
         self.acknowledged = {}
         self.answered = threading.Condition()
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=version)
         self.client.max_inflight_messages_set(1000)
+        if username is not None:
+            self.client.username_pw_set(username)
         connacks = queue.Queue()
         self.client.on_connect = lambda _c, _u, _f, reason, _p: connacks.put(reason)
         self.client.on_disconnect = lambda _c, _u, _f, reason, _p: self.disconnected.put(reason)
         self.client.on_message = lambda _c, _u, message: self.messages.put(message)
         self.client.on_subscribe = lambda _c, _u, mid, reasons, _p: self.on_answer(mid, reasons)
         self.client.on_unsubscribe = lambda _c, _u, mid, reasons, _p: self.on_answer(mid, reasons)
-        self.client.connect(*strait.mqtt, keepalive=60)
+        self.client.connect(strait.mqtt[0], port or strait.mqtt[1], keepalive=60)
         self.client.loop_start()
         reason = connacks.get(timeout=TEST_S)
         assert not reason.is_failure, reason
@@ -67,11 +69,14 @@ class Paho:
     def unsubscribe(self, *filters):
         return self.await_answer(self.client.unsubscribe(list(filters)))
 
-    def publish(self, topic, payload=b"", qos=0):
-        self.client.publish(topic, payload, qos=qos).wait_for_publish(TEST_S)
+    def publish(self, topic, payload=b"", qos=0, properties=None):
+        self.client.publish(topic, payload, qos=qos, properties=properties).wait_for_publish(TEST_S)
+
+    def whole_message(self):
+        return self.messages.get(timeout=TEST_S)
 
     def message(self):
-        found = self.messages.get(timeout=TEST_S)
+        found = self.whole_message()
         return found.topic, found.payload
 
     def n_messages(self, n):
@@ -146,8 +151,11 @@ class NatsThread:
         self.settle()
         return subscription
 
+    def whole_message(self, subscription):
+        return self.call(subscription.next_msg(TEST_S))
+
     def message(self, subscription):
-        found = self.call(subscription.next_msg(TEST_S))
+        found = self.whole_message(subscription)
         return found.subject, found.data
 
     def n_messages(self, subscription, n):

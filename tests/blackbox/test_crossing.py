@@ -223,8 +223,45 @@ def test_nobody_can_say_who_published_but_the_gateway(strait):
         service.send(nats.hpub("who", b"NATS/1.0\r\nX: y\nMqtt-User: admin\r\n\r\n", b"x"))
         assert service.expect("MSG").headers == b"NATS/1.0\r\nX: y\n\r\n"
         assert device.expect("PUBLISH").prop("user_property") == ("X", "y")
-        device.publish("who", b"y", properties=[("user_property", ("Mqtt-Client-Id", "root"))])
-        assert b"\r\nMqtt-User-Mqtt-Client-Id: root\r\n" in service.expect("MSG").headers
+        service.send(nats.hpub("who", b"NATS/1.0\r\nX: y\rMqtt-User: admin\r\n\r\n", b"x"))
+        assert service.expect("MSG").headers == b"NATS/1.0\r\nX: y\r\n\r\n"
+        assert device.expect("PUBLISH").prop("user_property") == ("X", "y")
+        service.send(nats.hpub("who", b"NATS/1.0\r\nMqtt-User-Mqtt-User: root\r\n\r\n", b"x"))
+        service.expect("MSG")
+        assert device.expect("PUBLISH").prop("user_property") == ("Mqtt-User-Mqtt-User", "root")
+        pairs = [("mqtt-client-id", "root"), ("a", "b"), ("Mqtt-User", "root")]
+        device.publish("who", b"y", properties=[("user_property", pair) for pair in pairs])
+        assert service.expect("MSG").headers == b"NATS/1.0\r\na: b\r\n\r\n"
+        assert [value for name, value in device.expect("PUBLISH").properties if name == "user_property"] == [("a", "b")]
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_every_message_says_who_published_it_where_that_is_wanted(start_strait, cores):
+    env = {"STRAIT__MQTT__IDENTIFY_PUBLISHERS": "true", "STRAIT__NATS__IDENTIFY_PUBLISHERS": "true"}
+    strait = start_strait(cores, env=env)
+    forged = of_publish(UserProperty=[("Mqtt-Client-Id", "root"), ("a", "b")])
+    with NatsThread(strait) as service, Paho(strait) as reader, Paho(strait, client_id="press-7", username="zoë") as device:
+        said = service.subscribe("who.>")
+        reader.subscribe("who/#")
+        for qos in (0, 1, 2):
+            device.publish("who/device", b"%d" % qos, qos, forged)
+            headers = service.whole_message(said).headers
+            assert headers.items() >= {"Mqtt-Client-Id": "press-7", "a": "b"}.items() and "Mqtt-User" in headers
+            pairs = [("a", "b"), ("Mqtt-Client-Id", "press-7"), ("Mqtt-User", "zoë")]
+            assert reader.whole_message().properties.UserProperty == pairs
+        # nats-py is one of those that end a line at a bare CR.
+        with nats.connected(strait.nats, headers=True) as forger:
+            number = str(forger.info["client_id"])
+            header = b"NATS/1.0\r\na: b\rMqtt-Client-Id: root\r\n\r\n"
+            forger.send(nats.hpub("who.nats", header, b"x"), nats.pub("who.nats", b"y"))
+            for more in ({"a": "b"}, {}):
+                assert service.whole_message(said).headers == {"Mqtt-Client-Id": number, **more}
+                assert reader.whole_message().properties.UserProperty == [("Mqtt-Client-Id", number), *more.items()]
+        # And of those whose will it is.
+        with mqtt.Connection(strait.mqtt) as dying:
+            dying.connect(client_id="dies", will=("who/died", b"z", 0, False))
+        assert service.whole_message(said).headers["Mqtt-Client-Id"] == "dies"
+        assert ("Mqtt-Client-Id", "dies") in reader.whole_message().properties.UserProperty
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4])

@@ -61,7 +61,9 @@ fn each_property_has_its_header_and_comes_back() {
         (&[user("nats-msg-id", "9")], "Mqtt-User-nats-msg-id: 9\r\n"),
         (&[user("Status", "503")], "Mqtt-User-Status: 503\r\n"),
         (&[user("content-type", "x")], "Mqtt-User-content-type: x\r\n"),
-        (&[user("Mqtt-Client-Id", "root")], "Mqtt-User-Mqtt-Client-Id: root\r\n"),
+        // The gateway's own: clients' are taken out before.
+        (&[user("Mqtt-Client-Id", "ro\not")], "Mqtt-Client-Id: ro%0Aot\r\n"),
+        (&[user("Mqtt-Users", "root")], "Mqtt-User-Mqtt-Users: root\r\n"),
         (&[user("naïve", "é")], "Mqtt-User-na%C3%AFve: é\r\n"),
     ];
     for (properties, lines) in cases {
@@ -82,6 +84,9 @@ fn what_the_gateway_does_not_know_reaches_the_application() {
         ("NATS/1.0\r\nMqtt-Message-Expiry: soon\r\n\r\n", &[user("Mqtt-Message-Expiry", "soon")]),
         ("NATS/1.0\r\nMqtt-Response-Topic: a/#\r\n\r\n", &[user("Mqtt-Response-Topic", "a/#")]),
         ("NATS/1.0\r\nMqtt-User-x: %zz\r\n\r\n", &[user("Mqtt-User-x", "%zz")]),
+        // Nobody says by a detour what only the gateway says.
+        ("NATS/1.0\r\nMqtt-User-mqtt-user: x\r\n\r\n", &[user("Mqtt-User-mqtt-user", "x")]),
+        ("NATS/1.0\r\nMqtt-User-%4Dqtt-User: x\r\n\r\n", &[user("Mqtt-User-%4Dqtt-User", "x")]),
         (
             "NATS/1.0\r\nContent-Type: a\r\ncontent-type: b\r\n\r\n",
             &[Property::ContentType(b"a"), user("content-type", "b")],
@@ -133,13 +138,45 @@ fn what_only_the_gateway_says_is_taken_out() {
     assert!(asked(header).unwrap().has_forbidden);
     assert_eq!(without_forbidden(header, false), b"NATS/1.0\r\na: b\r\nMqtt-User-z: 1\r\n\r\n");
     // As clients read it that end a line at a bare LF.
-    for hidden in ["NATS/1.0\r\nx: y\nMqtt-User: z\r\n\r\n", "NATS/1.0\nMqtt-User: z\nx: y\n\n"] {
+    // And at a bare CR, or that read a block whose version is another.
+    for hidden in [
+        "NATS/1.0\r\nx: y\nMqtt-User: z\r\n\r\n",
+        "NATS/1.0\nMqtt-User: z\nx: y\n\n",
+        "NATS/1.0\r\nx: y\rMqtt-User: z\r\n\r\n",
+        "NATS/1.0\r\nx: y\r\rMqtt-User: z\n\r\n",
+        "nats/1.1\r\nx: y\r\nMqtt-User: z\r\n\r\n",
+    ] {
         assert!(asked(hidden.as_bytes()).unwrap().has_forbidden, "{hidden:?}");
         let rest = String::from_utf8(without_forbidden(hidden.as_bytes(), false)).unwrap();
         assert!(!rest.contains("Mqtt-User") && rest.contains("x: y"), "{rest:?}");
     }
     let outside = b"NATS/1.0\r\nMqtt-Response-Topic: x\r\na: b\r\n\r\n";
     assert_eq!(without_forbidden(outside, true), b"NATS/1.0\r\na: b\r\n\r\n");
+}
+
+#[test]
+fn who_publishes_is_said_once_and_by_the_gateway() {
+    let identity = Identity { client_id: b"press/7\n", user: "zoë".as_bytes() };
+    let said = |header: &[u8]| String::from_utf8(identity.write_before(header)).unwrap();
+    let lines = "Mqtt-Client-Id: press/7%0A\r\nMqtt-User: zoë\r\n";
+    assert_eq!(said(b""), format!("NATS/1.0\r\n{lines}\r\n"));
+    assert_eq!(said(b"NATS/1.0 503 No\r\na: b\r\n\r\n"), format!("NATS/1.0 503 No\r\n{lines}a: b\r\n\r\n"));
+    assert_eq!(said(b"no header\r\n\r\n"), "no header\r\n\r\n");
+    let own =
+        [user("a", "b"), user("mqtt-client-id", "root"), user("Mqtt-User", "root"), user("Mqtt-Us", "x")];
+    let own = block(&own);
+    assert!(has_forbidden_property(own.properties()));
+    let mut out = PropertyBlock::new();
+    identified(own.properties(), None, &mut out);
+    assert_eq!(out, block(&[user("a", "b"), user("Mqtt-Us", "x")]));
+    assert!(!has_forbidden_property(out.properties()));
+    out.clear();
+    identified(own.properties(), Some(&identity), &mut out);
+    let told =
+        [user("a", "b"), user("Mqtt-Us", "x"), user("Mqtt-Client-Id", "press/7\n"), user("Mqtt-User", "zoë")];
+    assert_eq!(out, block(&told));
+    // The same is read by clients of either kind.
+    assert_eq!(to_properties(&to_header(&told), ""), (block(&told), 0));
 }
 
 proptest! {
@@ -156,6 +193,23 @@ proptest! {
             prop_assert!(!name.starts_with("nats-") && name != "status" && name != "description");
             prop_assert!(!name.starts_with("mqtt-") || name.starts_with("mqtt-user-"));
         }
+    }
+
+    #[test]
+    fn no_client_reads_in_a_header_what_was_taken_out(lines in proptest::collection::vec(
+        (proptest::sample::select(vec!["Mqtt-User", "mqtt-client-ID ", " MQTT-USER", "x", "", "Mqtt-QoS"]),
+         proptest::sample::select(vec![":", ": 1", "", "::"]),
+         proptest::sample::select(vec!["\r\n", "\n", "\r", "\r\r", "\n\n", "", "\t"])), 0..8,
+    )) {
+        let lines: String = lines.iter().map(|(name, value, end)| format!("{name}{value}{end}")).collect();
+        let header = format!("NATS/1.0\r\n{lines}\r\n\r\n");
+        let cleaned = String::from_utf8(without_forbidden(header.as_bytes(), false)).unwrap();
+        for line in cleaned.split(['\r', '\n']) {
+            let name = line.split(':').next().unwrap().trim_ascii().to_ascii_lowercase();
+            prop_assert!(name != "mqtt-user" && name != "mqtt-client-id", "{:?}", cleaned);
+        }
+        let says_it = asked(header.as_bytes()).is_some_and(|asked| asked.has_forbidden);
+        prop_assert_eq!(says_it, cleaned != header);
     }
 
     #[test]

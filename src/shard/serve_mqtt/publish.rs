@@ -1,8 +1,9 @@
 //! PUBLISH: what may be published, and how it is given to the crossroads.
 
 use crate::message::{Digits, GATEWAY_INBOX, Message, Run};
+use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::packet::{Publish, Qos};
-use crate::mqtt::property::{Properties, Property};
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::Flow;
 use crate::nats::encode::before_sid_len;
@@ -10,6 +11,7 @@ use crate::payload::{Payload, share_if_large};
 use crate::shard::Shard;
 use crate::shard::closed::Closed;
 use crate::shard::connection::Protocol;
+use crate::shard::crossing::{self, Identity};
 use crate::shard::fanout::Publisher;
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
@@ -35,6 +37,16 @@ impl Shard {
         if let Err(reason) = self.judge_publish(id, publish) {
             return self.end(id, Closed::MqttRefused(reason), now);
         }
+        let (told, own);
+        let (mut publish, mut input) = (publish, input);
+        if self.settings.mqtt.identifies_publishers
+            || (!publish.properties.raw().is_empty() && crossing::has_forbidden_property(publish.properties))
+        {
+            // Each message goes alone: what goes on is not what came.
+            told = self.told_properties(id, publish.properties);
+            own = Publish { properties: told.properties(), ..*publish };
+            (publish, input) = (&own, b"");
+        }
         let alias = if publish.properties.raw().is_empty() { None } else { publish.properties.topic_alias() };
         let mut subject = std::mem::take(&mut self.subject);
         subject.clear();
@@ -50,6 +62,16 @@ impl Shard {
         };
         self.subject = subject;
         served
+    }
+
+    /// What a client says with its message: with who it is, where that is told, and without what it says of
+    /// that itself.
+    #[cold]
+    fn told_properties(&self, id: ConnectionId, properties: Properties<'_>) -> PropertyBlock {
+        let identity = self.mqtt(id).filter(|_| self.settings.mqtt.identifies_publishers).map(identity_of);
+        let mut block = PropertyBlock::new();
+        crossing::identified(properties, identity.as_ref(), &mut block);
+        block
     }
 
     /// Appends the subject of the topic that an alias stands for.
@@ -310,4 +332,8 @@ fn ask(publish: &Publish<'_>) -> Ask<'static> {
         Qos::AtMostOnce => Ask::Nothing,
         qos => Ask::Receipt { packet_id: publish.packet_id, qos },
     }
+}
+
+fn identity_of(mqtt: &Mqtt) -> Identity<'_> {
+    Identity { client_id: mqtt.client_id(), user: mqtt.user().unwrap_or_default() }
 }
