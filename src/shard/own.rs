@@ -1,7 +1,6 @@
 //! What the gateway publishes itself: under its own names, to whoever subscribes to them. Nobody waits for
 //! it and it is counted as nobody's. Where an outbox on its way is full it waits itself, in a bounded queue.
 
-use super::Shard;
 use super::closed::Closed;
 use super::connection::{Connection, Protocol};
 use super::fanout::{Fanout, Publisher};
@@ -9,6 +8,7 @@ use super::id::ConnectionId;
 use super::input::PIECES_PER_TURN;
 use super::publish::{Ask, Plan};
 use super::table::Target;
+use super::{Door, Shard};
 use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
 use crate::mqtt::packet::Version;
 use crate::payload::Payload;
@@ -163,25 +163,30 @@ impl Shard {
 
     fn presence(&self, id: ConnectionId, connected_at: Time, closed: Option<Closed>) -> String {
         let Some(connection) = self.clients.slots.get(id) else { return String::new() };
-        let (protocol, version, name) = match &connection.protocol {
+        let (version, name, user) = match &connection.protocol {
             Protocol::Mqtt(mqtt) => {
                 let version = match mqtt.version() {
                     Version::V3_1 => "3.1",
                     Version::V3_1_1 => "3.1.1",
                     Version::V5 => "5.0",
                 };
-                ("mqtt", Some(version), None)
+                (version.to_owned(), None, mqtt.user().map(String::from_utf8_lossy))
             }
-            Protocol::Nats(nats) => ("nats", None, nats.name()),
+            Protocol::Nats(nats) => {
+                let options = nats.options();
+                (options.protocol.to_string(), nats.name(), options.user.as_deref().map(Into::into))
+            }
         };
+        let Door { listener, nth } = connection.door;
+        let listener = self.settings.listener_names[listener as usize].get(usize::from(nth));
         let millis = |at: Time| self.settings.started_at_unix_millis + at.as_micros() / 1_000;
         let mut event = json!({
             "client_id": String::from_utf8_lossy(&client_id(connection)),
             "name": name,
-            "user": null,
-            "protocol": protocol,
+            "user": user,
+            "protocol": connection.protocol_kind().name(),
             "version": version,
-            "listener": protocol,
+            "listener": listener,
             "address": connection.peer.to_string(),
             "connected_at": millis(connected_at),
         });

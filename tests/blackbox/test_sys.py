@@ -3,10 +3,13 @@
 import json
 import time
 
+import nats as nats_py
 import pytest
 
+import gateway
 import wire_mqtt as mqtt
 import wire_nats as nats
+from clients import NatsThread, Paho
 from gateway import wait_until
 
 
@@ -121,3 +124,41 @@ def test_a_take_over_tells_of_one_going_and_one_coming(strait):
             told = [watcher.message() for _ in range(3)]
         events = [(topic.rsplit("/", 1)[1], json.loads(payload).get("reason")) for topic, payload in told]
         assert events == [("connected", None), ("disconnected", "taken_over"), ("connected", None)]
+
+
+def test_both_kinds_of_client_are_told_of_in_one_json(start_strait):
+    ports = [gateway.free_port() for _ in range(2)]
+    env = {"STRAIT__MQTT__LISTENERS__FIELD__BIND": str(ports[0]), "STRAIT__NATS__LISTENERS__PLANT__BIND": str(ports[1])}
+    strait = start_strait(1, env=env)
+    fields = {"client_id", "name", "user", "protocol", "version", "listener", "address", "connected_at"}
+    with Paho(strait, client_id="watcher") as watcher, NatsThread(strait) as service:
+        told = service.subscribe("$STRAIT.CLIENT.*.*")
+        watcher.subscribe("$SYS/clients/+/+")
+
+        def next_event():
+            (subject, payload), (topic, same) = service.message(told), watcher.message()
+            assert payload == same
+            _, _, client_id, what = subject.split(".")
+            assert topic == f"$SYS/clients/{client_id}/{what.lower()}"
+            event = json.loads(payload)
+            assert event["client_id"] == client_id
+            assert event.keys() - {"disconnected_at", "reason"} == fields
+            assert ("reason" in event) == ("disconnected_at" in event) == (what == "DISCONNECTED")
+            return event
+
+        with Paho(strait, client_id="press-7", username="zoë", port=ports[0]):
+            wanted = {"client_id": "press-7", "name": None, "user": "zoë", "protocol": "mqtt", "version": "5.0", "listener": "field"}
+            assert next_event().items() >= wanted.items()
+        assert next_event().items() >= {**wanted, "reason": "by_peer"}.items()
+
+        async def come_and_go():
+            url = f"nats://127.0.0.1:{ports[1]}"
+            client = await nats_py.connect(url, name="svc", user="ann", password="x", allow_reconnect=False)
+            await client.close()
+
+        service.call(come_and_go())
+        wanted = {"name": "svc", "user": "ann", "protocol": "nats", "version": "1", "listener": "plant"}
+        assert next_event().items() >= wanted.items()
+        assert next_event().items() >= {**wanted, "reason": "by_peer"}.items()
+        with mqtt.connected(strait.mqtt, mqtt.V311, client_id="plain"):
+            assert next_event().items() >= {"user": None, "version": "3.1.1", "listener": "default"}.items()
