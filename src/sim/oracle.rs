@@ -140,6 +140,8 @@ pub struct Oracle {
     pub n_clears: u64,
     pub lost: Lost,
     n_final: usize,
+    /// When all was quiet last: what had ended by then was known to every core.
+    pub(super) quiet_since: At,
     /// The newest publication of each publisher, by ear and quality.
     newest: BTreeMap<(Ear, usize, bool), usize>,
 }
@@ -341,6 +343,7 @@ impl Oracle {
             publication.kept.get_or_insert(now);
         }
         self.n_final = self.publications.len();
+        self.quiet_since = now;
         Ok(())
     }
 
