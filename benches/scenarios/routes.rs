@@ -42,7 +42,7 @@ pub struct Lookup {
 impl Lookup {
     fn new(filters: Filters, n_filters: usize, is_miss: bool) -> Self {
         let mut table = Table::new(&keys());
-        let mut interest = Interest::new(&keys());
+        let interest = Interest::new(&keys());
         for n in 0..n_filters {
             let text = match filters {
                 Filters::Exact => subject(n),
@@ -50,8 +50,8 @@ impl Lookup {
             };
             let filter = SubjectFilter::parse(text.as_bytes()).expect("it has no empty token");
             let connection = ConnectionId { slot: n as u32, generation: 0 };
-            let (_, change) = table.add(&filter, None, Target { connection, subscription: 0 });
-            interest.apply(CoreId(0), &change.expect("it is the filter's first"));
+            // As in a shard: its own plain subscriptions are in its table alone.
+            table.add(&filter, None, Target { connection, subscription: 0 });
         }
         // Room for every result where a play is to hit; for none where it is to miss.
         let cache_bytes_max = if is_miss { 0 } else { settings(1).route_cache_bytes_max };

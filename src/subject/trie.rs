@@ -401,13 +401,12 @@ fn matches_rest(filter: Option<&[u8]>, subject: Option<&[u8]>) -> bool {
     loop {
         let (left, remaining) = match (filter, subject) {
             (None, None) => return true,
+            (Some(b">"), Some(_)) => return true,
+            (Some(b"*"), Some(remaining)) => return memchr::memchr(b'.', remaining).is_none(),
             (Some(left), Some(remaining)) => (left, remaining),
             _ => return false,
         };
         let (token, after) = split(left);
-        if token == b">" {
-            return true;
-        }
         let (other, after_other) = split(remaining);
         if token != b"*" && token != other {
             return false;
