@@ -367,7 +367,7 @@ def test_what_is_retained_is_replayed_to_nats_where_that_is_configured(start_str
         for topic in ("state/a", "state/b/c", "other/a"):
             device.publish(topic, topic.encode(), retain=True, qos=1, packet_id=1)
             device.expect("PUBACK")
-        reader.subscribe("state.>", "1")
+        reader.send(b"SUB state.> 1\r\n")
         found = [reader.expect("MSG") for _ in range(2)]
         assert {it.subject: it.payload for it in found} == {"state.a": b"state/a", "state.b.c": b"state/b/c"}
         assert all(b"Mqtt-Retain: 1" in it.headers for it in found)

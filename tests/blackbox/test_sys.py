@@ -44,7 +44,8 @@ def test_statistics_come_at_once_and_are_the_sum_of_all_cores(talkative):
             found = statistics(talkative)
             sent, there = (int(found.get(name, 0)) for name in ("publish/messages/sent", "clients/nats/connected"))
             received = found.get("publish/messages/received"), found.get("publish/bytes/received")
-            return sent >= 80 and there >= 1 and received == ("10", "50")
+            connected = int(found.get("clients/connected", 0))
+            return sent >= 80 and there >= 1 and connected >= 10 and received == ("10", "50")
 
         wait_until(is_whole, differs)
         found = statistics(talkative)
