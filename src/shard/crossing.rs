@@ -24,6 +24,8 @@ const CORRELATION: &str = "Mqtt-Correlation-Data";
 const RESPONSE_TOPIC: &str = "Mqtt-Response-Topic";
 const QOS: &str = "Mqtt-QoS";
 const RETAIN: &str = "Mqtt-Retain";
+/// NATS's own name for the subject that a message is about.
+const NATS_SUBJECT: &str = "Nats-Subject";
 /// Only the gateway says these.
 const FORBIDDEN: [&str; 2] = ["Mqtt-Client-Id", "Mqtt-User"];
 /// Client libraries take these for the status of a message that has no line for it.
@@ -244,11 +246,28 @@ impl Asked {
 /// The block without the lines that only the gateway may say, and of a mounted client without a response
 /// topic, which would be outside of its mount.
 pub fn without_forbidden(header: &[u8], is_mounted: bool) -> Vec<u8> {
+    without(header, |name| {
+        is_forbidden(name)
+            || (is_mounted && name.trim_ascii().eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes()))
+    })
+}
+
+/// The block with the subject of a message that comes under another one. What its publisher said of that is
+/// not for those who asked the gateway.
+pub fn with_subject(header: &[u8], subject: &[u8]) -> Vec<u8> {
+    let mut out = without(header, |name| name.trim_ascii().eq_ignore_ascii_case(NATS_SUBJECT.as_bytes()));
+    // However its publisher ended it.
+    while out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+    out.extend_from_slice(b"\r\n");
+    line(&mut out, NATS_SUBJECT, subject);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn without(header: &[u8], is_unwanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.len());
     for piece in pieces(header) {
-        let name = name_of(piece);
-        let is_elsewhere = is_mounted && name.trim_ascii().eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes());
-        if !is_forbidden(name) && !is_elsewhere {
+        if !is_unwanted(name_of(piece)) {
             out.extend_from_slice(piece);
         } else if piece.ends_with(b"\n") && out.ends_with(b"\r") {
             // To most clients it was the end of the line before.

@@ -181,10 +181,7 @@ impl Shard {
             }
         }
         if let Some(mount_len) = mount_len {
-            header.truncate(header.len() - 2);
-            header.extend_from_slice(b"Nats-Subject: ");
-            header.extend_from_slice(kept.subject().get(mount_len..).unwrap_or_default());
-            header.extend_from_slice(b"\r\n\r\n");
+            header = crossing::with_subject(&header, kept.subject().get(mount_len..).unwrap_or_default());
         }
         self.clients.origin = Origin { protocol: kept.protocol, read_at: self.now };
         self.send_read(reply, plan, &header, message.payload);

@@ -358,10 +358,11 @@ impl Shard {
             reply if reply.starts_with(GATEWAY_INBOX) => Cow::Borrowed(reply),
             reply => self.mounted(id, reply),
         };
+        let is_mounted = !self.mounted(id, b"").is_empty();
         let shared = share_if_large(publish.payload);
         let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
         let asked = crossing::asked(publish.header);
-        let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, false));
+        let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, is_mounted));
         let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
         let message = Message {
             reply: &reply,

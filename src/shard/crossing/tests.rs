@@ -250,3 +250,16 @@ fn value() -> impl Strategy<Value = String> {
     ]);
     proptest::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
 }
+
+#[test]
+fn a_listed_message_has_its_own_subject_however_its_header_ends() {
+    let wanted = "NATS/1.0\r\nMqtt-Retain: 1\r\nNats-Subject: a.b\r\n\r\n";
+    for header in [
+        "NATS/1.0\r\nMqtt-Retain: 1\r\n\r\n",
+        "NATS/1.0\r\nMqtt-Retain: 1",
+        "NATS/1.0\r\nMqtt-Retain: 1\n\n",
+        "NATS/1.0\r\nnats-subject: forged\r\nMqtt-Retain: 1\r\n\r\n",
+    ] {
+        assert_eq!(String::from_utf8_lossy(&with_subject(header.as_bytes(), b"a.b")), wanted, "{header:?}");
+    }
+}
