@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::table::{FilterRef, Group, Place};
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
+use crate::mqtt::session::Session;
 use crate::mqtt::share::Share;
 use crate::nats::sid::Sid;
 use crate::time::{Span, Time};
@@ -106,8 +107,6 @@ pub enum Life {
     Leaving(CoreId),
     /// Flushes what is queued and then ends, at the latest then.
     Closing(Time),
-    /// Its socket is gone; what is left is a session that waits for its client.
-    Offline,
 }
 
 impl Connection {
@@ -207,21 +206,12 @@ impl Connection {
         self.is_open() && !self.is_write_dead && !self.is_overflowed && !self.awaits_connack
     }
 
-    /// Leaves nothing of a connection but its session.
-    pub fn go_offline(&mut self) {
-        debug_assert!(self.queue.is_empty());
-        self.life = Life::Offline;
-        self.marks = Marks::default();
-        self.kept = Vec::new();
-        self.held = Vec::new();
-        self.is_at_end = false;
-        self.is_write_dead = false;
-        self.is_overflowed = false;
-        self.is_dirty = false;
-        self.awaits_connack = false;
-        self.pressed_since = None;
-        self.stuck_since = None;
-        self.check_at = Time::NEVER;
+    /// That of its MQTT client.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.protocol {
+            Protocol::Mqtt(mqtt) => Some(&mqtt.session),
+            Protocol::Nats(_) => None,
+        }
     }
 
     /// Whether its input is not taken for now.

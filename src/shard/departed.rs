@@ -36,14 +36,16 @@ impl Shard {
     /// Ends what a connection or a session still has, when it ends itself: for its client at once, in the
     /// tables in slices, of which the first is now.
     pub(super) fn end_all_subscriptions(&mut self, id: ConnectionId) {
-        let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        let subscriptions = std::mem::take(&mut connection.subscriptions);
-        connection.given_up = Vec::new();
-        connection.replays = Vec::new();
+        let (subscriptions, _) = self.clients.slots.take_subscriptions(id);
+        let connection = self.clients.slots.get_mut(id);
+        // Only a client of MQTT leaves a session.
+        let protocol = connection.map_or(ProtocolKind::Mqtt, |connection| {
+            connection.given_up = Vec::new();
+            connection.protocol_kind()
+        });
         if subscriptions.is_empty() {
             return;
         }
-        let protocol = connection.protocol_kind();
         self.departed.waiting.push_back(Left { id, protocol, subscriptions });
         if self.now.since(self.departed.began_at) >= SLICE {
             self.begin_departing();

@@ -5,11 +5,12 @@ use super::census::Ended;
 use super::connection::{Connection, Protocol, SubscriptionKind};
 use super::counters::Counters;
 use super::effects::Effects;
-use super::id::{ConnectionId, Slots};
+use super::id::ConnectionId;
 use super::latency::{Direction, Latencies};
 use super::replay::Replayed;
 use super::settings::Settings;
 use super::shapes::Shapes;
+use super::slots::Slots;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Run};
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
 #[derive(Debug)]
 pub struct Clients {
-    pub slots: Slots<Connection>,
+    pub slots: Slots,
     pub pool: BufferPool,
     pub effects: Effects,
     pub counters: Counters,
@@ -168,10 +169,10 @@ impl Clients {
 
     /// Gives the message to one subscription; false where it is not eligible and another may be asked.
     pub fn deliver(&mut self, target: Target, fanout: &mut Fanout<'_>, settings: &Settings) -> bool {
-        let Some(connection) = self.slots.get_mut(target.connection) else { return false };
-        if !connection.is_reachable() {
+        let connection = self.slots.get_mut(target.connection).filter(|connection| connection.is_reachable());
+        let Some(connection) = connection else {
             return self.deliver_to_session(target, fanout, settings);
-        }
+        };
         let kind = connection.protocol_kind();
         let Connection { protocol, queue, marks, subscriptions, traffic, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };

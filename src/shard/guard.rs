@@ -86,7 +86,7 @@ impl Clients {
         if let Some(connection) = self.slots.get_mut(id) {
             connection.queue.recount();
         }
-        self.n_queued_bytes = self.slots.iter().map(|(_, connection)| connection.n_queued_bytes()).sum();
+        self.n_queued_bytes = self.slots.queued_bytes().map(|(_, n_bytes)| n_bytes).sum();
     }
 
     /// What the client was sent may be half a frame: it gets nothing more.

@@ -67,6 +67,15 @@ impl<T> Slots<T> {
         Some(removed)
     }
 
+    /// Puts another value in the place of one; false where there is none.
+    pub fn replace_with(&mut self, id: ConnectionId, change: impl FnOnce(T) -> T) -> bool {
+        let Some((_, value)) = self.slots.get_mut(id.slot as usize).filter(|it| it.0 == id.generation) else {
+            return false;
+        };
+        *value = value.take().map(change);
+        value.is_some()
+    }
+
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

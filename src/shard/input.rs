@@ -46,7 +46,7 @@ impl Shard {
             let is_read = match connection.life {
                 Life::Open => !self.is_draining(),
                 Life::Closing(_) => true,
-                Life::Leaving(_) | Life::Offline => false,
+                Life::Leaving(_) => false,
             };
             is_read && !connection.is_waiting() && !connection.is_at_end
         })

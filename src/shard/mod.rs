@@ -12,6 +12,7 @@ pub mod closed;
 pub mod latency;
 pub mod counters;
 pub mod connection;
+pub mod slots;
 pub mod write_queue;
 pub mod replay;
 pub mod effects;
@@ -315,7 +316,7 @@ impl Shard {
         self.clients.counters.n_departed += 1;
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        let Connection { door, peer, kept, nth, accepted_at, read_at, .. } = connection;
+        let Connection { door, peer, kept, nth, accepted_at, read_at, .. } = *connection;
         Some(Moved { door, peer, kept, nth, accepted_at, read_at })
     }
 
@@ -423,8 +424,7 @@ impl Shard {
 
     /// Whether a connection ends when its queue is written.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
-        let is_over = |life| matches!(life, Life::Closing(_) | Life::Offline);
-        self.clients.slots.get(id).is_none_or(|connection| is_over(connection.life))
+        self.clients.slots.is_over(id)
     }
 
     /// What was counted so far, and what there is now.

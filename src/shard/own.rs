@@ -117,8 +117,8 @@ impl Shard {
             return self.clients.deliver_to_all(targets, fanout, &self.settings);
         }
         let names_it = |target: &&Target| {
-            let connection = self.clients.slots.get(target.connection);
-            let subscription = connection.and_then(|it| it.subscriptions.get(target.subscription));
+            let subscriptions = self.clients.slots.subscriptions(target.connection);
+            let subscription = subscriptions.and_then(|it| it.get(target.subscription));
             subscription.is_some_and(|it| {
                 let first = tokens(self.table.text(it.filter)).next();
                 !matches!(first, Some(b"*" | b">"))

@@ -7,6 +7,7 @@
 //! is bounded, and counts among what waits for this core's clients.
 
 use super::Shard;
+use super::connection::Connection;
 use super::core_set::CoreSet;
 use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, GroupPick};
@@ -146,12 +147,11 @@ impl Shard {
     /// Takes from a session whose client is gone what it was never sent, if another member is there.
     fn take_unsent(&mut self, id: ConnectionId) {
         // It may be back by now, on a connection that has taken the session.
-        let is_gone = self.clients.slots.get(id).is_some_and(|connection| !connection.is_open());
-        if !is_gone || !self.has_session(id) {
+        if self.clients.slots.get(id).is_some_and(Connection::is_open) || !self.has_session(id) {
             return;
         }
-        let Some(mqtt) = self.mqtt(id) else { return };
-        let Some(first) = mqtt.session.inflight.first_unsent_shared() else { return };
+        let Some(session) = self.clients.slots.session(id) else { return };
+        let Some(first) = session.inflight.first_unsent_shared() else { return };
         let Some(share) = first.share.cloned() else { return };
         let with_queue = first.with_queue;
         let mut subject = Vec::new();
@@ -164,10 +164,10 @@ impl Shard {
         if !is_anybody_there {
             return;
         }
-        let Some(mqtt) = self.mqtt_mut(id) else { return };
-        let n_bytes_before = mqtt.session.inflight.n_bytes();
-        let leftovers = mqtt.session.inflight.take_unsent_shared();
-        let n_bytes = n_bytes_before - mqtt.session.inflight.n_bytes();
+        let Some(session) = self.clients.slots.session_mut(id) else { return };
+        let n_bytes_before = session.inflight.n_bytes();
+        let leftovers = session.inflight.take_unsent_shared();
+        let n_bytes = n_bytes_before - session.inflight.n_bytes();
         self.clients.n_queued_bytes -= n_bytes;
         self.clients.counters.discarded += leftovers.n_unsent() as u64;
         self.leave_to_others(leftovers);

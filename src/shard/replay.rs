@@ -287,10 +287,8 @@ impl Shard {
 
     /// Whose a message is as long as it is kept; 0 where nobody asks.
     fn source(&self, id: ConnectionId) -> u64 {
-        match self.clients.slots.get(id).map(|connection| &connection.protocol) {
-            Some(Protocol::Mqtt(mqtt)) => self.keys.subject_hash(mqtt.client_id()) | 1,
-            Some(Protocol::Nats(_)) | None => 0,
-        }
+        let session = self.clients.slots.session(id);
+        session.map_or(0, |session| self.keys.subject_hash(session.client_id()) | 1)
     }
 
     fn has_room_for_replay(&self, id: ConnectionId, quality: Quality, n_bytes: usize) -> bool {

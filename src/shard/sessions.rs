@@ -3,7 +3,7 @@
 //! hands is the slot.
 
 use super::Shard;
-use super::connection::{Connection, Life, Protocol, Subscription};
+use super::connection::{Protocol, Subscription};
 use super::crossing::{self, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
@@ -22,7 +22,8 @@ use crate::time::{Span, Time};
 impl Shard {
     /// Whether this slot has its client's session.
     pub(super) fn has_session(&self, id: ConnectionId) -> bool {
-        self.mqtt(id).is_some_and(|mqtt| self.directory.get(mqtt.client_id()) == Some(&id))
+        let session = self.clients.slots.session(id);
+        session.is_some_and(|session| self.directory.get(session.client_id()) == Some(&id))
     }
 
     pub(super) fn mqtt(&self, id: ConnectionId) -> Option<&Mqtt> {
@@ -42,7 +43,7 @@ impl Shard {
     /// A connection ends: its session does too, or waits for the client from now on.
     pub(super) fn suspend_session(&mut self, id: ConnectionId, now: Time) {
         let stays = self.has_session(id)
-            && self.mqtt(id).is_some_and(|mqtt| mqtt.session.expiry != Expiry::WithConnection);
+            && self.clients.slots.session(id).is_some_and(|it| it.expiry != Expiry::WithConnection);
         if !stays {
             return self.end_session(id);
         }
@@ -63,7 +64,7 @@ impl Shard {
 
     /// Publishes the will of a client that has been gone for too long, or says when that will be.
     pub(super) fn check_will(&mut self, id: ConnectionId, now: Time) -> Time {
-        let Some(session) = self.mqtt_mut(id).map(|mqtt| &mut mqtt.session) else { return Time::NEVER };
+        let Some(session) = self.clients.slots.session_mut(id) else { return Time::NEVER };
         if session.will_due > now {
             return session.will_due;
         }
@@ -120,8 +121,7 @@ impl Shard {
 
     /// A connection's socket is gone, and its session stays.
     pub(super) fn go_offline(&mut self, id: ConnectionId, now: Time) {
-        if let Some(connection) = self.clients.slots.get_mut(id) {
-            connection.go_offline();
+        if self.clients.slots.go_offline(id) {
             self.clients.counters.n_offline_sessions += 1;
         }
         self.check_offline(id, now);
@@ -130,7 +130,7 @@ impl Shard {
     /// Ends a session whose client stayed away for too long.
     pub(super) fn check_offline(&mut self, id: ConnectionId, now: Time) {
         let will_due = self.check_will(id, now);
-        let Some(ends_at) = self.mqtt(id).map(|mqtt| mqtt.session.ends_at) else { return };
+        let Some(ends_at) = self.clients.slots.session(id).map(|session| session.ends_at) else { return };
         if ends_at > now {
             return self.schedule(id, ends_at.min(will_due));
         }
@@ -148,23 +148,18 @@ impl Shard {
     pub(super) fn end_session(&mut self, id: ConnectionId) {
         self.end_all_subscriptions(id);
         let is_listed = self.has_session(id);
-        let Some(Connection { protocol: Protocol::Mqtt(mqtt), life, .. }) = self.clients.slots.get_mut(id)
-        else {
-            return;
-        };
-        self.clients.n_queued_bytes -= mqtt.session.inflight.n_bytes();
-        let (leftovers, n_unsent) = mqtt.session.inflight.end();
+        let Some(session) = self.clients.slots.session_mut(id) else { return };
+        self.clients.n_queued_bytes -= session.inflight.n_bytes();
+        let (leftovers, n_unsent) = session.inflight.end();
         self.clients.counters.discarded += n_unsent as u64;
         // The end of the session is the latest time for it (section 3.1.3.2.2).
-        self.wills.extend(mqtt.session.will.take().map(|will| (id, will)));
-        mqtt.session.will_due = Time::NEVER;
-        let is_offline = *life == Life::Offline;
+        self.wills.extend(session.will.take().map(|will| (id, will)));
+        session.will_due = Time::NEVER;
         if is_listed {
-            self.directory.remove(mqtt.session.client_id());
-            self.requests.forget_client(mqtt.session.client_id());
+            self.directory.remove(session.client_id());
+            self.requests.forget_client(session.client_id());
         }
-        if is_offline {
-            self.clients.slots.remove(id);
+        if self.clients.slots.remove_offline(id).is_some() {
             self.clients.counters.n_offline_sessions -= 1;
         }
         if let Some(leftovers) = leftovers {
@@ -224,12 +219,9 @@ impl Shard {
     /// its core alone, and that stays.
     fn move_session(&mut self, from: ConnectionId, to: ConnectionId) {
         let nobodys = self.new_session(b"");
-        let Some(connection) = self.clients.slots.get_mut(from) else { return };
-        let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return };
-        let session = std::mem::replace(&mut mqtt.session, nobodys);
-        let subscriptions = std::mem::take(&mut connection.subscriptions);
-        let replays = std::mem::take(&mut connection.replays);
-        let is_offline = connection.life == Life::Offline;
+        let Some(session) = self.clients.slots.session_mut(from) else { return };
+        let session = std::mem::replace(session, nobodys);
+        let (subscriptions, replays) = self.clients.slots.take_subscriptions(from);
         self.is_changing_tables = true;
         for key in subscriptions.keys() {
             let place = |connection| Target { connection, subscription: key };
@@ -239,8 +231,7 @@ impl Shard {
             }
         }
         self.is_changing_tables = false;
-        if is_offline {
-            self.clients.slots.remove(from);
+        if self.clients.slots.remove_offline(from).is_some() {
             self.clients.counters.n_offline_sessions -= 1;
         }
         if let Some(connection) = self.clients.slots.get_mut(to)

@@ -37,7 +37,7 @@ impl Shard {
             self.send_owed_receipts();
         }
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        if matches!(connection.life, Life::Closing(_) | Life::Offline) {
+        if matches!(connection.life, Life::Closing(_)) {
             return;
         }
         self.note_end(id, closed, now);
@@ -76,7 +76,7 @@ impl Shard {
         self.suspend_session(id, now);
         self.clients.effects.close.push(id);
         self.end_stalls_of_pressed(id, now);
-        let will_due = self.mqtt(id).map_or(Time::NEVER, |mqtt| mqtt.session.will_due);
+        let will_due = self.clients.slots.session(id).map_or(Time::NEVER, |session| session.will_due);
         self.schedule(id, until.min(will_due));
         self.log_close(id, n_pending_bytes, closed, now);
     }
@@ -162,10 +162,10 @@ impl Shard {
 
     /// Enters a deadline, unless an earlier one is entered already.
     pub(super) fn schedule(&mut self, id: ConnectionId, due: Time) {
-        if let Some(connection) = self.clients.slots.get_mut(id)
-            && due < connection.check_at
+        if let Some(check_at) = self.clients.slots.check_at(id)
+            && due < *check_at
         {
-            connection.check_at = due;
+            *check_at = due;
             self.deadlines.schedule(id, due);
         }
     }
@@ -181,7 +181,7 @@ impl Shard {
         let n_later = due.len().saturating_sub(DEADLINES_PER_TICK);
         for (id, at) in due.drain(n_later..) {
             // An entry that an earlier deadline replaced no longer counts.
-            if self.clients.slots.get(id).is_some_and(|connection| connection.check_at == at) {
+            if self.clients.slots.check_at(id).is_some_and(|check_at| *check_at == at) {
                 self.guarded(id, now, |shard| shard.check_deadlines(id, now));
             }
         }
@@ -215,15 +215,19 @@ impl Shard {
 
     /// Looks at everything that a connection can be late with, and enters the next time to look.
     pub(super) fn check_deadlines(&mut self, id: ConnectionId, now: Time) {
+        if let Some(check_at) = self.clients.slots.check_at(id) {
+            *check_at = Time::NEVER;
+        }
+        if self.clients.slots.is_offline(id) {
+            return self.check_offline(id, now);
+        }
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.check_at = Time::NEVER;
         match connection.life {
             Life::Closing(until) if until <= now => return self.clients.effects.cut.push(id),
             Life::Closing(until) => {
                 let will_due = self.check_will(id, now);
                 return self.schedule(id, until.min(will_due));
             }
-            Life::Offline => return self.check_offline(id, now),
             Life::Open | Life::Leaving(_) => {}
         }
         // Its silence is our doing.
@@ -311,9 +315,8 @@ impl Shard {
     pub(super) fn keep_core_total(&mut self) {
         let bytes_max = self.settings.core_queue_bytes_max;
         while self.n_bytes_for_clients() > bytes_max {
-            let all = self.clients.slots.iter();
-            let largest = all.max_by_key(|(_, connection)| connection.n_queued_bytes());
-            let n_largest = largest.map_or(0, |(_, connection)| connection.n_queued_bytes());
+            let largest = self.clients.slots.queued_bytes().max_by_key(|(_, n_bytes)| *n_bytes);
+            let n_largest = largest.map_or(0, |(_, n_bytes)| n_bytes);
             let n_left_behind = self.redelivery.n_bytes();
             if n_left_behind >= n_largest {
                 if n_left_behind == 0 {
@@ -324,15 +327,17 @@ impl Shard {
                 self.clients.counters.dropped_left_behind += n_forgotten;
                 continue;
             }
-            let Some((id, largest)) = largest else { return };
-            if largest.is_open() {
-                self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
-            } else if largest.queue.is_empty() {
-                self.discard_session(id);
-            } else {
-                // It was only to read its last, and others would pay for that.
-                self.discard_queue(id);
-                self.clients.effects.cut.push(id);
+            let Some((id, _)) = largest else { return };
+            match self.clients.slots.get(id) {
+                Some(largest) if largest.is_open() => {
+                    self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
+                }
+                Some(largest) if !largest.queue.is_empty() => {
+                    // It was only to read its last, and others would pay for that.
+                    self.discard_queue(id);
+                    self.clients.effects.cut.push(id);
+                }
+                _ => self.discard_session(id),
             }
         }
     }
@@ -415,9 +420,7 @@ impl Shard {
         self.now = now;
         self.close(id, Closed::Lost, now);
         self.discard_queue(id);
-        if let Some(connection) = self.clients.slots.get_mut(id)
-            && connection.life != Life::Offline
-        {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
             self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
             if self.has_session(id) {
                 self.go_offline(id, now);

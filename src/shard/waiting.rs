@@ -9,6 +9,7 @@ use super::latency::Direction;
 use super::settings::Settings;
 use super::shapes::MqttShape;
 use super::shapes::{Copied, Own};
+use super::slots::Recipient;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Quality};
@@ -49,20 +50,18 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         settings: &Settings,
     ) -> bool {
-        let Some(connection) = self.slots.get_mut(target.connection) else { return false };
-        let Connection { protocol: Protocol::Mqtt(mqtt), subscriptions, awaits_connack, .. } = connection
-        else {
-            return false;
-        };
-        if fanout.asks == Asks::OneOnline && !*awaits_connack {
+        let Some(recipient) = self.slots.recipient(target.connection) else { return false };
+        let Recipient { session, subscriptions, awaits_connack } = recipient;
+        if fanout.asks == Asks::OneOnline && !awaits_connack {
             return false;
         }
-        let stays = mqtt.session.expiry != Expiry::WithConnection || *awaits_connack;
+        let inflight = &mut session.inflight;
+        let stays = session.expiry != Expiry::WithConnection || awaits_connack;
         let Some(subscription) = subscriptions.get(target.subscription).filter(|_| stays) else {
             return false;
         };
         let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
-        let n_kept_before = mqtt.session.inflight.n_bytes();
+        let n_kept_before = inflight.n_bytes();
         let room = Room { settings, origin: self.origin };
         let message = fanout.message;
         let block =
@@ -75,7 +74,7 @@ impl Clients {
                 let topic = fanout.shapes.topic();
                 let kept = kept(message, topic, quality, self.origin, subscription);
                 let kept = Kept { with_queue: fanout.with_queue, ..kept };
-                keep_waiting(mqtt, &kept, room, fanout.now)
+                keep_waiting(inflight, &kept, room, fanout.now)
             }
             Ok((quality, own)) => {
                 let Copied { topic, properties, .. } =
@@ -83,14 +82,14 @@ impl Clients {
                 let copied = Message { properties, ..*message };
                 let kept = kept(&copied, topic, quality, self.origin, subscription);
                 let kept = Kept { retain: own.retain, with_queue: fanout.with_queue, ..kept };
-                keep_waiting(mqtt, &kept, room, fanout.now)
+                keep_waiting(inflight, &kept, room, fanout.now)
             }
             Err(end) => Outcome::none(end),
         };
         if let Some(block) = block {
             fanout.shapes.crossed.give_properties_back(block);
         }
-        self.n_queued_bytes += mqtt.session.inflight.n_bytes();
+        self.n_queued_bytes += inflight.n_bytes();
         self.n_queued_bytes -= n_kept_before;
         if outcome.n_queued > 0 {
             let direction = Direction::new(self.origin.protocol, ProtocolKind::Mqtt).idx();
@@ -221,7 +220,7 @@ pub(super) fn deliver_kept(
 ) -> Outcome {
     let inflight = &mut mqtt.session.inflight;
     if inflight.has_pending() || !inflight.is_open() || queue.len() >= session_share(room.settings) {
-        return keep_waiting(mqtt, kept, room, now);
+        return keep_waiting(inflight, kept, room, now);
     }
     let packet_id = inflight.begin(kept);
     queue.append(pool, |buffer| {
@@ -239,11 +238,11 @@ pub(super) fn deliver_kept(
 }
 
 /// Keeps a message in its session until it can be sent.
-fn keep_waiting(mqtt: &mut Mqtt, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
+fn keep_waiting(inflight: &mut Inflight, kept: &Kept<'_>, room: Room<'_>, now: Time) -> Outcome {
     let mut limits = room.settings.mqtt.session_queue();
     // Where a group has it, another member may have room.
     limits.drops_oldest &= kept.share.is_none();
-    let waited = mqtt.session.inflight.wait(kept, &limits, now);
+    let waited = inflight.wait(kept, &limits, now);
     let (n_queued, end) = if waited.is_kept { (1, End::Delivered) } else { (0, End::DroppedSessionFull) };
     Outcome {
         n_queued,

@@ -1,11 +1,15 @@
-//! What a million subscriptions cost. By the pages that the process has, so it counts what the allocator
-//! loses as well; each test has a process of its own.
+//! What a million subscriptions cost, and clients that do nothing, there or not. By the pages that the process
+//! has, so it counts what the allocator loses as well; each test has a process of its own.
 
+use super::storm::{Two, subscribe_to};
 use super::*;
 
 const N_SUBSCRIPTIONS: usize = 1_000_000;
 /// Of the hosts that this runs on.
 const PAGE_BYTES: usize = 4_096;
+
+/// Clients of MQTT, each with a name and filters of its own.
+const N_CLIENTS: usize = 50_000;
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -31,6 +35,45 @@ fn a_million_subscriptions_with_wildcards_take_less_than_200_bytes_each() {
 fn a_million_subscriptions_to_all_below_a_name_take_less_than_200_bytes_each() {
     let sent = take_less_than_200_bytes(|n| format!("device.{n:06}.>"), b"PUB device.912345.a.x 1\r\nx\r\n");
     assert_eq!(sent, "MSG device.912345.a.x 12345 1\r\nx\r\n");
+}
+
+#[test]
+fn a_session_without_its_client_takes_at_most_a_kibibyte_with_one_subscription() {
+    let n_bytes = bytes_of_each_client(false);
+    assert!(n_bytes <= 1_024, "{n_bytes} bytes for each session");
+}
+
+#[test]
+fn an_idle_client_of_mqtt_takes_at_most_one_and_a_half_kibibytes_with_one_subscription() {
+    let n_bytes = bytes_of_each_client(true);
+    assert!(n_bytes <= 1_536, "{n_bytes} bytes for each client");
+}
+
+/// All that the cores keep of each, on its own core and on the other; not its socket.
+fn bytes_of_each_client(are_there: bool) -> usize {
+    let mut two = Two::new(1 << 30);
+    let go = |two: &mut Two, nth: usize| {
+        let name = format!("device-{nth:08}");
+        let id = two.connect(&name, None, &subscribe_to(&[format!("device/{nth:08}/set")]));
+        two.come_to_rest();
+        if !are_there {
+            two.lose(id);
+            two.come_to_rest();
+        }
+    };
+    // What is there once is there.
+    let keys = two.keys.clone();
+    let mut at_home = (0..).filter(|nth| keys.home(format!("device-{nth:08}").as_bytes(), 2).0 == 0);
+    at_home.by_ref().take(100).for_each(|nth| go(&mut two, nth));
+    let before = resident_bytes();
+    at_home.take(N_CLIENTS).for_each(|nth| go(&mut two, nth));
+    let n_bytes = (resident_bytes() - before) / N_CLIENTS;
+    let sum =
+        |count: fn(&Counters) -> u64| two.shards.iter().map(|shard| count(&shard.counters())).sum::<u64>();
+    assert_eq!(sum(|counters| counters.n_subscriptions[0]), 100 + N_CLIENTS as u64);
+    let n_offline = if are_there { 0 } else { 100 + N_CLIENTS as u64 };
+    assert_eq!(sum(|counters| counters.n_offline_sessions), n_offline);
+    n_bytes
 }
 
 /// Ten clients have a hundred thousand each, of the `n` from theirs on; says what the last one is sent of

@@ -12,15 +12,15 @@ const N: usize = 5_000;
 const N_PER_TURN: usize = 256;
 
 /// Two shards; clients are at home on the first.
-struct Two {
-    shards: [Shard; 2],
-    keys: Keys,
+pub struct Two {
+    pub shards: [Shard; 2],
+    pub keys: Keys,
     now: Time,
     names: Vec<String>,
 }
 
 impl Two {
-    fn new(outbox_bytes_max: usize) -> Self {
+    pub fn new(outbox_bytes_max: usize) -> Self {
         let mut settings = Settings { n_cores: 2, interest_slice: 1_024, outbox_bytes_max, ..settings() };
         settings.mqtt.sessions_max = 1_000_000;
         settings.mqtt.retained.messages_max = 1_000_000;
@@ -43,7 +43,7 @@ impl Two {
     }
 
     /// Lets both cores talk until neither has anything to say or do.
-    fn come_to_rest(&mut self) {
+    pub fn come_to_rest(&mut self) {
         while (0..2).any(|core| {
             let shard = &self.shards[core];
             shard.has_mail_for(CoreId(1 - core as u16)) || shard.goes_on()
@@ -60,15 +60,11 @@ impl Two {
                 shard.flushed(id, n, self.now);
             }
             shard.effects().resume.clear();
+            shard.effects().close.clear();
         }
     }
 
     fn mqtt(&mut self, name: &str, then: &[u8]) -> ConnectionId {
-        let core = self.keys.home(name.as_bytes(), 2).idx();
-        let door = Door::first(Listener::Mqtt);
-        let id = self.shards[core].accept(door, "127.0.0.1:9".parse().unwrap(), 0, self.now);
-        let mut block = PropertyBlock::new();
-        block.push(Property::SessionExpiryInterval(1_000)).unwrap();
         let topic = format!("will/{name}");
         let will = Will {
             qos: Qos::AtMostOnce,
@@ -77,12 +73,21 @@ impl Two {
             payload: b"gone",
             properties: Properties::EMPTY,
         };
+        self.connect(name, Some(will), then)
+    }
+
+    pub fn connect(&mut self, name: &str, will: Option<Will<'_>>, then: &[u8]) -> ConnectionId {
+        let core = self.keys.home(name.as_bytes(), 2).idx();
+        let door = Door::first(Listener::Mqtt);
+        let id = self.shards[core].accept(door, "127.0.0.1:9".parse().unwrap(), 0, self.now);
+        let mut block = PropertyBlock::new();
+        block.push(Property::SessionExpiryInterval(1_000)).unwrap();
         let connect = Connect {
             version: Version::V5,
             clean_start: false,
             keep_alive_secs: 0,
             client_id: name.as_bytes(),
-            will: Some(will),
+            will,
             username: None,
             password: None,
             properties: block.properties(),
@@ -108,7 +113,7 @@ impl Two {
         names.iter().map(|name| self.mqtt(name, &subscribe(name))).collect()
     }
 
-    fn lose(&mut self, id: ConnectionId) {
+    pub fn lose(&mut self, id: ConnectionId) {
         self.shards[0].end_of_input(id, true, self.now);
         self.shards[0].release(id, self.now);
     }
@@ -130,7 +135,10 @@ impl Two {
 }
 
 fn subscribe(name: &str) -> Vec<u8> {
-    let topics = ["a", "b", "c"].map(|kind| format!("{kind}/{name}"));
+    subscribe_to(&["a", "b", "c"].map(|kind| format!("{kind}/{name}")))
+}
+
+pub fn subscribe_to(topics: &[String]) -> Vec<u8> {
     let options = SubscribeOptions { qos: Qos::AtLeastOnce, ..SubscribeOptions::default() };
     let filters: Vec<_> = topics.iter().map(|topic| (topic.as_bytes(), options)).collect();
     let filters = Filters::from_list(&filters);
