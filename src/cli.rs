@@ -77,6 +77,9 @@ pub struct Map {
     /// The names are subjects, and their topics are asked for.
     #[arg(short, long)]
     pub subject: bool,
+    /// As a listener with `mapping = "emqx"` has it.
+    #[arg(short, long)]
+    pub emqx: bool,
     /// Names from standard input, and answers, end in NUL and not in a newline.
     #[arg(short = '0', long)]
     pub null: bool,

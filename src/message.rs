@@ -45,18 +45,6 @@ impl Message<'_> {
     pub fn n(&self) -> usize {
         self.run.map_or(1, |run| run.n())
     }
-
-    /// As a subscriber at `mount` sees it; `None` where it is not there. A reply subject that is somewhere
-    /// else is none: the subscriber could not address it. One of the gateway's is everywhere.
-    pub fn seen_from(&self, mount: &[u8]) -> Option<Self> {
-        let subject = self.subject.strip_prefix(mount)?;
-        let reply = match self.reply.strip_prefix(mount) {
-            Some(reply) => reply,
-            None if self.reply.starts_with(GATEWAY_INBOX) => self.reply,
-            None => &[],
-        };
-        Some(Self { subject, reply, ..*self })
-    }
 }
 
 /// Messages that one publisher sent back to back and that are alike in all but their payloads' bytes: what

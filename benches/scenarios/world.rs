@@ -244,6 +244,7 @@ pub fn settings(n_cores: usize) -> Settings {
             subscriptions_max: nats.subscriptions_max,
             subscription_tokens_max: nats.subscription_tokens_max,
             mountpoints: Vec::new(),
+            mappings: Vec::new(),
             qualities: Qualities::default(),
             replayed: Vec::new(),
             identifies_publishers: false,

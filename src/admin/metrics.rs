@@ -120,6 +120,7 @@ impl Shown {
             ("left_behind", total.dropped_left_behind),
             ("no_topic_for_subject", total.unmappable),
             ("subject_too_long", total.subject_too_long),
+            ("no_emqx_subject", total.no_emqx_subject),
         ];
         let dropped = dropped.map(|(reason, n)| (("reason", reason), n));
         out.counters("strait_deliveries_dropped", "Deliveries that nobody got.", None, dropped)?;
@@ -131,7 +132,11 @@ impl Shown {
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
         self.requests(out)?;
         let hidden = total.replies_hidden;
-        out.counter("strait_replies_hidden", "Reply subjects outside of their reader's mount.", hidden)?;
+        out.counter(
+            "strait_replies_hidden",
+            "Reply subjects that their reader could not have addressed.",
+            hidden,
+        )?;
         let dropped = total.notices_dropped;
         out.counter("strait_notices_dropped", "Statistics and presence events not published.", dropped)?;
         self.retained(out)

@@ -1,15 +1,17 @@
 //! `strait map`: what a name of one world is called in the other, or why it has no name there. The mapping
 //! itself is `subject`'s; here are the words of whoever asks.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::cli::Map;
 use crate::mqtt::share::Wanted;
-use crate::subject::SubjectFilter;
 use crate::subject::mapping::{
     TOPIC_BYTES_MAX, find_topic, find_topic_filter, map_topic_filter, topic_to_subject,
 };
+use crate::subject::view::{Mapping, Unseen, View};
+use crate::subject::{SubjectFilter, emqx};
 
 /// Why a name has no counterpart.
 type Reason = String;
@@ -22,7 +24,9 @@ pub fn answer(
     complaints: &mut impl Write,
 ) -> io::Result<bool> {
     let end = if asked.null { 0 } else { b'\n' };
-    let translate = if asked.subject { topic_of } else { subject_of };
+    let translate = |name: &[u8]| {
+        if asked.subject { topic_of(name, asked.emqx) } else { subject_of(name, asked.emqx) }
+    };
     let mut all_have_one = true;
     let mut tell = |name: &[u8]| {
         let mut line = match translate(name) {
@@ -60,7 +64,7 @@ fn shown(name: &[u8]) -> String {
 }
 
 /// The subject of a topic, or the filters of a topic filter.
-fn subject_of(topic: &[u8]) -> Result<Vec<u8>, Reason> {
+fn subject_of(topic: &[u8], is_emqx: bool) -> Result<Vec<u8>, Reason> {
     if topic.is_empty() {
         return Err("MQTT has no empty topic".into());
     }
@@ -79,13 +83,18 @@ fn subject_of(topic: &[u8]) -> Result<Vec<u8>, Reason> {
     let mut out = Vec::new();
     if !is_filter {
         topic_to_subject(topic, &mut out);
-        return Ok(out);
+        return if is_emqx { emqx_subject_of(&out) } else { Ok(out) };
     }
     if wanted.group.is_some_and(|name| name.iter().any(is_blank)) {
         return Err("no queue group of NATS has a blank in its name".into());
     }
     let mapped = map_topic_filter(wanted.filter)
         .map_err(|_| "`+` and `#` are whole levels, and `#` is the last".to_owned())?;
+    if is_emqx {
+        out = emqx_filter_of(wanted.filter)?;
+        out.extend(wanted.group.iter().flat_map(|name| [b" ", *name].concat()));
+        return Ok(out);
+    }
     for (idx, filter) in [Some(mapped.filter), mapped.parent].iter().flatten().enumerate() {
         if idx > 0 {
             out.push(b'\t');
@@ -100,7 +109,7 @@ fn subject_of(topic: &[u8]) -> Result<Vec<u8>, Reason> {
 }
 
 /// The topic of a subject, or the topic filter of a subject filter.
-fn topic_of(subject: &[u8]) -> Result<Vec<u8>, Reason> {
+fn topic_of(subject: &[u8], is_emqx: bool) -> Result<Vec<u8>, Reason> {
     let (subject, queue) = match subject.iter().position(|byte| *byte == b' ') {
         Some(at) => (&subject[..at], Some(&subject[at + 1..])),
         None => (subject, None),
@@ -117,7 +126,8 @@ fn topic_of(subject: &[u8]) -> Result<Vec<u8>, Reason> {
     })?;
     let mut out = Vec::new();
     if queue.is_none() && !filter.has_wildcard() {
-        find_topic(subject, &mut out).map_err(|reason| no_topic(reason.to_string()))?;
+        let subject = if is_emqx { emqx_view().canonical(subject) } else { subject.into() };
+        find_topic(&subject, &mut out).map_err(|reason| no_topic(reason.to_string()))?;
         return Ok(out);
     }
     if let Some(queue) = queue {
@@ -129,10 +139,36 @@ fn topic_of(subject: &[u8]) -> Result<Vec<u8>, Reason> {
         }
         out.extend_from_slice(&[b"$share/", queue, b"/"].concat());
     }
-    let topic_filter = find_topic_filter(&filter)
-        .map_err(|reason| format!("no topic filter sees what it sees: {reason}"))?;
+    let topic_filter = if is_emqx {
+        emqx::topic_filter_of(subject).map_err(|_| "MQTT has only text without NUL".to_owned())?
+    } else {
+        find_topic_filter(&filter).map_err(|reason| format!("no topic filter sees what it sees: {reason}"))?
+    };
     out.extend_from_slice(&topic_filter);
     Ok(out)
+}
+
+/// How a listener with EMQX's mapping has names.
+fn emqx_view() -> View {
+    View::new(Box::default(), Mapping::Emqx)
+}
+
+fn emqx_subject_of(subject: &[u8]) -> Result<Vec<u8>, Reason> {
+    let seen = emqx_view().seen(subject).map(Cow::into_owned);
+    seen.map_err(|why| match why {
+        Unseen::NoName(why) => format!("it has no subject by EMQX's mapping: {why}"),
+        Unseen::Elsewhere => unreachable!("nothing is mounted"),
+    })
+}
+
+fn emqx_filter_of(filter: &[u8]) -> Result<Vec<u8>, Reason> {
+    let token = |level: &[u8]| match level {
+        b"+" => Ok(b"*".to_vec()),
+        b"#" => Ok(b">".to_vec()),
+        _ => emqx::name_of(level).map_err(|why| format!("it has no subject by EMQX's mapping: {why}")),
+    };
+    let tokens: Result<Vec<_>, _> = filter.split(|byte| *byte == b'/').map(token).collect();
+    Ok(tokens?.join(&b'.'))
 }
 
 fn is_blank(byte: &u8) -> bool {
@@ -144,7 +180,7 @@ mod tests {
     use super::*;
 
     fn ask(subject: bool, names: &[&str], input: &str) -> (bool, String, String) {
-        let asked = Map { subject, null: false, names: names.iter().map(Into::into).collect() };
+        let asked = Map { subject, emqx: false, null: false, names: names.iter().map(Into::into).collect() };
         let (mut out, mut complaints) = (Vec::new(), Vec::new());
         let all = answer(&asked, &mut input.as_bytes(), &mut out, &mut complaints).unwrap();
         (all, String::from_utf8(out).unwrap(), String::from_utf8(complaints).unwrap())
@@ -215,8 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn emqx_exchanges_what_it_can() {
+        let ask = |subject, name: &str| {
+            let asked = Map { subject, emqx: true, null: false, names: vec![name.into()] };
+            let (mut out, mut complaints) = (Vec::new(), Vec::new());
+            answer(&asked, &mut [].as_slice(), &mut out, &mut complaints).unwrap();
+            String::from_utf8(out).unwrap() + &String::from_utf8(complaints).unwrap()
+        };
+        assert_eq!(ask(false, "spBv1.0/x"), "spBv1.0.x\n");
+        assert_eq!(ask(false, "a/+/#"), "a.*.>\n");
+        assert_eq!(ask(false, "$share/g/a/#"), "a.> g\n");
+        assert_eq!(ask(true, "$SYS.a/b"), "$SYS/a/b\n");
+        assert_eq!(ask(true, "a.*.> g"), "$share/g/a/+/#\n");
+        assert!(ask(false, "a//b").contains("empty level") && ask(false, "a b").contains("0x20"));
+        assert!(ask(false, "a//+").contains("empty level") && ask(true, "a.b+").contains("`+`"));
+    }
+
+    #[test]
     fn names_that_hold_newlines_are_told_apart_by_nul() {
-        let asked = Map { subject: false, null: true, names: vec!["-".into()] };
+        let asked = Map { subject: false, emqx: false, null: true, names: vec!["-".into()] };
         let (mut out, mut complaints) = (Vec::new(), Vec::new());
         assert!(answer(&asked, &mut b"a\nb\0c/d".as_slice(), &mut out, &mut complaints).unwrap());
         assert_eq!(out, b"a/0ab\0c.d\0");

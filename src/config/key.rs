@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use toml::de::{DeInteger, DeValue};
 
 use crate::config::schema::Config;
-use crate::config::{address, log_filter, subjects};
+use crate::config::{address, log_filter, spelling, subjects};
 use crate::subject::mount::Mountpoint;
 use crate::subject::responder::Responder;
 
@@ -90,6 +90,13 @@ pub enum Kind {
     },
     /// A list of pairs of topics that carry the way back; empty by default.
     Responders,
+    /// One of some words.
+    Choice {
+        /// The words.
+        of: &'static [&'static str],
+        /// The one when nobody sets it.
+        default: &'static str,
+    },
     /// What precedes clients' names; empty by default.
     Mountpoint {
         /// What parts its tokens.
@@ -113,7 +120,9 @@ impl Kind {
             Self::Address { default } => {
                 Value::Address(address::parse(default).expect("the schema's own addresses are well formed"))
             }
-            Self::LogFilter { default } | Self::Name { default } => Value::Text(default.into()),
+            Self::LogFilter { default } | Self::Name { default } | Self::Choice { default, .. } => {
+                Value::Text(default.into())
+            }
             Self::HostPort | Self::Mountpoint { .. } => Value::Text(String::new()),
             Self::HostPorts | Self::Subjects { .. } | Self::Responders => Value::List(Vec::new()),
         }
@@ -125,9 +134,11 @@ impl Kind {
             Self::Integer { .. } => "an integer",
             Self::Boolean { .. } => "true or false",
             Self::Address { .. } => "an address",
-            Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort | Self::Mountpoint { .. } => {
-                "a string"
-            }
+            Self::LogFilter { .. }
+            | Self::Name { .. }
+            | Self::HostPort
+            | Self::Choice { .. }
+            | Self::Mountpoint { .. } => "a string",
             Self::HostPorts | Self::Subjects { .. } | Self::Responders => "a list of strings",
         }
     }
@@ -150,6 +161,9 @@ impl Kind {
             Self::Subjects { with_qos: true } => r#"["subject.filter.> 1", …]"#.into(),
             Self::Subjects { with_qos: false } => r#"["subject.filter.>", …]"#.into(),
             Self::Responders => r#"["request/topic/${id} -> response/topic/${id}", …]"#.into(),
+            Self::Choice { of, .. } => {
+                of.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
             Self::Mountpoint { separator } => {
                 format!("tokens with a `{separator}` between them, such as \"plant{separator}${{username}}\", or \"\"")
             }
@@ -175,6 +189,7 @@ impl Kind {
             Self::Name { default } => self.read_text(path, raw, |text| {
                 if text.is_empty() && default.is_empty() { Ok(()) } else { check_name(text) }
             }),
+            Self::Choice { of, .. } => self.read_text(path, raw, |text| check_choice(text, of)),
             Self::Mountpoint { separator } => {
                 self.read_text(path, raw, |text| check_mountpoint(text, separator))
             }
@@ -301,6 +316,7 @@ impl Kind {
             | Self::HostPorts
             | Self::Subjects { .. }
             | Self::Responders
+            | Self::Choice { .. }
             | Self::Mountpoint { .. } => "",
         }
     }
@@ -308,7 +324,14 @@ impl Kind {
     /// Whether any word is a value, so that `42` in a variable is the text "42" and not a number.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self, Self::LogFilter { .. } | Self::Name { .. } | Self::HostPort | Self::Mountpoint { .. })
+        matches!(
+            self,
+            Self::LogFilter { .. }
+                | Self::Name { .. }
+                | Self::HostPort
+                | Self::Choice { .. }
+                | Self::Mountpoint { .. }
+        )
     }
 }
 
@@ -434,6 +457,15 @@ pub struct Refusal {
     pub label: String,
     /// What was probably meant.
     pub replacement: Option<String>,
+}
+
+fn check_choice(text: &str, of: &[&str]) -> Result<(), Refusal> {
+    if of.contains(&text) {
+        return Ok(());
+    }
+    let meant = spelling::nearest(text, of.iter().copied());
+    let label = meant.map_or("none of its words".into(), |meant| format!("did you mean `{meant}`?"));
+    Err(Refusal { label, replacement: meant.map(Into::into) })
 }
 
 fn check_mountpoint(text: &str, separator: char) -> Result<(), Refusal> {

@@ -8,6 +8,12 @@ use crate::config::key::{Kind, Setting, Value};
 /// The sections that may have listeners.
 pub const SECTIONS: [&str; 2] = ["mqtt", "nats"];
 
+/// How NATS clients spell topics.
+pub const MAPPING: Kind = Kind::Choice { of: &["exact", EMQX], default: "exact" };
+
+/// By EMQX's plain exchange.
+pub const EMQX: &str = "emqx";
+
 /// The name of the listener that `listen` is.
 pub const FIRST: &str = "default";
 
@@ -24,6 +30,8 @@ pub struct Listener {
     pub allow_anonymous: bool,
     /// The prefix of its clients' names; `None` where the section's counts.
     pub mountpoint: Option<String>,
+    /// How its clients spell topics; `None` where the section's counts.
+    pub mapping: Option<String>,
     /// Connections of this listener; 0 for as many as all may have.
     pub max_connections: usize,
 }
@@ -45,7 +53,7 @@ pub struct ListenerKey {
 }
 
 /// All keys of a listener, in the order in which they are printed. Its address comes first.
-pub static KEYS: [ListenerKey; 4] = [
+pub static KEYS: [ListenerKey; 5] = [
     ListenerKey {
         name: "bind",
         doc: &["Where its clients connect. It must be given; \"off\" is nowhere."],
@@ -74,6 +82,14 @@ pub static KEYS: [ListenerKey; 4] = [
         set: |it, value| it.mountpoint = Some(Setting::from_value(value)),
     },
     ListenerKey {
+        name: "mapping",
+        doc: &["Of NATS alone. As the section's, whose place it takes for clients of this listener."],
+        of: Some("nats"),
+        kind: MAPPING,
+        get: |it| it.mapping.clone().map(Value::Text),
+        set: |it, value| it.mapping = Some(Setting::from_value(value)),
+    },
+    ListenerKey {
         name: "max_connections",
         doc: &["Connections of this listener. 0: as many as limits.connections_max lets in."],
         of: None,
@@ -98,6 +114,7 @@ impl Listener {
             bind: None,
             allow_anonymous: false,
             mountpoint: None,
+            mapping: None,
             max_connections: 0,
         }
     }

@@ -52,6 +52,7 @@ pub fn default_toml() -> String {
                 | Kind::HostPorts
                 | Kind::Subjects { .. }
                 | Kind::Responders
+                | Kind::Choice { .. }
                 | Kind::Mountpoint { .. } => {
                     format!("# {}; default {value}.", key.kind.expects())
                 }

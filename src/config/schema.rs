@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::config::key::{Key, Kind, Setting};
-use crate::config::listener::Listener;
+use crate::config::listener::{Listener, MAPPING};
 
 /// Writes the structs, their defaults and the table `KEYS` from one list, so that no key can be in one
 /// of them alone.
@@ -171,6 +171,10 @@ schema! {
         /// ${peerhost} each, whose values are percent-encoded but for letters, digits, "-" and "_" within them; "_"
         /// stands for an empty one. Until there is authentication a user's name is what the client says.
         mountpoint: String = Kind::Mountpoint { separator: '.' },
+        /// How clients spell topics. "exact": every topic has a subject of its own. "emqx": with dots for slashes and
+        /// nothing more, as in EMQX's NATS gateway. Topics that differ in a dot and a slash are one subject then, and
+        /// those with an empty level or a blank have none: who subscribes to them gets nothing, which is counted.
+        mapping: String = MAPPING,
         /// Connections of the listener that `listen` is. 0: as many as limits.connections_max lets in.
         max_connections: usize = Kind::integer(0, 0..=100_000_000, "connections"),
         /// The server's id in INFO. Empty: one that is made up anew at each start.

@@ -8,6 +8,7 @@ use super::op::Publish;
 use super::sid::Sid;
 use crate::message::GATEWAY_INBOX;
 use crate::subject::mount::{Mountpoint, Who};
+use crate::subject::view::{Mapping, View};
 use crate::subject::{is_well_formed, mapping};
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -37,17 +38,18 @@ pub struct Connection {
 #[derive(Debug, Default)]
 struct Apart {
     /// `None` where its names are those that everybody sees.
-    mounted: Option<Mounted>,
+    door: Option<DoorOf>,
     /// Each of its messages says who published it.
     is_identified: bool,
 }
 
-/// Where the names of a client stand.
+/// How the names of a client came to be its own.
 #[derive(Debug)]
-struct Mounted {
-    mountpoint: Arc<Mountpoint>,
+struct DoorOf {
+    mountpoint: Option<Arc<Mountpoint>>,
+    mapping: Mapping,
     peer: IpAddr,
-    mount: Rc<[u8]>,
+    view: Rc<View>,
 }
 
 /// Sid → key. Nearly all sids are numbers, which need no memory of their own.
@@ -201,11 +203,12 @@ impl Connection {
         }
     }
 
-    /// Mounts a client that has said nothing yet: until CONNECT says otherwise, one that names no user.
-    pub fn mount_at(&mut self, mountpoint: &Arc<Mountpoint>, peer: IpAddr) {
-        let mounted = Mounted { mountpoint: mountpoint.clone(), peer, mount: Rc::default() };
-        self.apart.get_or_insert_default().mounted = Some(mounted);
-        self.renew_mount().expect("a mountpoint has room for a number and an address");
+    /// Gives a client that has said nothing yet names of its own: until CONNECT says otherwise, as one that names
+    /// no user.
+    pub fn set_apart(&mut self, mountpoint: Option<&Arc<Mountpoint>>, mapping: Mapping, peer: IpAddr) {
+        let door = DoorOf { mountpoint: mountpoint.cloned(), mapping, peer, view: Rc::default() };
+        self.apart.get_or_insert_default().door = Some(door);
+        self.renew_view().expect("a mountpoint has room for a number and an address");
     }
 
     /// From here on each of its messages says who published it.
@@ -218,29 +221,38 @@ impl Connection {
         self.apart.as_ref().is_some_and(|apart| apart.is_identified)
     }
 
-    /// The mount is of whom the client says it is.
-    fn renew_mount(&mut self) -> Result<(), ConnectRefused> {
-        let Some(mounted) = self.apart.as_mut().and_then(|apart| apart.mounted.as_mut()) else {
+    /// A mount is of whom the client says it is.
+    fn renew_view(&mut self) -> Result<(), ConnectRefused> {
+        let Some(door) = self.apart.as_mut().and_then(|apart| apart.door.as_mut()) else {
             return Ok(());
         };
         let mut client_id = itoa::Buffer::new();
         let who = Who {
             client_id: client_id.format(self.client_id).as_bytes(),
             user_name: self.options.user.as_deref().unwrap_or_default().as_bytes(),
-            peer: mounted.peer,
+            peer: door.peer,
         };
-        mounted.mount = mounted.mountpoint.resolve(&who).ok_or(ConnectRefused::Mount)?.into();
+        let mount = match &door.mountpoint {
+            Some(mountpoint) => mountpoint.resolve(&who).ok_or(ConnectRefused::Mount)?,
+            None => Box::default(),
+        };
+        door.view = Rc::new(View::new(mount, door.mapping));
         Ok(())
     }
 
-    /// What stands before all its names, unseen by it.
-    pub fn mount(&self) -> Option<&Rc<[u8]>> {
-        self.apart.as_ref()?.mounted.as_ref().map(|mounted| &mounted.mount)
+    /// How its names stand to everybody's; `None` where they are the same.
+    pub fn view(&self) -> Option<&Rc<View>> {
+        self.apart.as_ref()?.door.as_ref().map(|door| &door.view)
     }
 
-    /// What its `name` is to everybody else.
-    pub fn mounted<'n>(&self, name: &'n [u8]) -> Cow<'n, [u8]> {
-        self.mount().map_or(Cow::Borrowed(name), |mount| [&**mount, name].concat().into())
+    /// Whether all its names have a mount before them.
+    pub fn is_mounted(&self) -> bool {
+        self.view().is_some_and(|view| view.is_mounted())
+    }
+
+    /// What a `name` that it publishes to is to everybody else.
+    pub fn canonical<'n>(&self, name: &'n [u8]) -> Cow<'n, [u8]> {
+        self.view().map_or(Cow::Borrowed(name), |view| view.canonical(name))
     }
 
     pub fn client_id(&self) -> u64 {
@@ -296,7 +308,7 @@ impl Connection {
         if options.no_responders && !options.headers {
             return Err(ConnectRefused::NoRespondersWithoutHeaders);
         }
-        self.renew_mount()?;
+        self.renew_view()?;
         self.is_connected = true;
         self.acknowledge(out);
         Ok(())
@@ -360,16 +372,20 @@ impl Connection {
                 return Err(read(prefix.len()));
             }
         }
-        if is_server_traffic || mapping::is_reserved_for_gateway(subject) {
+        let is_reserved = match self.view() {
+            Some(view) => mapping::is_reserved_for_gateway(&view.exchanged(subject)),
+            None => mapping::is_reserved_for_gateway(subject),
+        };
+        if is_server_traffic || is_reserved {
             return Err(Special::Denied(PublishDenied::Subject));
         }
-        if reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_.") || reply.starts_with(b"$JS.ACK.") {
+        if is_forged_reply(reply) {
             return Err(Special::Denied(PublishDenied::Reply));
         }
         if subject.starts_with(GATEWAY_INBOX) {
             return Err(Special::Answer);
         }
-        let is_mounted = self.mount().is_some();
+        let is_mounted = self.is_mounted();
         match subject {
             b"$SYS.REQ.USER.INFO" if !reply.is_empty() => Err(Special::Request(ServerRequest::UserInfo)),
             // Of the server only those hear who are not in a part of it.
@@ -414,7 +430,11 @@ impl Connection {
             return;
         }
         scratch.clear();
-        if !is_well_formed(publish.subject) || !mapping::subject_to_topic(publish.subject, scratch) {
+        let has_topic = match self.view() {
+            Some(view) => view.has_topic(publish.subject),
+            None => mapping::subject_to_topic(publish.subject, scratch),
+        };
+        if !is_well_formed(publish.subject) || !has_topic {
             encode::error(out, "Invalid Publish Subject");
         }
     }
@@ -442,4 +462,9 @@ impl Connection {
             self.sids = Sids::new(self.sids.hasher.clone());
         }
     }
+}
+
+/// Whether a reply subject would let a client forge a server's own traffic.
+pub fn is_forged_reply(reply: &[u8]) -> bool {
+    [b"_R_.".as_slice(), b"_GR_.", b"$JS.ACK."].iter().any(|prefix| reply.starts_with(prefix))
 }

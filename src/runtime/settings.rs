@@ -1,7 +1,7 @@
 //! The configuration as shards take it.
 
 use crate::admin::About;
-use crate::config::listener::FIRST;
+use crate::config::listener::{EMQX, FIRST};
 use crate::config::schema::{Config, Limits};
 use crate::config::subjects;
 use crate::message::Quality;
@@ -12,6 +12,7 @@ use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::shard::{requests, retained};
 use crate::subject::mount::Mountpoint;
 use crate::subject::responder::Responder;
+use crate::subject::view::Mapping;
 use crate::time::Span;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -78,6 +79,7 @@ pub fn shard_settings(
             subscriptions_max: config.nats.subscriptions_max,
             subscription_tokens_max: config.nats.subscription_tokens_max,
             mountpoints: mountpoints(config),
+            mappings: mappings(config),
             qualities: qualities(&config.nats.publish_qos),
             replayed: config.nats.replay_retained.iter().filter_map(|it| subjects::filter(it)).collect(),
             identifies_publishers: config.nats.identify_publishers,
@@ -177,6 +179,15 @@ fn mountpoints(config: &Config) -> Vec<Option<Arc<Mountpoint>>> {
         read.expect("the configuration took it for one").map(Arc::new)
     };
     std::iter::once(first).chain(texts).map(mountpoint).collect()
+}
+
+/// How each listener's clients spell topics, by their places.
+fn mappings(config: &Config) -> Vec<Mapping> {
+    let first = config.nats.mapping.as_str();
+    let named = config.listeners.iter().filter(|it| it.section == "nats");
+    let words = named.map(|it| it.mapping.as_deref().unwrap_or(first));
+    let mapping = |word: &str| if word == EMQX { Mapping::Emqx } else { Mapping::Exact };
+    std::iter::once(first).chain(words).map(mapping).collect()
 }
 
 /// What the monitoring tells of the process. The addresses are those for NATS, MQTT and the admin.

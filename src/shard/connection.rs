@@ -14,6 +14,7 @@ use crate::message::{Origin, ProtocolKind, Quality};
 use crate::mqtt::session::Session;
 use crate::mqtt::share::Share;
 use crate::nats::sid::Sid;
+use crate::subject::view::View;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
 use std::net::SocketAddr;
@@ -278,8 +279,10 @@ pub struct Special {
     pub group: Option<Rc<[u8]>>,
     /// Deliveries after which it ends, counted from SUB.
     pub max: Option<u64>,
-    /// What its client does not see of its names.
-    pub mount: Option<Rc<[u8]>>,
+    /// How its client sees names, where that is not as everybody does.
+    pub view: Option<Rc<View>>,
+    /// Its client's names are topics, and it begins with a wildcard, which sees no `$` topics.
+    pub begins_with_wildcard: bool,
     /// What is retained and no younger comes by replay, as to `Traits`.
     pub replayed_until: u64,
 }
@@ -298,7 +301,8 @@ impl SubscriptionKind {
 
     /// The same under the filter's parent.
     pub fn parent_group(&self) -> Option<Group<'_>> {
-        self.group().map(|group| Group { role: Role::SharedParent, ..group })
+        let group = self.group()?;
+        Some(Group { role: group.role.of_parent(), ..group })
     }
 }
 

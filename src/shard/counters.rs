@@ -92,7 +92,10 @@ counters! {
     headers_unmappable: u64,
     /// Deliveries to NATS of subjects longer than a client can read.
     subject_too_long: u64,
-    /// Deliveries to mounted clients without the reply subject, which is not in their mount.
+    /// Deliveries to NATS clients with EMQX's mapping of topics that have no subject by it.
+    no_emqx_subject: u64,
+    /// Deliveries without the reply subject, to clients that could not have addressed it: it is not in their mount,
+    /// or their mapping spells it otherwise.
     replies_hidden: u64,
     /// Requests of MQTT clients that were given a reply subject.
     requests_opened: u64,

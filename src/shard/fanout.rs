@@ -277,6 +277,10 @@ impl Clients {
                 counters.subject_too_long += n_left;
                 false
             }
+            End::NoEmqxSubject => {
+                counters.no_emqx_subject += n_left;
+                false
+            }
             End::NotEligible => false,
             End::Overflowed => {
                 self.overflowed.push(target.connection);
@@ -369,6 +373,8 @@ pub(super) enum End {
     DroppedPacketTooLarge,
     Unmappable,
     SubjectTooLong,
+    /// Its client's listener has EMQX's mapping, by which the topic has none.
+    NoEmqxSubject,
     Overflowed,
 }
 

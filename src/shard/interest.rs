@@ -31,6 +31,16 @@ pub enum Role {
     SharedParent,
 }
 
+impl Role {
+    /// The role that the same subscription has at its filter's parent.
+    pub fn of_parent(self) -> Self {
+        match self {
+            Self::Nats => Self::Nats,
+            Self::Shared | Self::SharedParent => Self::SharedParent,
+        }
+    }
+}
+
 /// Members that are alike, on one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberCounts {

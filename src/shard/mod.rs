@@ -53,6 +53,7 @@ mod guard;
 
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::handshake::ServerInfo;
+use crate::subject::view::Mapping;
 use crate::time::Time;
 use crate::{mqtt, nats};
 use closed::Closed;
@@ -282,8 +283,9 @@ impl Shard {
             }
             Listener::Nats => {
                 let mut nats = nats::connection::Connection::new(census::cid(nth), self.keys.hasher());
-                if let Some(Some(mountpoint)) = self.settings.nats.mountpoints.get(usize::from(door.nth)) {
-                    nats.mount_at(mountpoint, peer.ip());
+                let (mountpoint, mapping) = self.settings.nats.names_at(door.nth);
+                if mountpoint.is_some() || mapping != Mapping::Exact {
+                    nats.set_apart(mountpoint, mapping, peer.ip());
                 }
                 if self.settings.nats.identifies_publishers {
                     nats.identify();

@@ -15,6 +15,7 @@ use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
 use crate::nats;
 use crate::shard::connection::{Protocol, SubscriptionKind};
+use std::borrow::Cow;
 
 /// Who gets a message, decided before anything is done: where an outbox on the way is full nothing has
 /// happened yet, and the frame stays where it is.
@@ -331,11 +332,11 @@ impl Shard {
         let Some(connection) = self.clients.slots.get(requester) else { return };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
         if let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind {
-            let mount = special.as_ref().and_then(|special| special.mount.as_deref()).unwrap_or_default();
-            let seen = |name| <[u8]>::strip_prefix(name, mount).unwrap_or(name);
+            let view = special.as_ref().and_then(|special| special.view.as_deref());
+            let seen = |name| view.and_then(|view| view.seen(name).ok()).unwrap_or(Cow::Borrowed(name));
             let (reply, subject) = (seen(reply), seen(subject));
             let mut out = Vec::new();
-            nats::encode::no_responders(&mut out, reply, sid.as_bytes(), subject);
+            nats::encode::no_responders(&mut out, &reply, sid.as_bytes(), &subject);
             self.clients.write(requester, &out);
         }
     }

@@ -13,8 +13,11 @@ use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::payload::Payload;
 use crate::subject::SubjectFilter;
+use crate::subject::view::{Unseen, View};
 use crate::time::{Span, Time};
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// Lists that one core sends at once; a request beyond them is refused.
 const LISTINGS_MAX: usize = 1_024;
@@ -50,8 +53,8 @@ struct Listing {
     requester: ConnectionId,
     filter: SubjectFilter,
     reply: Box<[u8]>,
-    /// How much of the names the requester does not see.
-    mount_len: usize,
+    /// How the requester sees names, where that is not as everybody does.
+    view: Option<Rc<View>>,
     /// Later changes are not part of it.
     until: u64,
     cursor: Cursor,
@@ -66,18 +69,19 @@ enum Slice {
 }
 
 impl Shard {
-    /// Takes a request, unless its answer must wait for another core's outbox. `name` and `reply` are under
-    /// the requester's mount of `mount_len` bytes.
+    /// Takes a request, unless its answer must wait for another core's outbox. `name` and `reply` are as the
+    /// requester writes them.
     pub(super) fn take_read(
         &mut self,
         requester: ConnectionId,
         read: Read,
         name: &[u8],
-        mount_len: usize,
         reply: &[u8],
     ) -> Result<(), CoreId> {
+        let reply = &*self.canonical(requester, reply);
         let plan = self.plan(reply)?;
-        let filter = SubjectFilter::parse(name).ok().filter(|it| read == Read::Many || !it.has_wildcard());
+        let view = self.view(requester).cloned();
+        let filter = asked_for(view.as_deref(), read, name);
         let Some(filter) = filter else {
             self.send_status(reply, plan, BAD_REQUEST);
             return Ok(());
@@ -100,7 +104,7 @@ impl Shard {
         } else if self.listings.open.len() < LISTINGS_MAX {
             self.drop_plan(plan);
             let (reply, until, cursor) = (reply.into(), self.retained.version(), Cursor::default());
-            self.listings.open.push_back(Listing { requester, filter, reply, mount_len, until, cursor });
+            self.listings.open.push_back(Listing { requester, filter, reply, view, until, cursor });
             self.listings.at = self.now;
         } else {
             self.send_status(reply, plan, TOO_MANY);
@@ -130,7 +134,7 @@ impl Shard {
     }
 
     fn send_slice_of(&mut self, listing: &mut Listing, now: Time) -> Slice {
-        let Listing { requester, filter, reply, mount_len, until, cursor } = listing;
+        let Listing { requester, filter, reply, view, until, cursor } = listing;
         let Some(connection) = self.clients.slots.get(*requester) else { return Slice::Done };
         if !connection.is_open() {
             return Slice::Done;
@@ -142,11 +146,12 @@ impl Shard {
         let before = cursor.clone();
         let is_done = self.retained.walk(cursor, filter, *until, now, &mut budget, &mut found);
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
+            let Some(subject) = self.seen_by(view.as_deref(), kept) else { continue };
             let Ok(plan) = self.plan(reply) else {
                 *cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
                 return Slice::Waits;
             };
-            self.send_kept(reply, plan, kept, Some(*mount_len));
+            self.send_kept(reply, plan, kept, Some(&subject));
         }
         if !is_done {
             return Slice::GoesOn;
@@ -159,8 +164,16 @@ impl Shard {
         Slice::Done
     }
 
+    /// The subject by which a requester knows what is kept, if it has one.
+    fn seen_by<'k>(&mut self, view: Option<&View>, kept: &'k Kept) -> Option<Cow<'k, [u8]>> {
+        let Some(view) = view else { return Some(Cow::Borrowed(kept.subject())) };
+        let seen = view.seen(kept.subject());
+        self.clients.counters.no_emqx_subject += u64::from(matches!(seen, Err(Unseen::NoName(_))));
+        seen.ok()
+    }
+
     /// Sends a message that is kept; of a list with its own subject, as the requester sees it.
-    fn send_kept(&mut self, reply: &[u8], plan: Plan, kept: &Kept, mount_len: Option<usize>) {
+    fn send_kept(&mut self, reply: &[u8], plan: Plan, kept: &Kept, subject: Option<&[u8]>) {
         let message = kept.message();
         let mut block = PropertyBlock::new();
         let mut header = Vec::new();
@@ -180,8 +193,8 @@ impl Shard {
                 crossing::write_header(&Message { properties, header: b"", ..message }, &mut header);
             }
         }
-        if let Some(mount_len) = mount_len {
-            header = crossing::with_subject(&header, kept.subject().get(mount_len..).unwrap_or_default());
+        if let Some(subject) = subject {
+            header = crossing::with_subject(&header, subject);
         }
         self.clients.origin = Origin { protocol: kept.protocol, read_at: self.now };
         self.send_read(reply, plan, &header, message.payload);
@@ -207,5 +220,16 @@ impl Shard {
             run: None,
         };
         self.send_out(Publisher { id: GATEWAY, hears_itself: true }, &message, plan, Ask::Nothing);
+    }
+}
+
+/// What a request is about, to everybody.
+fn asked_for(view: Option<&View>, read: Read, name: &[u8]) -> Option<SubjectFilter> {
+    let written = SubjectFilter::parse(name).ok()?;
+    match (view, read) {
+        (_, Read::One) if written.has_wildcard() => None,
+        (None, _) => Some(written),
+        (Some(view), Read::One) => SubjectFilter::parse(&view.canonical(name)).ok(),
+        (Some(view), Read::Many) => view.filter(name).ok().map(|mapped| mapped.filter),
     }
 }

@@ -1,5 +1,7 @@
 //! What a NATS client's ops do.
 
+mod special;
+
 use super::Shard;
 use super::closed::Closed;
 use super::connection::{Protocol, Special as SpecialSubscription, SubscriptionKind};
@@ -8,20 +10,18 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::{Ask, Plan};
-use super::reading::Read;
 use super::settings::NatsSettings;
-use crate::message::{Digits, GATEWAY_INBOX, Message, Quality, Run, is_gateway_inbox};
+use crate::message::{Digits, Message, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
-use crate::nats::connection::{Connection as Nats, Special};
+use crate::nats::connection::Connection as Nats;
 use crate::nats::encode;
 use crate::nats::op::{Op, Publish};
 use crate::nats::parse::{Parsed, parse};
 use crate::nats::sid::Sid;
 use crate::payload::{Payload, share_if_large};
-use crate::subject::mapping;
+use crate::subject::mapping::{self, MappedFilter};
 use crate::subject::{InvalidFilter, SubjectFilter, tokens};
 use crate::time::{Span, Time};
-use std::borrow::Cow;
 use std::rc::Rc;
 
 /// The first PING comes this long after CONNECT, and up to a fifth later: clients learn the round trip
@@ -144,9 +144,9 @@ impl Shard {
         }
         let (mut refused, mut has_moved) = (None, false);
         self.with_nats(id, |nats, out| {
-            let mount = nats.mount().cloned();
+            let view = nats.view().cloned();
             refused = nats.connect(json, out).err();
-            has_moved = nats.mount() != mount.as_ref();
+            has_moved = nats.view() != view.as_ref();
         });
         // What began before is not where the client is now.
         if has_moved {
@@ -196,7 +196,8 @@ impl Shard {
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
         let says_something = nats.answers_publish();
         let is_verbose = nats.is_verbose();
-        let mount_len = publish.subject.len() - written.subject.len();
+        let mount_len = publish.subject.len().saturating_sub(written.subject.len());
+        let is_mounted = apart.is_some() && nats.is_mounted();
         let responder = if publish.reply.is_empty() { None } else { self.responder_for(publish.subject) };
         let plan = match self.plan(responder.as_ref().map_or(publish.subject, |it| &it.probe)) {
             Ok(plan) => plan,
@@ -230,7 +231,7 @@ impl Shard {
                     plan,
                     ask,
                     asked.unwrap_or(Asked::NOTHING),
-                    mount_len > 0,
+                    is_mounted,
                 );
             }
         }
@@ -299,113 +300,29 @@ impl Shard {
         Some(identity.write_before(header))
     }
 
-    #[cold]
-    fn nats_publish_special(
-        &mut self,
-        id: ConnectionId,
-        publish: &Publish<'_>,
-        special: Special,
-        input: &[u8],
-        n_taken: usize,
-    ) -> Served {
-        match special {
-            Special::Denied(denied) => {
-                self.clients.counters.denied += 1;
-                self.nats_refuse(id, |nats, out| nats.publish_denied(publish, denied, out));
-            }
-            Special::Request(asked) => {
-                let reply = self.mounted(id, publish.reply);
-                if let Err(full) = self.take_request(id, asked, &reply) {
-                    return self.wait_for_outbox(id, full);
-                }
-                self.with_nats(id, |nats, out| nats.acknowledge(out));
-            }
-            Special::Apart => {
-                let subject = self.mounted(id, publish.subject);
-                let is_request = !publish.reply.is_empty();
-                let reply = match publish.reply {
-                    // It is what it is for whoever has it.
-                    reply if reply.starts_with(GATEWAY_INBOX) => Cow::Borrowed(reply),
-                    reply if is_request => self.mounted(id, reply),
-                    _ => Cow::default(),
-                };
-                let mounted = Publish { subject: &subject, reply: &reply, ..*publish };
-                return self.nats_publish(id, publish, Some(&mounted), input, n_taken);
-            }
-            Special::ReadOne(at) | Special::ReadMany(at) => {
-                let name = self.mounted(id, &publish.subject[at..]);
-                let mount_len = name.len() - (publish.subject.len() - at);
-                let reply = self.mounted(id, publish.reply);
-                let read = if matches!(special, Special::ReadOne(_)) { Read::One } else { Read::Many };
-                if let Err(full) = self.take_read(id, read, &name, mount_len, &reply) {
-                    return self.wait_for_outbox(id, full);
-                }
-                self.with_nats(id, |nats, out| nats.acknowledge(out));
-            }
-            Special::Answer => return self.nats_answer(id, publish, n_taken),
-        }
-        Served::Taken(n_taken)
-    }
-
-    /// Takes the answer to a request of an MQTT client.
-    fn nats_answer(&mut self, id: ConnectionId, publish: &Publish<'_>, n_taken: usize) -> Served {
-        let to = match self.answer_to(publish.subject) {
-            Ok(to) => to,
-            Err(full) => return self.wait_for_outbox(id, full),
-        };
-        let reply = match publish.reply {
-            [] => Cow::default(),
-            reply if reply.starts_with(GATEWAY_INBOX) => Cow::Borrowed(reply),
-            reply => self.mounted(id, reply),
-        };
-        let is_mounted = !self.mounted(id, b"").is_empty();
-        let shared = share_if_large(publish.payload);
-        let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
-        let asked = crossing::asked(publish.header);
-        let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, is_mounted));
-        let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
-        let message = Message {
-            reply: &reply,
-            header: cleaned.as_deref().unwrap_or(publish.header),
-            quality: asked.and_then(|asked| asked.quality).unwrap_or(Quality::AtMostOnce),
-            ..neutral(publish, payload)
-        };
-        self.with_nats(id, |nats, out| nats.acknowledge(out));
-        self.carry_out_answer(id, &message, to, Ask::Nothing);
-        Served::Taken(n_taken)
-    }
-
-    /// What a client's name is to everybody else.
-    fn mounted<'n>(&self, id: ConnectionId, name: &'n [u8]) -> Cow<'n, [u8]> {
-        match self.clients.slots.get(id).map(|connection| &connection.protocol) {
-            Some(Protocol::Nats(nats)) => nats.mounted(name),
-            _ => Cow::Borrowed(name),
-        }
-    }
-
     fn nats_subscribe(&mut self, id: ConnectionId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let Some(connection) = self.clients.slots.get(id) else { return };
         let Protocol::Nats(nats) = &connection.protocol else { return };
         let is_new = nats.subscription(sid).is_none();
-        let mount = nats.mount().cloned();
-        let filter = match self.judge_subscribe(nats, is_new, subject, queue) {
-            Ok(filter) => filter,
+        let view = nats.view().cloned();
+        let mapped = match self.judge_subscribe(nats, is_new, subject, queue) {
+            Ok(mapped) => mapped,
             Err(refused) => {
                 self.clients.counters.subscriptions_refused += 1;
                 self.nats_refuse(id, |_, out| refused.say(subject, queue, out));
                 return;
             }
         };
-        if let Some(filter) = filter {
+        if let Some(MappedFilter { filter, parent, begins_with_wildcard }) = mapped {
             self.end_given_up_with_sid(id, sid);
             // As of MQTT, a member of a group is sent nothing of what was retained before.
             let replays = queue.is_none() && self.settings.nats.replays(&filter);
-            let special = (queue.is_some() || mount.is_some() || replays).then(|| {
+            let special = (queue.is_some() || view.is_some() || replays).then(|| {
                 let group = queue.map(Rc::from);
-                Box::new(SpecialSubscription { group, max: None, mount, replayed_until: 0 })
+                Box::new(SpecialSubscription { group, view, begins_with_wildcard, ..Default::default() })
             });
             let kind = SubscriptionKind::Nats { sid: Sid::new(sid), n_delivered: 0, special };
-            let key = self.begin_subscription(id, &filter, None, kind);
+            let key = self.begin_subscription(id, &filter, parent.as_ref(), kind);
             self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
             if let (Some(key), true) = (key, replays) {
                 self.expect_replay(id, key, true);
@@ -423,7 +340,7 @@ impl Shard {
         is_new: bool,
         subject: &[u8],
         queue: Option<&[u8]>,
-    ) -> Result<Option<SubjectFilter>, SubscribeRefused> {
+    ) -> Result<Option<MappedFilter>, SubscribeRefused> {
         let NatsSettings { subscriptions_max, subscription_tokens_max, .. } = self.settings.nats;
         if subscription_tokens_max > 0 && tokens(subject).count() > subscription_tokens_max {
             return Err(SubscribeRefused::Tokens);
@@ -440,9 +357,11 @@ impl Shard {
         if !is_new {
             return Ok(None);
         }
-        SubjectFilter::parse(&nats.mounted(subject))
-            .map(Some)
-            .map_err(|InvalidFilter| SubscribeRefused::Subject)
+        let mapped = match nats.view() {
+            Some(view) => view.filter(subject),
+            None => SubjectFilter::parse(subject).map(MappedFilter::of_subjects),
+        };
+        mapped.map(Some).map_err(|InvalidFilter| SubscribeRefused::Subject)
     }
 
     fn nats_unsubscribe(&mut self, id: ConnectionId, sid: &[u8], max: Option<u64>) {

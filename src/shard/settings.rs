@@ -9,6 +9,7 @@ use crate::nats;
 use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
 use crate::subject::responder::Responder;
+use crate::subject::view::Mapping;
 use crate::time::Span;
 use std::sync::Arc;
 
@@ -61,6 +62,8 @@ pub struct NatsSettings {
     pub subscription_tokens_max: usize,
     /// By the place of a listener; a client of one without is not mounted.
     pub mountpoints: Vec<Option<Arc<Mountpoint>>>,
+    /// The same; a client of one without has the exact one.
+    pub mappings: Vec<Mapping>,
     pub qualities: Qualities,
     /// Subscriptions that these cover are sent what was retained before them.
     pub replayed: Vec<SubjectFilter>,
@@ -69,6 +72,13 @@ pub struct NatsSettings {
 }
 
 impl NatsSettings {
+    /// What precedes the names of a listener's clients, and how they spell them.
+    pub fn names_at(&self, nth: u16) -> (Option<&Arc<Mountpoint>>, Mapping) {
+        let nth = usize::from(nth);
+        let mountpoint = self.mountpoints.get(nth).and_then(Option::as_ref);
+        (mountpoint, self.mappings.get(nth).copied().unwrap_or_default())
+    }
+
     /// Whether a subscription is sent what was retained before it.
     pub fn replays(&self, filter: &SubjectFilter) -> bool {
         self.replayed.iter().any(|replayed| replayed.covers(filter))

@@ -24,8 +24,8 @@ pub struct Shapes {
     topic: Vec<u8>,
     /// By whether the client takes headers.
     nats: [NatsShape; 2],
-    /// What precedes the payload for one NATS subscriber whose names are mounted.
-    mounted_head: Vec<u8>,
+    /// What precedes the payload for one NATS subscriber that sees names otherwise.
+    own_head: Vec<u8>,
     /// Reply subjects that such subscribers could not have addressed, and were not shown.
     pub n_replies_hidden: u64,
     /// By MQTT 5 or before, then by QoS.
@@ -169,7 +169,7 @@ impl Shapes {
     }
 
     /// What precedes the payload for one subscriber, of this sid, to whom the message is `seen`.
-    pub fn nats_mounted(
+    pub fn nats_apart(
         &mut self,
         message: &Message<'_>,
         seen: &Message<'_>,
@@ -177,7 +177,7 @@ impl Shapes {
         sid: &[u8],
     ) -> &[u8] {
         self.n_replies_hidden += u64::from(seen.reply.is_empty() && !message.reply.is_empty());
-        let head = &mut self.mounted_head;
+        let head = &mut self.own_head;
         head.clear();
         nats::encode::delivery_before_sid(head, seen.subject, with_header);
         head.extend_from_slice(sid);

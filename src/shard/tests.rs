@@ -17,6 +17,7 @@ mod hear;
 mod departed;
 mod identity;
 mod mount;
+mod emqx;
 mod sessions;
 mod storm;
 
@@ -40,6 +41,7 @@ fn settings() -> Settings {
             subscriptions_max: 0,
             subscription_tokens_max: 0,
             mountpoints: Vec::new(),
+            mappings: Vec::new(),
             qualities: qualities::Qualities::default(),
             replayed: Vec::new(),
             identifies_publishers: false,

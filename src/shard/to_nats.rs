@@ -1,13 +1,17 @@
-//! A fan-out's way to one NATS subscription, whose client may see only the end of the names.
+//! A fan-out's way to one NATS subscription, whose client may see names otherwise than everybody.
 
 use super::connection::{Special, Subscription, SubscriptionKind};
 use super::crossing;
 use super::fanout::{End, Fanout, Outcome, Room};
 use super::shapes::queue_frames;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Message, ProtocolKind};
+use crate::message::{GATEWAY_INBOX, Message, ProtocolKind};
 use crate::nats;
+use crate::nats::connection::is_forged_reply;
 use crate::payload::Payload;
+use crate::subject::mapping;
+use crate::subject::view::{Unseen, View};
+use std::borrow::Cow;
 
 impl Fanout<'_> {
     #[inline]
@@ -68,9 +72,9 @@ impl Fanout<'_> {
             Some(special) if self.comes_by_replay(special, message) => {
                 return Outcome::none(End::NotEligible);
             }
-            Some(Special { mount: None, max, .. }) => *max,
-            Some(Special { mount: Some(_), .. }) => {
-                return self.deliver_nats_mounted(message, nats, subscription, queue, pool, room);
+            Some(Special { view: None, max, .. }) => *max,
+            Some(Special { view: Some(_), .. }) => {
+                return self.deliver_nats_apart(message, nats, subscription, queue, pool, room);
             }
         };
         let Some(n_wanted) = n_wanted(message, *n_delivered, max) else {
@@ -90,9 +94,9 @@ impl Fanout<'_> {
         outcome(n, n_wanted, *n_delivered, max)
     }
 
-    /// The same, to a subscription whose client does not see all of the names.
+    /// The same, to a subscription whose client does not see names as they are.
     #[inline(never)]
-    fn deliver_nats_mounted(
+    fn deliver_nats_apart(
         &mut self,
         message: &Message<'_>,
         nats: &nats::connection::Connection,
@@ -105,8 +109,17 @@ impl Fanout<'_> {
         else {
             return Outcome::none(End::NotEligible);
         };
-        let mount = special.mount.as_deref().unwrap_or_default();
-        let Some(seen) = &message.seen_from(mount) else { return Outcome::none(End::NotEligible) };
+        let Some(view) = special.view.as_deref() else { return Outcome::none(End::NotEligible) };
+        if special.begins_with_wildcard && mapping::is_dollar_topic(message.subject) {
+            return Outcome::none(End::NotEligible);
+        }
+        let subject = match view.seen(message.subject) {
+            Ok(subject) => subject,
+            Err(Unseen::Elsewhere) => return Outcome::none(End::NotEligible),
+            Err(Unseen::NoName(_)) => return Outcome::none(End::NoEmqxSubject),
+        };
+        let reply = seen_reply(view, message.reply);
+        let seen = &Message { subject: &subject, reply: &reply, ..*message };
         let Some(n_wanted) = n_wanted(seen, *n_delivered, special.max) else {
             return Outcome::none(End::NotEligible);
         };
@@ -114,7 +127,7 @@ impl Fanout<'_> {
         if is_too_long(seen, takes_header, room) {
             return Outcome::none(End::SubjectTooLong);
         }
-        let head = self.shapes.nats_mounted(message, seen, takes_header, sid.as_bytes());
+        let head = self.shapes.nats_apart(message, seen, takes_header, sid.as_bytes());
         let n = room.n_fitting(queue, head.len() + seen.payload.len() + 2, n_wanted);
         match (&seen.run, seen.payload) {
             _ if n == 0 => {}
@@ -140,6 +153,16 @@ impl Fanout<'_> {
     fn comes_by_replay(&self, special: &Special, message: &Message<'_>) -> bool {
         self.replay.is_none() && message.version != 0 && message.version <= special.replayed_until
     }
+}
+
+/// The reply subject that a client is shown. One of the gateway's is everywhere; one that its client could not
+/// address is none.
+fn seen_reply<'r>(view: &View, reply: &'r [u8]) -> Cow<'r, [u8]> {
+    if reply.is_empty() || reply.starts_with(GATEWAY_INBOX) {
+        return Cow::Borrowed(reply);
+    }
+    let seen = view.seen_reply(reply).unwrap_or_default();
+    if is_forged_reply(&seen) { Cow::default() } else { seen }
 }
 
 /// How many of the messages a subscription is still due; `None` where it had its last.

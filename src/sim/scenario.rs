@@ -143,6 +143,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             qualities: Qualities::default(),
             replayed: Vec::new(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
+            mappings: Vec::new(),
             identifies_publishers: !is_roomy && chance.one_in(3),
         },
         mqtt: MqttSettings {

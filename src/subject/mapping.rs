@@ -14,8 +14,14 @@ pub fn topic_to_subject(topic: &[u8], out: &mut Vec<u8>) {
     if is_plain(topic, b'/') {
         out.extend(topic.iter().map(|&byte| if byte == b'/' { b'.' } else { byte }));
     } else {
-        escape_topic(topic, out);
+        escape_topic(topic, true, out);
     }
+}
+
+/// Whether a subject and its topic differ in their separators alone.
+#[inline]
+pub(super) fn is_plain_subject(subject: &[u8]) -> bool {
+    subject.len() <= TOPIC_BYTES_MAX && is_plain(subject, b'.')
 }
 
 /// Whether a topic, its levels parted by `separator`, or a subject needs no escape in either direction:
@@ -56,13 +62,14 @@ const CLASS: [u8; 256] = {
     table
 };
 
-fn escape_topic(topic: &[u8], out: &mut Vec<u8>) {
+/// As `topic_to_subject`, of a topic or of what follows a mount, in which no level is the first.
+pub(super) fn escape_topic(topic: &[u8], is_whole: bool, out: &mut Vec<u8>) {
     out.reserve(topic.len());
     for (level_idx, level) in topic.split(|&byte| byte == b'/').enumerate() {
         if level_idx > 0 {
             out.push(b'.');
         }
-        level_to_token(level, level_idx == 0, out);
+        level_to_token(level, is_whole && level_idx == 0, out);
     }
 }
 
@@ -100,11 +107,11 @@ pub fn subject_to_topic(subject: &[u8], out: &mut Vec<u8>) -> bool {
 /// As `subject_to_topic`, with the reason where there is none.
 #[inline]
 pub fn find_topic(subject: &[u8], out: &mut Vec<u8>) -> Result<(), NoTopic> {
-    if subject.len() <= TOPIC_BYTES_MAX && is_plain(subject, b'.') {
+    if is_plain_subject(subject) {
         out.extend(subject.iter().map(|&byte| if byte == b'.' { b'/' } else { byte }));
         Ok(())
     } else {
-        unescape_subject(subject, out)
+        unescape_subject(subject, true, out)
     }
 }
 
@@ -129,6 +136,8 @@ pub enum NoTopic {
     NotUtf8,
     /// It, or its topic, has more bytes than an MQTT packet can say.
     TooLong,
+    /// By EMQX's mapping it would be a name of the protocols' own.
+    Own,
 }
 
 impl fmt::Display for NoTopic {
@@ -148,18 +157,20 @@ impl fmt::Display for NoTopic {
             Self::EmptyTopic => f.write_str("`/` alone would be the empty topic, which MQTT does not have"),
             Self::NotUtf8 => f.write_str("it is not UTF-8 text"),
             Self::TooLong => write!(f, "a topic has at most {TOPIC_BYTES_MAX} bytes"),
+            Self::Own => f.write_str("its topic's subject would be one of NATS's or the gateway's own"),
         }
     }
 }
 
-fn unescape_subject(subject: &[u8], out: &mut Vec<u8>) -> Result<(), NoTopic> {
+/// As `find_topic`, of a subject or of what follows a mount, in which no token is the first.
+pub(super) fn unescape_subject(subject: &[u8], is_whole: bool, out: &mut Vec<u8>) -> Result<(), NoTopic> {
     let start = out.len();
     let mut is_ascii = true;
     let levels = tokens(subject).enumerate().try_for_each(|(token_idx, token)| {
         if token_idx > 0 {
             out.push(b'/');
         }
-        token_to_level(token, token_idx == 0, out, &mut is_ascii)
+        token_to_level(token, is_whole && token_idx == 0, out, &mut is_ascii)
     });
     let found = levels.and_then(|()| check_topic(&out[start..], is_ascii));
     if found.is_err() {
@@ -250,12 +261,24 @@ pub struct MappedFilter {
     pub begins_with_wildcard: bool,
 }
 
+impl MappedFilter {
+    /// One that was a filter of NATS already.
+    pub fn of_subjects(filter: SubjectFilter) -> Self {
+        Self { filter, parent: None, begins_with_wildcard: false }
+    }
+}
+
 /// The filter has a wildcard that is not a whole level, a `#` that is not last, or no byte at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTopicFilter;
 
 /// Maps a topic filter, refusing what MQTT 4.7.1 refuses.
 pub fn map_topic_filter(filter: &[u8]) -> Result<MappedFilter, InvalidTopicFilter> {
+    map_levels(filter, true)
+}
+
+/// The same of a filter, or of what follows a mount, in which no level is the first.
+pub(super) fn map_levels(filter: &[u8], is_whole: bool) -> Result<MappedFilter, InvalidTopicFilter> {
     if filter.is_empty() {
         return Err(InvalidTopicFilter);
     }
@@ -281,7 +304,7 @@ pub fn map_topic_filter(filter: &[u8]) -> Result<MappedFilter, InvalidTopicFilte
         match level {
             b"#" => text.push(b'>'),
             b"+" => text.push(b'*'),
-            _ => level_to_token(level, level_idx == 0, &mut text),
+            _ => level_to_token(level, is_whole && level_idx == 0, &mut text),
         }
     }
     let parse = |text: &[u8]| SubjectFilter::parse(text).map_err(|_| InvalidTopicFilter);
@@ -312,8 +335,13 @@ pub fn find_topic_filter(filter: &SubjectFilter) -> Result<Vec<u8>, NoTopic> {
 
 /// Whether a filter of an MQTT client that begins with a wildcard must not see this subject.
 pub fn is_hidden_from_wildcards(subject: &[u8]) -> bool {
-    matches!(subject, [b'/', b'2', b'4', ..])
+    is_dollar_topic(subject)
         || subject.strip_prefix(b"_INBOX").is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
+}
+
+/// Whether it is the subject of a topic that begins with `$`.
+pub fn is_dollar_topic(subject: &[u8]) -> bool {
+    matches!(subject, [b'/', b'2', b'4', ..])
 }
 
 /// The names that belong to the gateway: a client may publish to neither spelling of them.

@@ -2,7 +2,9 @@
 //! Not the MQTT spelling: `mapping` translates it at the door.
 
 pub mod mapping;
+pub mod emqx;
 pub mod mount;
+pub mod view;
 pub mod responder;
 pub mod trie;
 

@@ -27,8 +27,10 @@ enum Spelling {
 /// Its name there, the key of `[nats]` that it is, and how it is written.
 type Alias = (&'static str, &'static str, Spelling);
 
-const KEYS_OF_GATEWAY: [Alias; 7] = [
+const KEYS_OF_GATEWAY: [Alias; 8] = [
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
+    // EMQX knows no other.
+    ("mapping", "mapping", Spelling::AsHere),
     ("default_heartbeat_interval", "ping_interval_secs", Spelling::Duration),
     ("heartbeat_wait_timeout", "pong_timeout_secs", Spelling::Duration),
     ("max_payload_size", "payload_bytes_max", Spelling::Size),
@@ -38,18 +40,20 @@ const KEYS_OF_GATEWAY: [Alias; 7] = [
 ];
 
 /// Of the listener that is called `default` there, and is `listen` here.
-const KEYS_OF_FIRST: [Alias; 4] = [
+const KEYS_OF_FIRST: [Alias; 5] = [
     ("bind", "listen", Spelling::AsHere),
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
+    ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::Negated),
 ];
 
 /// Of every other listener.
-const KEYS_OF_LISTENER: [Alias; 4] = [
+const KEYS_OF_LISTENER: [Alias; 5] = [
     ("bind", "bind", Spelling::AsHere),
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
+    ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::Negated),
 ];
 
@@ -337,7 +341,7 @@ mod tests {
                     heartbeat_wait_timeout = \"7s\"\nprotocol.max_payload_size = \"2MB\"\nserver_id = \"one\"\n\
                     server_name = \"two\"\n[gateway.nats.listeners.tcp.default]\nbind = \"127.0.0.1:4222\"\n\
                     max_connections = 9\n[gateway.nats.listeners.tcp.edge]\nbind = \"0.0.0.0:4223\"\n\
-                    enable_authn = false\nmountpoint = \"e/\"\nmax_connections = 8\n";
+                    enable_authn = false\nmountpoint = \"e/\"\nmapping = \"emqx\"\nmax_connections = 8\n";
         let config = read(text).unwrap();
         let nats = &config.nats;
         assert_eq!((nats.mountpoint.as_str(), nats.payload_bytes_max), ("plant.${username}.", 2 << 20));
@@ -347,7 +351,8 @@ mod tests {
         let [edge] = config.listeners.as_slice() else { panic!("{:?}", config.listeners) };
         assert_eq!((edge.name.as_str(), edge.bind), ("edge", "0.0.0.0:4223".parse().ok()));
         assert_eq!((edge.allow_anonymous, edge.max_connections), (true, 8));
-        assert_eq!(edge.mountpoint.as_deref(), Some("e."));
+        assert_eq!((edge.mountpoint.as_deref(), edge.mapping.as_deref()), (Some("e."), Some("emqx")));
+        assert_eq!(nats.mapping, "exact");
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn a_mountpoint_is_told_what_would_be_one() {
             "is none of ${clientid}, ${username} and",
         ],
     );
+    expect_in("[nats]\nmapping = \"emq\"\n", &["`nats.mapping` does not take `emq`", "did you mean `emqx`?"]);
     expect_in("[nats]\nmountpoint = \"a.>\"\n", &["`>` can't be in a mountpoint"]);
     expect_in("[nats]\nmountpoint = \"$SYS\"\n", &["the protocols' own"]);
 }
