@@ -22,6 +22,9 @@ use std::rc::Rc;
 /// Lists that one core sends at once; a request beyond them is refused.
 const LISTINGS_MAX: usize = 1_024;
 
+/// Of those, the ones of a single client.
+const LISTINGS_OF_CLIENT_MAX: usize = 16;
+
 /// Messages that one slice looks at, and that it sends.
 const SLICE: Budget = Budget { n_looks: 512, n_found: 64 };
 
@@ -46,6 +49,13 @@ pub struct Listings {
     open: VecDeque<Listing>,
     /// When the first goes on.
     at: Time,
+}
+
+impl Listings {
+    fn has_room_for(&self, requester: ConnectionId) -> bool {
+        let n_own = self.open.iter().filter(|listing| listing.requester == requester).count();
+        self.open.len() < LISTINGS_MAX && n_own < LISTINGS_OF_CLIENT_MAX
+    }
 }
 
 #[derive(Debug)]
@@ -101,7 +111,7 @@ impl Shard {
                 Some(Found { kept, .. }) => self.send_kept(reply, plan, kept, None),
                 None => self.send_status(reply, plan, NOT_FOUND),
             }
-        } else if self.listings.open.len() < LISTINGS_MAX {
+        } else if self.listings.has_room_for(requester) {
             self.drop_plan(plan);
             let (reply, until, cursor) = (reply.into(), self.retained.version(), Cursor::default());
             self.listings.open.push_back(Listing { requester, filter, reply, view, until, cursor });

@@ -297,3 +297,21 @@ fn no_local_keeps_ones_own_retained_messages_away_even_after_a_reconnect() {
     subscribe(&mut alone, again, "a", qos_1(), 0);
     assert_eq!(came(&mut alone, again).len(), 1);
 }
+
+#[test]
+fn a_client_has_some_lists_at_once_and_others_have_theirs() {
+    let mut alone = Alone::new(settings());
+    let greedy = alone.nats("SUB r 1\r\n");
+    alone.receive(greedy, "PUB $STRAIT.RETAINED.LIST.> r 0\r\n\r\n".repeat(40).as_bytes());
+    let modest = alone.nats("SUB r 1\r\n");
+    alone.receive(modest, b"PUB $STRAIT.RETAINED.LIST.> q 0\r\n\r\n");
+    let mut said = alone.sent(greedy);
+    while alone.shard.wake_at().is_some_and(|at| at <= alone.now) {
+        alone.shard.tick(alone.now);
+        said += &alone.sent(greedy);
+    }
+    assert_eq!((said.matches("NATS/1.0 429").count(), said.matches("NATS/1.0 204").count()), (24, 16));
+    alone.receive(greedy, b"PUB $STRAIT.RETAINED.LIST.> r 0\r\n\r\n");
+    alone.shard.tick(alone.now);
+    assert!(alone.sent(greedy).contains("NATS/1.0 204"));
+}
