@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use strait::mqtt::decode::{Decoded, Limits, decode};
 use strait::mqtt::encode::{self, AckKind};
 use strait::mqtt::packet::{Packet, Publish, Qos, Version};
-use strait::mqtt::property::Properties;
+use strait::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use strait::mqtt::reason::Reason;
 
 /// From, to, subscribers, and bytes of payload.
@@ -26,6 +26,18 @@ pub const ALL: &[Named] = &[
     Named { name: "turn/mqtt-nats/1:1/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 1, 16) },
     Named { name: "turn/mqtt-nats/1:8/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 8, 16) },
     Named { name: "turn/nats-mqtt/1:1/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 1, 16) },
+    Named { name: "turn/mqtt5-nats/alike/16B", make: || told(Speaks::Mqtt, 0, 1, 16) },
+    Named { name: "turn/mqtt5-nats/alike-properties/16B", make: || told(Speaks::Mqtt, 3, 1, 16) },
+    Named { name: "turn/mqtt5-nats/alike/128B", make: || told(Speaks::Mqtt, 0, 1, 128) },
+    Named { name: "turn/mqtt5-nats/alike-properties/128B", make: || told(Speaks::Mqtt, 3, 1, 128) },
+    Named { name: "turn/mqtt5-nats/subjects/16B", make: || told(Speaks::Mqtt, 0, 64, 16) },
+    Named { name: "turn/mqtt5-nats/subjects-properties/16B", make: || told(Speaks::Mqtt, 3, 64, 16) },
+    Named { name: "turn/nats-mqtt5/alike/16B", make: || told(Speaks::Nats, 0, 1, 16) },
+    Named { name: "turn/nats-mqtt5/alike-headers/16B", make: || told(Speaks::Nats, 3, 1, 16) },
+    Named { name: "turn/nats-mqtt5/alike/128B", make: || told(Speaks::Nats, 0, 1, 128) },
+    Named { name: "turn/nats-mqtt5/alike-headers/128B", make: || told(Speaks::Nats, 3, 1, 128) },
+    Named { name: "turn/nats-mqtt5/subjects/16B", make: || told(Speaks::Nats, 0, 64, 16) },
+    Named { name: "turn/nats-mqtt5/subjects-headers/16B", make: || told(Speaks::Nats, 3, 64, 16) },
     Named { name: "turn/nats-mqtt/1:8/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 8, 16) },
 ];
 
@@ -115,6 +127,62 @@ fn topics(n_topics: usize, payload_len: usize) -> Turn {
     let publisher = world.mqtt("p", Version::V3_1_1, None);
     let packets = (0..n_topics).map(|n| publish_packet(&topic(n), 0, payload_len));
     Turn::of(world, publisher, packets)
+}
+
+/// What the messages say beside their payload, in either world.
+const TOLD: [(&str, &str); 3] = [("device", "press-7"), ("unit", "celsius"), ("trace-id", "5c1f0a9e")];
+
+/// From MQTT 5 to NATS, or back, with so many user properties or headers; a subscriber for each subject.
+fn told(from: Speaks, n_told: usize, n_subjects: usize, payload_len: usize) -> Box<dyn Scenario> {
+    let mut world = World::new(1);
+    let topic = |n: usize| format!("sensor/{n}/temp");
+    let subject = |n: usize| format!("sensor.{n}.temp");
+    for n in 0..n_subjects {
+        match from {
+            Speaks::Mqtt => world.nats(0, &format!("SUB {} 1\r\n", subject(n))),
+            Speaks::Nats => world.mqtt(&format!("s{n}"), Version::V5, Some((&topic(n), Qos::AtMostOnce))),
+        };
+    }
+    let frame = |n: usize| match from {
+        Speaks::Mqtt => told_packet(&topic(n), &TOLD[..n_told], payload_len),
+        Speaks::Nats => told_op(&subject(n), &TOLD[..n_told], payload_len),
+    };
+    let publisher = match from {
+        Speaks::Mqtt => world.mqtt("p", Version::V5, None),
+        Speaks::Nats => world.nats(0, ""),
+    };
+    Box::new(Turn::of(world, publisher, (0..n_subjects).map(frame)))
+}
+
+fn told_op(subject: &str, told: &[(&str, &str)], payload_len: usize) -> Vec<u8> {
+    if told.is_empty() {
+        return pub_op(subject, payload_len);
+    }
+    let lines: String = told.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let block = format!("NATS/1.0\r\n{lines}\r\n");
+    let (n, n_all) = (block.len(), block.len() + payload_len);
+    format!("HPUB {subject} {n} {n_all}\r\n{block}{}\r\n", "x".repeat(payload_len)).into_bytes()
+}
+
+fn told_packet(topic: &str, told: &[(&str, &str)], payload_len: usize) -> Vec<u8> {
+    let mut block = PropertyBlock::new();
+    for (name, value) in told {
+        let pair = Pair { name: name.as_bytes(), value: value.as_bytes() };
+        block.push(Property::UserProperty(pair)).expect("it is legal");
+    }
+    let payload = vec![b'x'; payload_len];
+    let publish = Publish {
+        dup: false,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        topic: topic.as_bytes(),
+        packet_id: 0,
+        properties: block.properties(),
+        payload: &payload,
+    };
+    let mut packet = Vec::new();
+    encode::publish(&mut packet, Version::V5, &publish).expect("a short topic and payload");
+    packet
 }
 
 /// A subscriber on another core than the publisher.

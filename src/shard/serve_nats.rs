@@ -210,19 +210,21 @@ impl Shard {
             self.with_nats(id, |nats, out| nats.publish_taken(written, &mut scratch, out));
         }
         let shared = share_if_large(publish.payload);
-        let is_bare = publish.reply.is_empty() && publish.header.is_empty();
-        let line_len = n_taken - publish.header.len() - publish.payload.len() - 2;
+        let asked = crossing::asked(publish.header);
+        let is_bare = publish.reply.is_empty() && asked.is_none();
+        // A header block is part of what those of one run have in common.
+        let head_len = n_taken - publish.payload.len() - 2;
         let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
         let is_alone = says_something || is_identified || quality != Quality::AtMostOnce;
         let run = if shared.is_none() && is_bare && !is_alone {
-            self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, line_len, b"\r\n"))
+            self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, head_len, b"\r\n"))
         } else {
             None
         };
         let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
         let message = Message { quality, run, ..neutral(publish, payload) };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
-        match crossing::asked(publish.header) {
+        match asked {
             None if !is_identified => self.carry_out(publisher, &message, plan, ask),
             asked => {
                 self.carry_out_asked(

@@ -71,7 +71,8 @@ impl Crossed {
     /// The properties of a message from NATS, lent until they are given back.
     pub fn take_properties(&mut self, message: &Message<'_>) -> PropertyBlock {
         if !self.has_properties {
-            self.n_unmappable += crossing::write_properties(message, &mut self.properties);
+            let n_unmappable = crossing::write_properties(message, &mut self.properties);
+            self.n_unmappable += n_unmappable * message.n() as u64;
         }
         std::mem::take(&mut self.properties)
     }

@@ -11,6 +11,7 @@ struct Burst {
     payload_len: usize,
     n: usize,
     has_reply: bool,
+    has_header: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,8 +23,15 @@ enum Speaks {
 fn burst() -> impl Strategy<Value = Burst> {
     let subject =
         prop_oneof![Just("a.b"), Just("a.c"), Just("n"), Just("/24t.x"), Just("o.o"), Just("q.1"), Just("m")];
-    (subject, prop_oneof![Just(0), Just(7), Just(40), Just(2_000)], 1usize..40, any::<bool>())
-        .prop_map(|(subject, payload_len, n, has_reply)| Burst { subject, payload_len, n, has_reply })
+    (subject, prop_oneof![Just(0), Just(7), Just(40), Just(2_000)], 1usize..40, any::<[bool; 2]>()).prop_map(
+        |(subject, payload_len, n, [has_reply, has_header])| Burst {
+            subject,
+            payload_len,
+            n,
+            has_reply,
+            has_header,
+        },
+    )
 }
 
 /// What else the messages meet.
@@ -53,9 +61,14 @@ fn input(bursts: &[Burst], speaks: Speaks, apart: bool) -> Vec<u8> {
             match speaks {
                 Speaks::Nats => {
                     let reply = if burst.has_reply { "r.r " } else { "" };
-                    bytes.extend_from_slice(
-                        format!("PUB {} {reply}{}\r\n", burst.subject, payload.len()).as_bytes(),
-                    );
+                    let (verb, block) =
+                        if burst.has_header { ("HPUB", "NATS/1.0\r\nA: b\r\n\r\n") } else { ("PUB", "") };
+                    let sizes = match block.len() {
+                        0 => payload.len().to_string(),
+                        n => format!("{n} {}", n + payload.len()),
+                    };
+                    let line = format!("{verb} {} {reply}{sizes}\r\n{block}", burst.subject);
+                    bytes.extend_from_slice(line.as_bytes());
                     bytes.extend_from_slice(&payload);
                     bytes.extend_from_slice(if apart { b"\r\nPONG\r\n" } else { b"\r\n" });
                 }
