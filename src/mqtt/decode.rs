@@ -76,6 +76,20 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: &Limits) -> Result<
     Ok(Decoded::Packet(packet, header.frame_len))
 }
 
+/// The topic name of the PUBLISH at the start of `input` and the length of its frame. Nothing is checked: for
+/// those who want to know what is likely to come.
+#[inline]
+pub fn glance(input: &[u8]) -> Option<(&[u8], usize)> {
+    let (&first, rest) = input.split_first()?;
+    if first >> 4 != PacketKind::Publish as u8 {
+        return None;
+    }
+    let length = varint(rest).ok()??;
+    let (topic_len, rest) = rest.get(length.n_bytes..)?.split_first_chunk()?;
+    let topic = rest.get(..usize::from(u16::from_be_bytes(*topic_len)))?;
+    Some((topic, 1 + length.n_bytes + length.value as usize))
+}
+
 #[inline]
 fn header(input: &[u8], version: Version, limits: &Limits) -> Result<Header, Malformed> {
     let Some((&first, rest)) = input.split_first() else { return Ok(Header::Needs(2)) };

@@ -125,6 +125,14 @@ fn usual_pub<'a>(input: &'a [u8], limits: &Limits) -> Option<(Sizes<'a>, usize)>
     is_usual.then_some((sizes, 4 + arguments_len + 2))
 }
 
+/// The subject of the publish at the start of `input` and the length of its frame, where it is spelt as most
+/// are. Nothing is checked: for those who want to know what is likely to come.
+#[inline]
+pub fn glance<'a>(input: &'a [u8], limits: &Limits) -> Option<(&'a [u8], usize)> {
+    let (sizes, taken) = usual_pub(input, limits)?;
+    Some((sizes.subject, taken + sizes.total_len + 2))
+}
+
 fn parse_any<'a>(input: &'a [u8], headers: bool, limits: &Limits) -> Result<Parsed<'a>, Malformed> {
     let Some((verb, name_len)) = verb(input)? else {
         return Ok(Parsed::Incomplete { need: input.len() + 1 });

@@ -204,11 +204,15 @@ impl Shard {
             _ => return input.len(),
         };
         let n_published = self.n_published(id);
+        let mut glanced_to = if self.is_worth_a_glance() { 0 } else { usize::MAX };
         let need = loop {
             if n_taken == input.len() || self.must_stop {
                 break 0;
             }
             let rest = &input[n_taken..];
+            if n_taken >= glanced_to {
+                glanced_to = n_taken + self.glance(rest, is_mqtt);
+            }
             let served = self.guarded(id, now, |shard| {
                 #[cfg(test)]
                 assert!(shard.breaks_when_served != Some(id), "a turn panics on purpose");

@@ -34,6 +34,7 @@ mod to_mqtt;
 pub mod census;
 pub mod system;
 mod input;
+mod ahead;
 mod serve_mqtt;
 mod serve_nats;
 mod publish;

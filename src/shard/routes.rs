@@ -214,6 +214,18 @@ impl Routes {
         found
     }
 
+    /// The lone subscriptions that are cached under some hashes, valid or not. The looks don't depend on each
+    /// other, so that one waits for memory while the others do.
+    #[inline]
+    pub fn glance(&self, hashes: &[u64], mut visit: impl FnMut(Target)) {
+        for hash in hashes {
+            let cached = self.young.get(*hash).or_else(|| self.old.get(*hash));
+            if let Some(Cached { found: Found::Lone(target), .. }) = cached {
+                visit(*target);
+            }
+        }
+    }
+
     /// Whether anybody anywhere gets `subject` now: for those that are asked about once.
     pub fn has_anybody(&self, subject: &[u8], table: &Table, interest: &Interest) -> bool {
         let route = self.build(subject, self.keys.subject_hash(subject), table, interest);

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::decode::{Decoded, Limits, decode, glance};
 use crate::mqtt::encode;
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Packet, PacketKind, Version};
@@ -251,6 +251,9 @@ proptest! {
                 Ok(Decoded::Incomplete { need }) => prop_assert!(need > bytes.len()),
                 Err(malformed) => prop_assert!(malformed.reason().is_failure()),
             }
+        }
+        if let Some((topic, _)) = glance(&bytes) {
+            prop_assert!(topic.len() < bytes.len());
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::decode::{Decoded, Limits, decode, glance};
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Ack, Packet, PacketKind, Publish, Qos, Unsubscribe, UnsubscribeFilters, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -39,6 +39,20 @@ proptest! {
                 let expected = if cut >= n_header { bytes.len() } else { (cut + 1).max(2) };
                 prop_assert_eq!(need, expected, "{:?} cut at {} of {}", kind, cut, bytes.len());
             }
+        }
+    }
+
+    #[test]
+    fn a_glance_sees_a_publish_and_nothing_else(it in ingredients()) {
+        for (kind, version) in kinds_and_versions() {
+            let kitchen = Kitchen::new(&it, kind, version);
+            let mut bytes = Vec::new();
+            encode::packet(&mut bytes, version, &kitchen.packet()).unwrap();
+            let expected = match kitchen.packet() {
+                Packet::Publish(publish) => Some((publish.topic, bytes.len())),
+                _ => None,
+            };
+            prop_assert_eq!(glance(&bytes), expected);
         }
     }
 

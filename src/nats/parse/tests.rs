@@ -121,6 +121,18 @@ proptest! {
     }
 
     #[test]
+    fn a_glance_at_a_publish_sees_what_parsing_it_does(
+        subject in "[a-z.*/é]{1,8}",
+        payload in "[a-z]{0,12}",
+        after in "[A-Z ]{0,9}",
+    ) {
+        let input = format!("PUB {subject} {}\r\n{payload}\r\n{after}", payload.len());
+        let parsed = parse(input.as_bytes(), true, &LIMITS).unwrap();
+        let Parsed::Op(Op::Publish(publish), taken) = parsed else { panic!("{parsed:?}") };
+        prop_assert_eq!(glance(input.as_bytes(), &LIMITS), Some((publish.subject, taken)));
+    }
+
+    #[test]
     fn any_bytes_are_taken_within_their_length_or_asked_for_more(
         input in proptest::collection::vec(prop_oneof![
             any::<u8>(), Just(b' '), Just(b'\n'), Just(b'\r'), Just(b'1'), Just(b'P'), Just(b'U'), Just(b'B'), Just(b'S')
