@@ -18,6 +18,7 @@ mod departed;
 mod identity;
 mod mount;
 mod emqx;
+mod hostile;
 mod sessions;
 mod storm;
 
