@@ -256,7 +256,7 @@ pub fn settings(n_cores: usize) -> Settings {
         outbox_bytes_max: limits.outbox_bytes_max,
         batch_bytes_max: limits.mail_batch_bytes_max,
         route_cache_bytes_max: limits.route_cache_bytes_max,
-        interest_slice: 1_024,
+        interest_slice: 512,
         lame_duck_grace: Span::from_secs(u64::from(limits.lame_duck_grace_secs)),
         lame_duck_duration: Span::from_secs(u64::from(limits.lame_duck_duration_secs)),
         drain_timeout: Span::from_secs(u64::from(limits.drain_timeout_secs)),

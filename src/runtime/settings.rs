@@ -22,8 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// properties.
 const MQTT_HEAD_BYTES_MAX: usize = 65 << 10;
 
-/// Changes of other cores' interest that are applied at once: about half a millisecond.
-const INTEREST_SLICE: usize = 1_024;
+/// Changes of other cores' interest that are applied at once: some hundred microseconds.
+const INTEREST_SLICE: usize = 512;
 
 /// What may be under way between two cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

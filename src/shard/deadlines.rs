@@ -8,6 +8,9 @@ use crate::time::{Span, Time};
 const SLOT: Span = Span::from_millis(100);
 const N_SLOTS: usize = 1_024;
 
+/// No slot is taken up while so many wait.
+const DUE_MAX: usize = 1_024;
+
 /// The wheel. What lies beyond its horizon waits in one of the last slots and is entered again from there.
 #[derive(Debug)]
 pub struct Deadlines {
@@ -36,11 +39,11 @@ impl Deadlines {
         self.n_entries += 1;
     }
 
-    /// Moves what is due by `now` into `due`.
+    /// Moves what is due by `now` into `due`. Where that is very much the rest comes with the next call.
     pub fn advance(&mut self, now: Time, due: &mut Vec<(ConnectionId, Time)>) {
         let until = now.as_nanos() / SLOT.as_nanos();
         let mut again = Vec::new();
-        while self.next_slot < until && self.n_entries > 0 {
+        while self.next_slot < until && self.n_entries > 0 && due.len() < DUE_MAX {
             let slot = &mut self.slots[self.next_slot as usize % N_SLOTS];
             self.n_entries -= slot.len();
             for (id, at) in slot.drain(..) {
@@ -48,7 +51,9 @@ impl Deadlines {
             }
             self.next_slot += 1;
         }
-        self.next_slot = self.next_slot.max(until);
+        if due.len() < DUE_MAX {
+            self.next_slot = self.next_slot.max(until);
+        }
         again.into_iter().for_each(|(id, at)| self.schedule(id, at));
     }
 
@@ -105,5 +110,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn of_very_many_deadlines_that_are_over_some_come_up_at_a_time_and_all_at_once_after_another() {
+        let mut wheel = Deadlines::default();
+        let n = 100 * DUE_MAX;
+        for slot in 0..n as u32 {
+            let id = ConnectionId { slot, generation: 0 };
+            wheel.schedule(id, Time::START + Span::from_millis(u64::from(slot)));
+        }
+        let now = Time::START + Span::from_secs(1_000);
+        let mut n_came = 0;
+        while let Some(next) = wheel.next() {
+            assert!(next <= now);
+            let mut due = Vec::new();
+            wheel.advance(now, &mut due);
+            // Of a slot all come up, and those beyond the horizon wait in many.
+            assert!(due.len() <= 2 * DUE_MAX, "{}", due.len());
+            n_came += due.len();
+        }
+        assert_eq!(n_came, n);
     }
 }

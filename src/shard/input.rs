@@ -25,13 +25,6 @@ pub enum Served {
 /// How long a publisher is not read when a subscriber falls behind.
 const STALL: Span = Span::from_millis(10);
 
-/// The most that one turn does of what has waited: connections that go on, wills and notices that are
-/// published. A hundred thousand may wait for one word of another core.
-pub const PIECES_PER_TURN: usize = 256;
-
-/// Fences that end in one turn. Each lets a connection go on.
-const FENCES_PER_TURN: usize = 128;
-
 /// A frame longer than this, in bytes, is read directly into its own buffer once this much of it is there.
 /// What is kept of others fits the front of the core's read buffer.
 const LARGE_FRAME: usize = 32 << 10;
@@ -123,20 +116,25 @@ impl Shard {
         self.settle(now);
     }
 
-    /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can or this turn
-    /// has done enough: the next one follows at once.
+    /// Lets those go on whose wait has ended, and those whom that lets go on, until nobody can or enough is
+    /// done: the rest is the next tick's, which follows at once.
     pub(super) fn settle(&mut self, now: Time) {
+        self.budget.renew_if_old(now);
+        self.settle_further(now);
+    }
+
+    /// As `settle`, after what the driver does for a turn: that has what the turn has left of its budget.
+    pub(super) fn settle_further(&mut self, now: Time) {
         self.keep_core_total();
-        self.end_fences(FENCES_PER_TURN, now);
-        let mut n_left = PIECES_PER_TURN;
+        self.end_fences(now);
         loop {
-            while n_left > 0
+            while self.budget.pieces > 0
                 && let Some(id) = self.runnable.pop_front()
             {
-                n_left -= 1;
+                self.budget.pieces -= 1;
                 self.go_on(id, now);
             }
-            if self.wills.is_empty() || !self.publish_wills(&mut n_left, now) {
+            if self.wills.is_empty() || !self.publish_wills(now) {
                 break;
             }
         }
@@ -172,6 +170,7 @@ impl Shard {
             || self.fences.front().is_some_and(|(stamp, _)| *stamp <= self.n_applied_everywhere)
             || (!self.wills.is_empty() && !self.are_wills_blocked)
             || (!self.notices.is_empty() && !self.are_notices_blocked)
+            || self.goes_on_closing()
     }
 
     /// Takes what is kept, as far as it goes.

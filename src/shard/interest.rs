@@ -4,13 +4,14 @@
 //! all distinct, and a collision costs one mail to a core that then finds nobody. A core's own plain
 //! subscriptions are left out: it finds them in its table.
 
+use super::chunked::Chunked;
 use super::core_set::CoreSet;
 use super::id::CoreId;
 use super::keys::Keys;
+use super::split_table::SplitTable;
 use crate::subject::SubjectFilter;
 use crate::subject::trie::SubjectTrie;
 use ahash::RandomState;
-use hashbrown::HashTable;
 use std::collections::{BTreeMap, HashMap};
 
 /// A filter between cores.
@@ -109,13 +110,13 @@ struct WildcardInterest {
 /// Filters in one list, found through a trie.
 #[derive(Debug)]
 struct Wildcards {
-    list: Vec<WildcardInterest>,
+    list: Chunked<WildcardInterest>,
     free: Vec<u32>,
     trie: SubjectTrie,
 }
 
 impl Wildcards {
-    fn text(list: &[WildcardInterest], idx: u32) -> &[u8] {
+    fn text(list: &Chunked<WildcardInterest>, idx: u32) -> &[u8] {
         &list[idx as usize].filter
     }
 
@@ -138,7 +139,7 @@ impl Wildcards {
             self.list[idx as usize] = WildcardInterest::default();
             self.free.push(idx);
             if self.trie.is_empty() {
-                (self.list, self.free) = (Vec::new(), Vec::new());
+                (self.list, self.free) = (Chunked::default(), Vec::new());
             }
         }
     }
@@ -147,7 +148,7 @@ impl Wildcards {
 /// The replica.
 #[derive(Debug)]
 pub struct Interest {
-    exact: HashTable<ExactInterest>,
+    exact: SplitTable<ExactInterest>,
     exact_groups: HashMap<u64, Groups, RandomState>,
     wildcards: Wildcards,
 }
@@ -155,10 +156,10 @@ pub struct Interest {
 impl Interest {
     pub fn new(keys: &Keys) -> Self {
         Self {
-            exact: HashTable::new(),
+            exact: SplitTable::default(),
             exact_groups: HashMap::with_hasher(keys.hasher()),
             wildcards: Wildcards {
-                list: Vec::new(),
+                list: Chunked::default(),
                 free: Vec::new(),
                 trie: SubjectTrie::new(keys.hasher()),
             },
@@ -224,7 +225,7 @@ impl Interest {
     /// Everything in the replica, for comparison: key, group and role, core, and members (one for plain).
     pub fn for_each(&self, mut visit: impl FnMut(FilterKey, Option<(&[u8], Role)>, CoreId, MemberCounts)) {
         let one = MemberCounts { n_online: 1, n_offline: 0 };
-        for entry in &self.exact {
+        for entry in self.exact.iter() {
             entry.cores.iter().for_each(|core| visit(FilterKey::Exact(entry.hash), None, core, one));
         }
         for (hash, groups) in &self.exact_groups {
@@ -234,7 +235,7 @@ impl Interest {
                 }
             }
         }
-        for interest in &self.wildcards.list {
+        for interest in self.wildcards.list.iter() {
             let filter = || SubjectFilter::parse(&interest.filter).expect("it was parsed when it came in");
             let key = || FilterKey::Wildcard(filter());
             interest.cores.iter().for_each(|core| visit(key(), None, core, one));
@@ -252,11 +253,11 @@ impl Interest {
             self.exact.entry(hash, |entry| entry.hash == hash, |entry| entry.hash).or_insert_with(new);
         if is_present {
             entry.get_mut().cores.insert(core);
-        } else {
-            entry.get_mut().cores.remove(core);
-            if entry.get().cores.is_empty() {
-                entry.remove();
-            }
+            return;
+        }
+        entry.get_mut().cores.remove(core);
+        if entry.get().cores.is_empty() {
+            self.exact.remove(hash, |entry| entry.hash == hash);
         }
     }
 }

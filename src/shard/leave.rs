@@ -21,6 +21,9 @@ const GAP_MAX: Span = Span::from_secs(1);
 /// the drain's barrier lets it go one further. More cores than half of this have it lost, in a drain alone.
 const ROUNDS_MAX: u32 = 32;
 
+/// Clients closed in one turn.
+const CLOSES_PER_TURN: usize = 128;
+
 /// Lame-duck mode.
 #[derive(Debug)]
 pub struct LameDuck {
@@ -42,6 +45,8 @@ pub struct Drain {
     /// Rounds of the barrier that this core has begun.
     n_rounds: u32,
     has_closed: bool,
+    /// Those who are still to be closed then, the first to be last here.
+    open: Vec<ConnectionId>,
 }
 
 impl Shard {
@@ -67,13 +72,17 @@ impl Shard {
 
     /// Closes those whose time has come. Whoever has come home meanwhile is last.
     pub(super) fn go_on_leaving(&mut self, now: Time) {
+        self.close_some(now);
         if self.drain.as_ref().is_some_and(|drain| !drain.has_closed && drain.close_at <= now) {
             self.close_for_drain(now);
         }
-        while let Some(lame_duck) = &mut self.lame_duck
-            && self.drain.is_none()
-            && lame_duck.next_at <= now
-        {
+        for _ in 0..CLOSES_PER_TURN {
+            let Some(lame_duck) = self.lame_duck.as_mut().filter(|lame_duck| lame_duck.next_at <= now) else {
+                return;
+            };
+            if self.drain.is_some() {
+                return;
+            }
             let order = lame_duck.order.get_or_insert_default();
             if order.is_empty() {
                 let open = self.clients.slots.iter().filter(|(_, connection)| connection.is_open());
@@ -105,7 +114,8 @@ impl Shard {
         if self.drain.is_none() {
             let timeout = self.settings.drain_timeout;
             let close_at = now + Span::from_nanos(timeout.as_nanos() / 2);
-            self.drain = Some(Drain { close_at, cut_at: now + timeout, n_rounds: 0, has_closed: false });
+            let (n_rounds, has_closed, open) = (0, false, Vec::new());
+            self.drain = Some(Drain { close_at, cut_at: now + timeout, n_rounds, has_closed, open });
         }
         self.settle(now);
     }
@@ -122,6 +132,11 @@ impl Shard {
     /// Whether the clients are closed already: one that comes home now comes too late.
     pub(super) fn has_closed(&self) -> bool {
         self.drain.as_ref().is_some_and(|drain| drain.has_closed)
+    }
+
+    /// Whether some are still to be closed, in the turns that follow at once.
+    pub(super) fn goes_on_closing(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| !drain.open.is_empty())
     }
 
     /// When time alone changes something.
@@ -176,8 +191,16 @@ impl Shard {
     fn close_for_drain(&mut self, now: Time) {
         if let Some(drain) = &mut self.drain {
             drain.has_closed = true;
+            drain.open = self.clients.slots.ids();
+            drain.open.reverse();
         }
-        for id in self.clients.slots.ids() {
+        self.close_some(now);
+    }
+
+    /// Closes some of those who are left.
+    fn close_some(&mut self, now: Time) {
+        for _ in 0..CLOSES_PER_TURN {
+            let Some(id) = self.drain.as_mut().and_then(|drain| drain.open.pop()) else { return };
             self.close(id, Closed::ShuttingDown, now);
         }
     }

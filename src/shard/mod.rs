@@ -7,6 +7,9 @@
 pub mod id;
 pub mod core_set;
 pub mod keys;
+pub mod split_table;
+pub mod chunked;
+pub mod directory;
 pub mod settings;
 pub mod closed;
 pub mod latency;
@@ -33,6 +36,7 @@ mod to_nats;
 mod to_mqtt;
 pub mod census;
 pub mod system;
+mod budget;
 mod input;
 mod ahead;
 mod serve_mqtt;
@@ -57,10 +61,12 @@ use crate::nats::handshake::ServerInfo;
 use crate::subject::view::Mapping;
 use crate::time::Time;
 use crate::{mqtt, nats};
+use budget::Budget;
 use closed::Closed;
 use connection::{Connection, Life, Protocol};
 use counters::Counters;
 use deadlines::Deadlines;
+use directory::Directory;
 use effects::Effects;
 use fanout::Clients;
 use id::{ConnectionId, CoreId};
@@ -75,7 +81,7 @@ use retained::Retained;
 use routes::Routes;
 use settings::Settings;
 use statistics::Statistics;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use table::Table;
@@ -92,8 +98,7 @@ pub struct Shard {
     clients: Clients,
     /// Client ids given away.
     n_names: u64,
-    /// MQTT clients whose home this core is, connected or not, by client id.
-    directory: HashMap<Box<[u8]>, ConnectionId, ahash::RandomState>,
+    directory: Directory,
     table: Table,
     interest: Interest,
     routes: Routes,
@@ -142,6 +147,8 @@ pub struct Shard {
     /// The first of them must wait for a full outbox; and the first of the notices.
     are_wills_blocked: bool,
     are_notices_blocked: bool,
+    /// What this turn may still do of what has waited.
+    budget: Budget,
     deadlines: Deadlines,
     due: Vec<(ConnectionId, Time)>,
     /// What INFO says.
@@ -215,7 +222,7 @@ impl Shard {
             chance: Chance(seed),
             clients: Clients::default(),
             n_names: 0,
-            directory: HashMap::with_hasher(keys.hasher()),
+            directory: Directory::new(keys.hasher()),
             table: Table::new(keys),
             interest: Interest::new(keys),
             routes: Routes::new(core, keys, settings.route_cache_bytes_max),
@@ -245,6 +252,7 @@ impl Shard {
             wills: VecDeque::new(),
             are_wills_blocked: false,
             are_notices_blocked: false,
+            budget: Budget::new(Time::START),
             deadlines: Deadlines::default(),
             due: Vec::new(),
             server: Arc::new(settings.nats.server.clone()),
@@ -400,9 +408,9 @@ impl Shard {
         let is_awaited = !(peer.waiting.is_empty() && self.wills.is_empty() && self.redelivery.is_empty());
         if is_awaited && peer.outbox.has_room() {
             self.outbox_has_room(to, now);
-            self.settle(now);
+            self.settle_further(now);
         } else if !self.notices.is_empty() {
-            self.settle(now);
+            self.settle_further(now);
         }
         Some(batch)
     }
@@ -518,7 +526,7 @@ impl Shard {
         loop {
             let name = format!("strait-{:032x}", self.keys.name(self.core, self.n_names));
             self.n_names += 1;
-            let is_free = !self.directory.contains_key(name.as_bytes());
+            let is_free = self.directory.get(name.as_bytes()).is_none();
             if is_free && self.home(name.as_bytes()) == self.core {
                 return name.into_bytes().into();
             }

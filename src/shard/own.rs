@@ -5,7 +5,6 @@ use super::closed::Closed;
 use super::connection::{Connection, Protocol};
 use super::fanout::{Fanout, Publisher};
 use super::id::ConnectionId;
-use super::input::PIECES_PER_TURN;
 use super::publish::{Ask, Plan};
 use super::table::Target;
 use super::{Door, Shard};
@@ -35,8 +34,9 @@ impl Shard {
     /// again.
     pub(super) fn publish_notices(&mut self) {
         self.are_notices_blocked = false;
-        for _ in 0..PIECES_PER_TURN {
+        while self.budget.notices > 0 {
             let Some(notice) = self.notices.pop_front() else { return };
+            self.budget.notices -= 1;
             let Ok(plan) = self.plan(&notice.subject) else {
                 self.notices.push_front(notice);
                 self.are_notices_blocked = true;

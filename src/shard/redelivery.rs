@@ -34,9 +34,6 @@ pub struct Redelivery {
     is_blocked: bool,
 }
 
-/// Messages given to others in one turn.
-const MESSAGES_PER_TURN: usize = 256;
-
 /// The outbox of a core on the way has no room.
 struct Full;
 
@@ -104,7 +101,10 @@ impl Redelivery {
 impl Shard {
     /// Gives others some of what members have left behind.
     pub(super) fn redeliver(&mut self, now: Time) {
-        while let Some(id) = self.redelivery.gone.pop() {
+        while self.budget.left_behind > 0
+            && let Some(id) = self.redelivery.gone.pop()
+        {
+            self.budget.left_behind -= 1;
             self.take_unsent(id);
         }
         if self.has_closed() {
@@ -112,7 +112,7 @@ impl Shard {
             self.clients.counters.dropped_no_member += self.redelivery.shrink_to(0, 0);
         }
         self.redelivery.is_blocked = false;
-        let mut n_left = MESSAGES_PER_TURN;
+        let mut n_left = self.budget.left_behind;
         while n_left > 0
             && !self.redelivery.is_blocked
             && let Some(mut oldest) = self.redelivery.take_oldest()
@@ -120,6 +120,7 @@ impl Shard {
             self.give_some(&mut oldest, &mut n_left, now);
             self.redelivery.put_back(oldest);
         }
+        self.budget.left_behind = n_left;
         // What was out meanwhile did not count.
         self.keep_core_total();
     }

@@ -357,7 +357,7 @@ impl Shard {
             run: None,
             ..*message
         };
-        let session = self.directory.get(&*request.asker).copied();
+        let session = self.directory.get(&request.asker);
         let found = self.routes.find(&subject, &self.table, &self.interest);
         let is_own = |target: &&Target| Some(target.connection) == session;
         let targets: Vec<Target> = found.local().iter().filter(is_own).copied().collect();

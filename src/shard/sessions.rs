@@ -23,7 +23,7 @@ impl Shard {
     /// Whether this slot has its client's session.
     pub(super) fn has_session(&self, id: ConnectionId) -> bool {
         let session = self.clients.slots.session(id);
-        session.is_some_and(|session| self.directory.get(session.client_id()) == Some(&id))
+        session.is_some_and(|session| self.directory.get(session.client_id()) == Some(id))
     }
 
     pub(super) fn mqtt(&self, id: ConnectionId) -> Option<&Mqtt> {
@@ -74,15 +74,15 @@ impl Shard {
         Time::NEVER
     }
 
-    /// Publishes the wills whose time has come, as if their clients had, `n_left` at most; false where some
-    /// are left, for the next turn or since they must wait for a full outbox.
-    pub(super) fn publish_wills(&mut self, n_left: &mut usize, now: Time) -> bool {
+    /// Publishes the wills whose time has come, as if their clients had; false where some are left, for the
+    /// next tick or since they must wait for a full outbox.
+    pub(super) fn publish_wills(&mut self, now: Time) -> bool {
         let mut subject = Vec::new();
         self.are_wills_blocked = false;
-        while *n_left > 0
+        while self.budget.pieces > 0
             && let Some((id, will)) = self.wills.pop_front()
         {
-            *n_left -= 1;
+            self.budget.pieces -= 1;
             subject.clear();
             mapping::topic_to_subject(&will.topic, &mut subject);
             let Ok(plan) = self.plan(&subject) else {
@@ -177,7 +177,7 @@ impl Shard {
         now: Time,
     ) -> bool {
         // Of a connection that was taken over only the session is left, if it stays.
-        let before = self.directory.get(client_id).copied().filter(|before| *before != id);
+        let before = self.directory.get(client_id).filter(|before| *before != id);
         let is_present = match before {
             Some(before) if !connect.clean_start => {
                 self.move_session(before, id);
@@ -191,7 +191,7 @@ impl Shard {
             None => false,
         };
         let session = (!is_present).then(|| self.new_session(client_id));
-        self.directory.insert(client_id.into(), id);
+        self.directory.insert(client_id, id);
         let offer = self.settings.mqtt.offer;
         let identity = Identity { client_id, user: connect.username.unwrap_or_default() };
         let identity = self.settings.mqtt.identifies_publishers.then_some(&identity);

@@ -179,13 +179,14 @@ impl Shard {
         self.n_applied_everywhere = applied.unwrap_or(self.log_head);
     }
 
-    /// Lets go connections whose stamp every core has applied, so many at most.
-    pub(super) fn end_fences(&mut self, n_max: usize, now: Time) {
-        for _ in 0..n_max {
+    /// Lets go connections whose stamp every core has applied.
+    pub(super) fn end_fences(&mut self, now: Time) {
+        while self.budget.fences > 0 {
             let Some(&(stamp, id)) = self.fences.front() else { return };
             if stamp > self.n_applied_everywhere {
                 return;
             }
+            self.budget.fences -= 1;
             self.fences.pop_front();
             // A later change of the same run has another entry further back.
             let is_last =

@@ -2,12 +2,13 @@
 //! cores must hear when a filter's first subscription here begins and its last one ends, and knows nothing
 //! of what they answer: that is `interest`.
 
+use super::chunked::Chunked;
 use super::id::ConnectionId;
 use super::interest::{Change, FilterKey, MemberCounts, Role};
 use super::keys::Keys;
+use super::split_table::SplitTable;
 use crate::subject::trie::SubjectTrie;
 use crate::subject::{SubjectFilter, has_wildcard};
-use hashbrown::HashTable;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -255,10 +256,10 @@ struct Entry {
 #[derive(Debug)]
 pub struct Table {
     keys: Keys,
-    entries: Vec<Entry>,
+    entries: Chunked<Entry>,
     free: Vec<u32>,
     /// Indices of entries.
-    exact: HashTable<u32>,
+    exact: SplitTable<u32>,
     /// Filters with a wildcard, by the indices of their entries.
     wildcards: SubjectTrie,
 }
@@ -267,9 +268,9 @@ impl Table {
     pub fn new(keys: &Keys) -> Self {
         Self {
             keys: keys.clone(),
-            entries: Vec::new(),
+            entries: Chunked::default(),
             free: Vec::new(),
-            exact: HashTable::new(),
+            exact: SplitTable::default(),
             wildcards: SubjectTrie::new(keys.hasher()),
         }
     }
@@ -324,15 +325,12 @@ impl Table {
             debug_assert_eq!(removed, Some(entry_idx as u32));
         } else {
             let hash = self.keys.subject_hash(&entry.text);
-            if let Ok(found) = self.exact.find_entry(hash, |&idx| idx as usize == entry_idx) {
-                found.remove();
-            }
+            self.exact.remove(hash, |&idx| idx as usize == entry_idx);
         }
         self.entries[entry_idx].text = Box::default();
         self.free.push(entry_idx as u32);
         if self.free.len() == self.entries.len() {
-            (self.entries, self.free) = (Vec::new(), Vec::new());
-            self.exact = HashTable::new();
+            (self.entries, self.free) = (Chunked::default(), Vec::new());
         }
     }
 

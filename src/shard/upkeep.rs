@@ -1,6 +1,7 @@
 //! A connection's end, and what time brings: deadlines, pings, timeouts.
 
 use super::Shard;
+use super::budget::Budget;
 use super::closed::{Closed, Slow};
 use super::connection::{Life, Protocol};
 use super::fanout::Clients;
@@ -17,7 +18,7 @@ const LINGER: Span = Span::from_secs(2);
 const LINGER_AT_STOP: Span = Span::from_millis(500);
 
 /// Deadlines looked at in one turn.
-const DEADLINES_PER_TICK: usize = 256;
+const DEADLINES_PER_TICK: usize = 128;
 
 /// Lines about bad input in one second; the rest is counted.
 const COMPLAINTS_PER_SECOND: u32 = 10;
@@ -173,8 +174,11 @@ impl Shard {
     /// What the clock alone changes. The driver calls it at the time that `wake_at` gave, or later.
     pub fn tick(&mut self, now: Time) {
         self.now = now;
+        self.budget = Budget::new(now);
         self.end_stalls(false, now);
         self.go_on_leaving(now);
+        // What ends in this turn shares its slice.
+        self.tick_departed();
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.advance(now, &mut due);
         // The rest at once, but others between: a hundred thousand sessions may end in one moment.
@@ -187,7 +191,6 @@ impl Shard {
         }
         self.due = due;
         self.tick_hearing();
-        self.tick_departed();
         self.tick_replays(now);
         self.requests.expire(now);
         self.tick_listings(now);
@@ -376,7 +379,7 @@ impl Shard {
         self.clients.send_waiting(id, &self.settings, now);
         self.resume_replays(id);
         self.end_stalls_of_pressed(id, now);
-        self.settle(now);
+        self.settle_further(now);
     }
 
     /// Lets a connection that ends, in a drain, linger no longer than it has to.
@@ -412,7 +415,7 @@ impl Shard {
         connection.is_dirty = false;
         self.discard_queue(id);
         self.end_stalls_of_pressed(id, now);
-        self.settle(now);
+        self.settle_further(now);
     }
 
     /// Forgets a connection whose socket is gone.
@@ -428,6 +431,6 @@ impl Shard {
                 self.clients.n_queued_bytes -= connection.n_queued_bytes();
             }
         }
-        self.settle(now);
+        self.settle_further(now);
     }
 }

@@ -59,7 +59,7 @@ impl Shard {
             self.clients.counters.taken_over += 1;
             return self.end(id, Closed::TakenOver, now);
         }
-        let holder = self.directory.get(client_id).copied();
+        let holder = self.directory.get(client_id);
         if holder.is_none() && self.directory.len() >= self.settings.mqtt.sessions_max {
             self.clients.counters.sessions_refused += 1;
             let reason = Reason::QuotaExceeded;
@@ -115,7 +115,7 @@ impl Shard {
     /// accepted on different cores may come home in either order, and the client waits on its last one.
     fn is_outdated(&self, id: ConnectionId, client_id: &[u8]) -> bool {
         let own = self.clients.slots.get(id).map(|connection| connection.nth);
-        let holder = self.directory.get(client_id).and_then(|holder| self.clients.slots.get(*holder));
+        let holder = self.directory.get(client_id).and_then(|holder| self.clients.slots.get(holder));
         holder.is_some_and(|holder| holder.is_open() && Some(holder.nth) > own)
     }
 }

@@ -256,3 +256,66 @@ fn wills_and_presence_that_waited_for_an_outbox_are_published_some_a_turn() {
     assert_eq!((counters.wills_published, counters.notices_dropped), (N as u64, 0));
     assert!(before.iter().sum::<u64>() < counters.delivered.iter().sum::<u64>());
 }
+
+#[test]
+fn what_clients_are_written_lets_no_more_of_them_go_on_before_the_next_tick() {
+    let mut two = Two::new(1 << 30);
+    let ids = two.all_come();
+    two.come_to_rest();
+    ids.into_iter().for_each(|id| two.lose(id));
+    two.come_to_rest();
+    two.nats(0, "SUB news.* 1\r\nPING\r\n");
+    two.shards[0].effects().flush.clear();
+    two.all_come();
+    two.mail(0);
+    two.shards[1].tick(two.now);
+    two.mail(1);
+    let mut written = 0;
+    while two.shards[0].goes_on() {
+        two.shards[0].tick(two.now);
+        // As a driver does: until nothing more follows from it.
+        let mut n_of_turn = 0;
+        loop {
+            let flush = std::mem::take(&mut two.shards[0].effects().flush);
+            if flush.is_empty() {
+                break;
+            }
+            for id in flush {
+                let n = two.shards[0].queue(id).map_or(0, WriteQueue::len);
+                two.shards[0].flushed(id, n, two.now);
+                n_of_turn += 1;
+            }
+        }
+        // Those of the mail before are among the first.
+        assert!(n_of_turn <= 2 * N_PER_TURN, "{n_of_turn} in a turn");
+        written += n_of_turn;
+    }
+    assert!(written >= N, "{written}");
+}
+
+#[test]
+fn a_drain_closes_some_clients_a_turn() {
+    let mut two = Two::new(1 << 30);
+    two.all_come();
+    two.come_to_rest();
+    let count = |shard: &mut Shard| shard.counters().n_closed.iter().sum();
+    two.shards.iter_mut().for_each(|shard| shard.begin_drain(two.now));
+    let mut largest = 0;
+    while two.shards.iter().any(|shard| shard.goes_on() || (0..2).any(|to| shard.has_mail_for(CoreId(to)))) {
+        for core in 0..2 {
+            let before = count(&mut two.shards[0]);
+            two.mail(core);
+            largest = largest.max(count(&mut two.shards[0]) - before);
+            if core == 1 {
+                largest = largest.max(two.largest_step(count));
+            } else {
+                two.shards[1].tick(two.now);
+            }
+        }
+    }
+    assert!((1..=N_PER_TURN as u64).contains(&largest), "{largest} in a turn");
+    assert_eq!(count(&mut two.shards[0]), N as u64);
+    let ids = two.shards[0].clients.slots.ids();
+    ids.into_iter().for_each(|id| two.shards[0].release(id, two.now));
+    assert!(two.shards[0].is_drained());
+}
