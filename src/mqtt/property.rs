@@ -11,7 +11,7 @@ use crate::mqtt::value::{
     Binary, Flag, FourBytes, FourBytesNotZero, Text, Topic, TwoBytes, TwoBytesNotZero, TwoTexts,
     VarintNotZero, ZeroOrOne,
 };
-use crate::mqtt::wire::Reader;
+use crate::mqtt::wire::{Reader, is_utf8_without_nul, put_binary};
 
 /// A user property: anything the applications agreed on. Names may repeat, and order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +163,7 @@ pub struct Properties<'a> {
 macro_rules! getters {
     ($($(#[$doc:meta])* $getter:ident -> $value:ty = $name:ident;)+) => {
         $($(#[$doc])* pub fn $getter(self) -> Option<$value> {
-            self.iter().find_map(|property| if let Property::$name(value) = property { Some(value) } else { None })
+            if let Property::$name(value) = self.first(PropertyId::$name)? { Some(value) } else { None }
         })+
     };
 }
@@ -184,7 +184,7 @@ impl<'a> Properties<'a> {
 
     /// The properties in the order sent.
     pub const fn iter(&self) -> PropertyIter<'a> {
-        PropertyIter { reader: Reader::new(self.raw) }
+        PropertyIter { reader: Reader::of_checked(self.raw) }
     }
 
     /// Reads a length and the block it announces.
@@ -196,6 +196,24 @@ impl<'a> Properties<'a> {
             check(raw, place)?;
         }
         Ok(Properties { raw })
+    }
+
+    /// The first of its kind, which is another than user property: of those there may be many, and they are
+    /// stepped over unread.
+    fn first(self, id: PropertyId) -> Option<Property<'a>> {
+        let mut reader = Reader::of_checked(self.raw);
+        loop {
+            if reader.peek().first() == Some(&(PropertyId::UserProperty as u8)) {
+                reader.u8().ok()?;
+                reader.binary().ok()?;
+                reader.binary().ok()?;
+                continue;
+            }
+            let property = Property::read(&mut reader).ok()?;
+            if property.id() == id {
+                return Some(property);
+            }
+        }
     }
 
     /// User properties, in the order sent.
@@ -330,6 +348,18 @@ impl PropertyBlock {
         }
         self.raw.truncate(start);
         Err(Unencodable)
+    }
+
+    /// As [`Self::push`], for a user property: a message may have many, and none is read back.
+    pub fn push_user(&mut self, pair: Pair<'_>) -> Result<(), Unencodable> {
+        let Pair { name, value } = pair;
+        let is_text = |text: &[u8]| u16::try_from(text.len()).is_ok() && is_utf8_without_nul(text);
+        if !is_text(name) || !is_text(value) {
+            return Err(Unencodable);
+        }
+        self.raw.push(PropertyId::UserProperty as u8);
+        put_binary(&mut self.raw, name)?;
+        put_binary(&mut self.raw, value)
     }
 
     /// Appends the properties that `unwanted` does not name. A server forwards a message without its topic

@@ -192,7 +192,7 @@ impl Maker<'_> {
     }
 
     fn push_user(&mut self, name: &[u8], value: &[u8]) -> bool {
-        self.out.push(Property::UserProperty(Pair { name, value })).is_ok()
+        self.out.push_user(Pair { name, value }).is_ok()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::mqtt::property::{Pair, Property, PropertyBlock, PropertyId};
 use crate::mqtt::reason::{ConnectReturnCode, Reason};
 use crate::mqtt::tests::{decoded, frame};
 use crate::mqtt::wire::put_varint;
+use proptest::prelude::*;
 
 /// A packet around a property block, and the identifiers its section lists.
 struct Carrier {
@@ -318,4 +319,39 @@ fn a_return_code_of_mqtt_3_survives_being_a_reason() {
     }
     assert_eq!(ConnectReturnCode::from_u8(6), None);
     assert_eq!(Reason::QuotaExceeded.connect_return_code(), ConnectReturnCode::ServerUnavailable);
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let long = Just(vec![b'x'; 65_536]);
+    prop_oneof![9 => proptest::collection::vec(prop_oneof![0x61u8..0x7B, Just(0), Just(0xC3), Just(0xA9)], 0..6), 1 => long]
+}
+
+proptest! {
+    #[test]
+    fn a_user_property_is_appended_as_any_property_is(texts in proptest::collection::vec((text(), text()), 0..4)) {
+        let (mut block, mut expected) = (PropertyBlock::new(), PropertyBlock::new());
+        for (name, value) in &texts {
+            let pair = Pair { name, value };
+            prop_assert_eq!(block.push_user(pair), expected.push(Property::UserProperty(pair)));
+        }
+        prop_assert_eq!(block, expected);
+    }
+
+    #[test]
+    fn a_property_is_found_between_user_properties(numbers in proptest::collection::vec(0..3u8, 0..6)) {
+        let mut block = PropertyBlock::new();
+        for number in numbers {
+            let property = match number {
+                0 => Property::UserProperty(Pair { name: b"#", value: b"\x23\x26" }),
+                1 => Property::SubscriptionIdentifier(7),
+                _ => Property::TopicAlias(5),
+            };
+            block.push(property).unwrap();
+        }
+        let properties = block.properties();
+        let found = |id: PropertyId| properties.iter().any(|property| property.id() == id);
+        prop_assert_eq!(properties.topic_alias().is_some(), found(PropertyId::TopicAlias));
+        prop_assert_eq!(properties.subscription_identifier().is_some(), found(PropertyId::SubscriptionIdentifier));
+        prop_assert_eq!(properties.response_topic(), None);
+    }
 }
