@@ -168,7 +168,13 @@ fn emqx_filter_of(filter: &[u8]) -> Result<Vec<u8>, Reason> {
         _ => emqx::name_of(level).map_err(|why| format!("it has no subject by EMQX's mapping: {why}")),
     };
     let tokens: Result<Vec<_>, _> = filter.split(|byte| *byte == b'/').map(token).collect();
-    Ok(tokens?.join(&b'.'))
+    let written = tokens?.join(&b'.');
+    // With a dot in a level, or a name of the gateway's, it would ask for something else.
+    if emqx_view().filter(&written).ok() == map_topic_filter(filter).ok() {
+        Ok(written)
+    } else {
+        Err(format!("by EMQX's mapping `{}` is another filter", shown(&written)))
+    }
 }
 
 fn is_blank(byte: &u8) -> bool {

@@ -360,40 +360,52 @@ impl Connection {
         // Subject and reply are ordinary unless they begin with one of `$ _ /`.
         let is_special = self.apart.is_some()
             || matches!(publish.subject, [b'$' | b'_' | b'/', ..])
-            || matches!(publish.reply, [b'$' | b'_', ..]);
+            || matches!(publish.reply, [b'$' | b'_' | b'/', ..]);
         if is_special { self.judge_special(publish) } else { Ok(()) }
     }
 
     fn judge_special(&self, publish: &Publish<'_>) -> Result<(), Special> {
         let Publish { subject, reply, .. } = *publish;
+        let for_gateway = if reply.is_empty() { None } else { self.request_to_gateway(subject) };
         let is_server_traffic = subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.");
-        for (prefix, read) in [(READ_ONE, Special::ReadOne as fn(_) -> _), (READ_MANY, Special::ReadMany)] {
-            if !reply.is_empty() && subject.starts_with(prefix) {
-                return Err(read(prefix.len()));
-            }
-        }
-        let is_reserved = match self.view() {
-            Some(view) => mapping::is_reserved_for_gateway(&view.exchanged(subject)),
-            None => mapping::is_reserved_for_gateway(subject),
-        };
-        if is_server_traffic || is_reserved {
+        if for_gateway.is_none() && (is_server_traffic || self.is_reserved(subject)) {
             return Err(Special::Denied(PublishDenied::Subject));
         }
-        if is_forged_reply(reply) {
+        // What the gateway answers it publishes itself, and nobody looks at that again.
+        if is_forged_reply(reply) || self.is_reserved(reply) {
             return Err(Special::Denied(PublishDenied::Reply));
+        }
+        if let Some(request) = for_gateway {
+            return Err(request);
         }
         if subject.starts_with(GATEWAY_INBOX) {
             return Err(Special::Answer);
         }
-        let is_mounted = self.is_mounted();
-        match subject {
-            b"$SYS.REQ.USER.INFO" if !reply.is_empty() => Err(Special::Request(ServerRequest::UserInfo)),
-            // Of the server only those hear who are not in a part of it.
-            b"$SYS.REQ.SERVER.PING" if !reply.is_empty() && !is_mounted => {
-                Err(Special::Request(ServerRequest::ServerPing))
+        if self.apart.is_some() { Err(Special::Apart) } else { Ok(()) }
+    }
+
+    /// What a publish with a reply subject asks of the gateway itself.
+    fn request_to_gateway(&self, subject: &[u8]) -> Option<Special> {
+        for (prefix, read) in [(READ_ONE, Special::ReadOne as fn(_) -> _), (READ_MANY, Special::ReadMany)] {
+            if subject.starts_with(prefix) {
+                return Some(read(prefix.len()));
             }
-            _ if self.apart.is_some() => Err(Special::Apart),
-            _ => Ok(()),
+        }
+        match subject {
+            b"$SYS.REQ.USER.INFO" => Some(Special::Request(ServerRequest::UserInfo)),
+            // Of the server only those hear who are not in a part of it.
+            b"$SYS.REQ.SERVER.PING" if !self.is_mounted() => {
+                Some(Special::Request(ServerRequest::ServerPing))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a name that it writes is the gateway's, to which no client publishes.
+    fn is_reserved(&self, name: &[u8]) -> bool {
+        match self.view() {
+            Some(view) => view.is_for_own(name) || mapping::is_reserved_for_gateway(&view.exchanged(name)),
+            None => mapping::is_reserved_for_gateway(name),
         }
     }
 

@@ -14,8 +14,10 @@ use super::slots::Slots;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Run};
+use crate::subject::view::View;
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// A core's connections, and the lists in which a fan-out notes what must follow it.
 #[derive(Debug)]
@@ -156,7 +158,9 @@ impl Clients {
         let Some(connection) = self.slots.get(target.connection) else { return false };
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return false };
         let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind else { return false };
-        if special.as_ref().is_some_and(|special| special.max.is_some()) {
+        // Who sees names exchanged may have none for this subject, and then another member is due it.
+        let is_emqx = |view: &Rc<View>| view.is_emqx();
+        if special.as_ref().is_some_and(|it| it.max.is_some() || it.view.as_ref().is_some_and(is_emqx)) {
             return false;
         }
         // A topic's escape makes at most three bytes of one.
@@ -244,11 +248,12 @@ impl Clients {
                 self.finished.push(target);
                 true
             }
-            // Another member may have room.
+            // Another member may have room, or a name for it.
             End::DroppedQueueFull
             | End::DroppedSessionFull
             | End::DroppedOffline
             | End::DroppedPacketTooLarge
+            | End::NoEmqxSubject
                 if fanout.asks != Asks::Everybody =>
             {
                 false

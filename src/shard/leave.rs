@@ -2,8 +2,8 @@
 //! clients are closed one by one; a drain closes those that are left, once every message that was taken has
 //! come as far as its subscribers' queues. Not when: the driver says so, on every core.
 //!
-//! Invariant: a core closes its clients in a drain only when no publication can come from another core any
-//! more, unless time is up.
+//! Invariant: a core closes its clients in a drain only when no client's publication can come from another
+//! core any more, unless time is up. Wills and notices of those that are closed still go to those that are not.
 
 use super::Shard;
 use super::closed::Closed;

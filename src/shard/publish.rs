@@ -333,7 +333,10 @@ impl Shard {
         let Some(subscription) = connection.subscriptions.get(target.subscription) else { return };
         if let SubscriptionKind::Nats { sid, special, .. } = &subscription.kind {
             let view = special.as_ref().and_then(|special| special.view.as_deref());
-            let seen = |name| view.and_then(|view| view.seen(name).ok()).unwrap_or(Cow::Borrowed(name));
+            let seen = |name| match view {
+                Some(view) => view.seen(name).unwrap_or_else(|_| view.without_mount(name).into()),
+                None => Cow::Borrowed(name),
+            };
             let (reply, subject) = (seen(reply), seen(subject));
             let mut out = Vec::new();
             nats::encode::no_responders(&mut out, &reply, sid.as_bytes(), &subject);

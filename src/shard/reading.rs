@@ -13,6 +13,7 @@ use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::payload::Payload;
 use crate::subject::SubjectFilter;
+use crate::subject::mapping::{self, MappedFilter};
 use crate::subject::view::{Unseen, View};
 use crate::time::{Span, Time};
 use std::borrow::Cow;
@@ -62,6 +63,10 @@ impl Listings {
 struct Listing {
     requester: ConnectionId,
     filter: SubjectFilter,
+    /// What is listed after it: EMQX's `a.>` is also `a`.
+    parent: Option<SubjectFilter>,
+    /// By EMQX's mapping a wildcard in front sees no `$` topics.
+    begins_with_wildcard: bool,
     reply: Box<[u8]>,
     /// How the requester sees names, where that is not as everybody does.
     view: Option<Rc<View>>,
@@ -92,7 +97,7 @@ impl Shard {
         let plan = self.plan(reply)?;
         let view = self.view(requester).cloned();
         let filter = asked_for(view.as_deref(), read, name);
-        let Some(filter) = filter else {
+        let Some(MappedFilter { filter, parent, begins_with_wildcard }) = filter else {
             self.send_status(reply, plan, BAD_REQUEST);
             return Ok(());
         };
@@ -114,7 +119,16 @@ impl Shard {
         } else if self.listings.has_room_for(requester) {
             self.drop_plan(plan);
             let (reply, until, cursor) = (reply.into(), self.retained.version(), Cursor::default());
-            self.listings.open.push_back(Listing { requester, filter, reply, view, until, cursor });
+            self.listings.open.push_back(Listing {
+                requester,
+                filter,
+                parent,
+                begins_with_wildcard,
+                reply,
+                view,
+                until,
+                cursor,
+            });
             self.listings.at = self.now;
         } else {
             self.send_status(reply, plan, TOO_MANY);
@@ -144,7 +158,7 @@ impl Shard {
     }
 
     fn send_slice_of(&mut self, listing: &mut Listing, now: Time) -> Slice {
-        let Listing { requester, filter, reply, view, until, cursor } = listing;
+        let Listing { requester, filter, parent, begins_with_wildcard, reply, view, until, cursor } = listing;
         let Some(connection) = self.clients.slots.get(*requester) else { return Slice::Done };
         if !connection.is_open() {
             return Slice::Done;
@@ -156,6 +170,9 @@ impl Shard {
         let before = cursor.clone();
         let is_done = self.retained.walk(cursor, filter, *until, now, &mut budget, &mut found);
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
+            if *begins_with_wildcard && mapping::is_dollar_topic(kept.subject()) {
+                continue;
+            }
             let Some(subject) = self.seen_by(view.as_deref(), kept) else { continue };
             let Ok(plan) = self.plan(reply) else {
                 *cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
@@ -164,6 +181,10 @@ impl Shard {
             self.send_kept(reply, plan, kept, Some(&subject));
         }
         if !is_done {
+            return Slice::GoesOn;
+        }
+        if let Some(parent) = parent.take() {
+            (*filter, *cursor) = (parent, Cursor::default());
             return Slice::GoesOn;
         }
         let Ok(plan) = self.plan(reply) else {
@@ -234,12 +255,14 @@ impl Shard {
 }
 
 /// What a request is about, to everybody.
-fn asked_for(view: Option<&View>, read: Read, name: &[u8]) -> Option<SubjectFilter> {
+fn asked_for(view: Option<&View>, read: Read, name: &[u8]) -> Option<MappedFilter> {
     let written = SubjectFilter::parse(name).ok()?;
     match (view, read) {
         (_, Read::One) if written.has_wildcard() => None,
-        (None, _) => Some(written),
-        (Some(view), Read::One) => SubjectFilter::parse(&view.canonical(name)).ok(),
-        (Some(view), Read::Many) => view.filter(name).ok().map(|mapped| mapped.filter),
+        (None, _) => Some(MappedFilter::of_subjects(written)),
+        (Some(view), Read::One) => {
+            SubjectFilter::parse(&view.canonical(name)).ok().map(MappedFilter::of_subjects)
+        }
+        (Some(view), Read::Many) => view.filter(name).ok(),
     }
 }

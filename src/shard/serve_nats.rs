@@ -344,7 +344,8 @@ impl Shard {
         queue: Option<&[u8]>,
     ) -> Result<Option<MappedFilter>, SubscribeRefused> {
         let NatsSettings { subscriptions_max, subscription_tokens_max, .. } = self.settings.nats;
-        if subscription_tokens_max > 0 && tokens(subject).count() > subscription_tokens_max {
+        let n_tokens = nats.view().map_or_else(|| tokens(subject).count(), |view| view.n_tokens(subject));
+        if subscription_tokens_max > 0 && n_tokens > subscription_tokens_max {
             return Err(SubscribeRefused::Tokens);
         }
         if queue == Some(b"_sys_") {

@@ -67,6 +67,28 @@ impl View {
         if emqx::is_own(&subject) { Err(NoTopic::Own) } else { Ok(subject.into()) }
     }
 
+    /// Whether names are exchanged.
+    pub fn is_emqx(&self) -> bool {
+        self.mapping == Mapping::Emqx
+    }
+
+    /// Whether a name that the client publishes to is a detour to one of the gateway's own, or of an inbox: as
+    /// it is written it would be another topic's.
+    pub fn is_for_own(&self, name: &[u8]) -> bool {
+        self.is_emqx() && matches!(self.exchange(name), Err(NoTopic::Own))
+    }
+
+    /// How many tokens everybody keeps for a filter that the client writes, without its mount.
+    pub fn n_tokens(&self, filter: &[u8]) -> usize {
+        let is_end = |byte: &&u8| **byte == b'.' || (**byte == b'/' && self.is_emqx());
+        1 + filter.iter().filter(is_end).count()
+    }
+
+    /// A subject without the client's mount.
+    pub fn without_mount<'s>(&self, subject: &'s [u8]) -> &'s [u8] {
+        subject.strip_prefix(&*self.mount).unwrap_or(subject)
+    }
+
     /// Whether a topic is meant by a name that the client publishes to.
     pub fn has_topic(&self, name: &[u8]) -> bool {
         let spelled = match self.mapping {

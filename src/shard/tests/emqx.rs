@@ -75,8 +75,9 @@ fn the_gateways_names_and_inboxes_can_be_spelled_in_no_other_way() {
         ("$share.g.t", true),
         ("$STRAIT.x", true),
         ("$STRAIT/x.y", false),
+        ("_INBOX//x.y", true),
         ("/24SYS.x", false),
-        ("_INBOX/strait.0.x", false),
+        ("_INBOX/strait.0.x", true),
     ] {
         alone.receive(plain, format!("PUB {subject} 0\r\n\r\n").as_bytes());
         let violation = format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
@@ -84,9 +85,79 @@ fn the_gateways_names_and_inboxes_can_be_spelled_in_no_other_way() {
     }
     alone.receive(plain, b"SUB _INBOX/strait.> 1\r\n");
     assert_eq!(alone.sent(plain), "-ERR 'Invalid Subject'\r\n");
-    let spy = alone.nats_at_nth(0, "", "SUB _INBOX.> 1\r\nSUB /24SYS.> 2\r\nSUB $STRAIT.> 3\r\n");
+    let spy = alone.nats_at_nth(
+        0,
+        "",
+        "SUB _INBOX.> 1\r\nSUB /24SYS.> 2\r\nSUB $STRAIT.> 3\r\nSUB _INBOX//x.> 4\r\n",
+    );
     alone.receive(plain, b"PUB _INBOX/a.b 0\r\n\r\nPUB /24SYS.a 0\r\n\r\nPUB $STRAIT/a.b 0\r\n\r\n");
+    alone.receive(plain, b"PUB _INBOX//x.y 0\r\n\r\n");
     assert_eq!(alone.sent(spy), "");
+}
+
+#[test]
+fn no_answer_of_the_gateway_goes_to_a_name_of_its_own() {
+    let mut alone = gateway();
+    let spy = alone.nats_at_nth(0, "", "SUB /24SYS.> 1\r\nSUB $STRAIT.> 2\r\n");
+    let block = "NATS/1.0\r\nMqtt-Retain: 1\r\n\r\n";
+    let n = block.len();
+    for (nth, replies) in [
+        (0, ["/24SYS.broker.version", "/24share.g.t", "$STRAIT.CLIENT.x.CONNECTED"].as_slice()),
+        (1, &["$SYS.broker.version", "$share/g.t", "$STRAIT.CLIENT.x.CONNECTED"]),
+    ] {
+        let client = alone.nats_at_nth(nth, "", "");
+        alone.receive(client, format!("HPUB mine {n} {}\r\n{block}forged\r\n", n + 6).as_bytes());
+        for reply in replies {
+            let asking = "NATS/1.0\r\nMqtt-QoS: 1\r\n\r\n";
+            for op in [
+                format!("PUB $STRAIT.RETAINED.GET.mine {reply} 0\r\n\r\n"),
+                format!("PUB $STRAIT.RETAINED.LIST.> {reply} 0\r\n\r\n"),
+                format!("PUB $SYS.REQ.USER.INFO {reply} 0\r\n\r\n"),
+                format!("PUB $SYS.REQ.SERVER.PING {reply} 0\r\n\r\n"),
+                format!("HPUB x {reply} {0} {0}\r\n{asking}\r\n", asking.len()),
+                format!("PUB x {reply} 0\r\n\r\n"),
+            ] {
+                alone.receive(client, op.as_bytes());
+                alone.shard.tick(alone.now);
+                let violation =
+                    format!("-ERR 'Permissions Violation for Publish with Reply of \"{reply}\"'\r\n");
+                assert_eq!(alone.sent(client), violation, "{op}");
+            }
+        }
+    }
+    let spied = alone.sent(spy);
+    assert!(["broker.version", "share", "CLIENT.x"].iter().all(|name| !spied.contains(name)), "{spied}");
+    assert!(alone.shard.effects().requests.is_empty());
+    let client = alone.nats_at_nth(1, "", "");
+    alone.receive(client, b"PUB $SYS.REQ.USER.INFO in 0\r\n\r\n");
+    assert_eq!(alone.shard.effects().requests.len(), 1);
+}
+
+#[test]
+fn a_group_of_both_kinds_of_client_loses_nothing_of_a_run() {
+    let mut alone = gateway();
+    let exact = alone.nats_at_nth(0, "", "SUB > q 1\r\n");
+    let _plain = alone.nats_at_nth(1, "", "SUB > q 1\r\n");
+    let publisher = alone.nats_at_nth(0, "", "");
+    // Hidden from the one by its first wildcard, and without a name there.
+    for subject in ["/24x.y", "a./"] {
+        alone.receive(publisher, format!("PUB {subject} 1\r\na\r\n").repeat(10).as_bytes());
+        assert_eq!(alone.sent(exact), format!("MSG {subject} 1 1\r\na\r\n").repeat(10));
+    }
+    assert_eq!(alone.shard.counters().no_emqx_subject, 0);
+}
+
+#[test]
+fn a_filters_tokens_are_those_that_everybody_keeps() {
+    let mut settings = settings();
+    settings.nats.mappings = vec![Mapping::Exact, Mapping::Emqx];
+    settings.nats.subscription_tokens_max = 3;
+    let mut alone = Alone::new(settings);
+    let plain = alone.nats_at_nth(1, "", "");
+    alone.receive(plain, b"SUB a/b/c 1\r\n");
+    assert_eq!(alone.sent(plain), "");
+    alone.receive(plain, b"SUB a/b/c/d 2\r\n");
+    assert!(alone.sent(plain).starts_with("-ERR"));
 }
 
 #[test]
@@ -151,8 +222,22 @@ fn what_is_retained_is_read_by_its_name_there() {
     let mut subjects: Vec<_> = sent.lines().filter_map(|line| line.strip_prefix("Nats-Subject: ")).collect();
     subjects.sort_unstable();
     assert_eq!(subjects, ["r.a.b", "r.c"]);
+    // As of `SUB`: the level itself is part of it, and a wildcard in front sees no `$` topics.
+    for subject in ["r", "/24q.z"] {
+        alone.receive(exact, format!("HPUB {subject} {n} {}\r\n{block}x\r\n", n + 1).as_bytes());
+    }
+    for (filter, expected) in [("r.>", &["r", "r.a.b", "r.c"][..]), ("*.*", &["r.a.b", "r.c"])] {
+        alone.receive(plain, format!("PUB $STRAIT.RETAINED.LIST.{filter} in 0\r\n\r\n").as_bytes());
+        (0..4).for_each(|_| alone.shard.tick(alone.now));
+        let sent = alone.sent(plain);
+        let mut subjects: Vec<_> =
+            sent.lines().filter_map(|line| line.strip_prefix("Nats-Subject: ")).collect();
+        subjects.sort_unstable();
+        assert_eq!(subjects, expected, "{sent}");
+        assert_eq!(sent.matches("NATS/1.0 204").count(), 1);
+    }
     assert!(sent.contains("NATS/1.0 204"));
-    assert_eq!(alone.shard.counters().no_emqx_subject, 1);
+    assert_eq!(alone.shard.counters().no_emqx_subject, 3);
 }
 
 #[test]
