@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::cli::Map;
 use crate::mqtt::share::Wanted;
 use crate::subject::mapping::{
-    TOPIC_BYTES_MAX, find_topic, find_topic_filter, map_topic_filter, topic_to_subject,
+    NoTopic, TOPIC_BYTES_MAX, find_topic, find_topic_filter, map_topic_filter, topic_to_subject,
 };
 use crate::subject::view::{Mapping, Unseen, View};
 use crate::subject::{SubjectFilter, emqx};
@@ -126,6 +126,9 @@ fn topic_of(subject: &[u8], is_emqx: bool) -> Result<Vec<u8>, Reason> {
     })?;
     let mut out = Vec::new();
     if queue.is_none() && !filter.has_wildcard() {
+        if is_emqx && emqx_view().is_for_own(subject) {
+            return Err(no_topic(NoTopic::Own.to_string()));
+        }
         let subject = if is_emqx { emqx_view().canonical(subject) } else { subject.into() };
         find_topic(&subject, &mut out).map_err(|reason| no_topic(reason.to_string()))?;
         return Ok(out);
@@ -270,6 +273,8 @@ mod tests {
         assert_eq!(ask(true, "$SYS.a/b"), "$SYS/a/b\n");
         assert_eq!(ask(true, "a.*.> g"), "$share/g/a/+/#\n");
         assert!(ask(false, "a//b").contains("empty level") && ask(false, "a b").contains("0x20"));
+        assert!(ask(false, "spBv1.0/#").contains("another filter"));
+        assert!(ask(true, "_INBOX//x.y").contains("own"));
         assert!(ask(false, "a//+").contains("empty level") && ask(true, "a.b+").contains("`+`"));
     }
 

@@ -260,6 +260,8 @@ fn asked_for(view: Option<&View>, read: Read, name: &[u8]) -> Option<MappedFilte
     match (view, read) {
         (_, Read::One) if written.has_wildcard() => None,
         (None, _) => Some(MappedFilter::of_subjects(written)),
+        // What it would be as it is written is another topic's.
+        (Some(view), Read::One) if view.is_for_own(name) => None,
         (Some(view), Read::One) => {
             SubjectFilter::parse(&view.canonical(name)).ok().map(MappedFilter::of_subjects)
         }

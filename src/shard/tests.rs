@@ -7,6 +7,7 @@ use crate::nats;
 use crate::time::Span;
 use settings::{MqttSettings, NatsSettings};
 
+mod ahead;
 mod census;
 mod latency;
 mod retaining;
@@ -122,6 +123,17 @@ impl Alone {
         let id = self.connect(Listener::Nats);
         self.receive(id, b"CONNECT {\"verbose\":false,\"headers\":true}\r\n");
         self.receive(id, subscribe.as_bytes());
+        self.sent(id);
+        id
+    }
+
+    /// A client of the `nth` listener for NATS, whose CONNECT says `more`.
+    fn nats_at_nth(&mut self, nth: u16, more: &str, ops: &str) -> ConnectionId {
+        let door = Door { listener: Listener::Nats, nth };
+        let id = self.shard.accept(door, "127.0.0.1:9".parse().unwrap(), u64::from(nth), self.now);
+        let connect = format!("CONNECT {{\"verbose\":false,\"headers\":true,\"pedantic\":false{more}}}\r\n");
+        self.receive(id, connect.as_bytes());
+        self.receive(id, ops.as_bytes());
         self.sent(id);
         id
     }

@@ -80,7 +80,8 @@ impl View {
 
     /// How many tokens everybody keeps for a filter that the client writes, without its mount.
     pub fn n_tokens(&self, filter: &[u8]) -> usize {
-        let is_end = |byte: &&u8| **byte == b'.' || (**byte == b'/' && self.is_emqx());
+        let is_exchanged = self.is_emqx() && !emqx::is_own(filter);
+        let is_end = |byte: &&u8| **byte == b'.' || (**byte == b'/' && is_exchanged);
         1 + filter.iter().filter(is_end).count()
     }
 

@@ -13,18 +13,6 @@ fn gateway() -> Alone {
     Alone::new(settings)
 }
 
-impl Alone {
-    fn nats_at_nth(&mut self, nth: u16, more: &str, ops: &str) -> ConnectionId {
-        let door = Door { listener: Listener::Nats, nth };
-        let id = self.shard.accept(door, "127.0.0.1:9".parse().unwrap(), u64::from(nth), self.now);
-        let connect = format!("CONNECT {{\"verbose\":false,\"headers\":true,\"pedantic\":false{more}}}\r\n");
-        self.receive(id, connect.as_bytes());
-        self.receive(id, ops.as_bytes());
-        self.sent(id);
-        id
-    }
-}
-
 #[test]
 fn names_are_exchanged_on_their_way_in_and_out() {
     let mut alone = gateway();
@@ -154,7 +142,7 @@ fn a_filters_tokens_are_those_that_everybody_keeps() {
     settings.nats.subscription_tokens_max = 3;
     let mut alone = Alone::new(settings);
     let plain = alone.nats_at_nth(1, "", "");
-    alone.receive(plain, b"SUB a/b/c 1\r\n");
+    alone.receive(plain, b"SUB a/b/c 1\r\nSUB _INBOX.a/b/c/d.x 3\r\n");
     assert_eq!(alone.sent(plain), "");
     alone.receive(plain, b"SUB a/b/c/d 2\r\n");
     assert!(alone.sent(plain).starts_with("-ERR"));
@@ -166,6 +154,11 @@ fn requests_and_their_answers_pass_between_both_kinds_of_listener() {
     let service = alone.nats_at_nth(0, "", "SUB svc.v1//0 q 1\r\n");
     let asker = alone.nats_at_nth(1, ",\"no_responders\":true", "SUB _INBOX.x.* 7\r\n");
     alone.receive(asker, b"PUB svc _INBOX.x.1 0\r\n\r\n");
+    // The mount is not shown, not even where the name has none here.
+    let mounted = alone.nats_at_nth(2, ",\"no_responders\":true", "SUB _INBOX.x.* 7\r\n");
+    alone.receive(mounted, b"PUB /svc _INBOX.x.1 0\r\n\r\n");
+    let answer = alone.sent(mounted);
+    assert!(answer.contains("503") && !answer.contains("plant"), "{answer}");
     let none = "HMSG _INBOX.x.1 7 35 35\r\nNATS/1.0 503\r\nNats-Subject: svc\r\n\r\n\r\n";
     assert!(alone.sent(asker).contains("Nats-Subject: svc\r\n"), "{none}");
     let inner = alone.nats_at_nth(1, "", "SUB in.* q 1\r\n");
@@ -222,6 +215,8 @@ fn what_is_retained_is_read_by_its_name_there() {
     let mut subjects: Vec<_> = sent.lines().filter_map(|line| line.strip_prefix("Nats-Subject: ")).collect();
     subjects.sort_unstable();
     assert_eq!(subjects, ["r.a.b", "r.c"]);
+    alone.receive(plain, b"PUB $STRAIT.RETAINED.GET._INBOX//x.y in 0\r\n\r\n");
+    assert!(alone.sent(plain).contains("NATS/1.0 400"));
     // As of `SUB`: the level itself is part of it, and a wildcard in front sees no `$` topics.
     for subject in ["r", "/24q.z"] {
         alone.receive(exact, format!("HPUB {subject} {n} {}\r\n{block}x\r\n", n + 1).as_bytes());

@@ -16,13 +16,7 @@ fn gateway() -> Alone {
 impl Alone {
     fn nats_at(&mut self, mountpoint: &str, more: &str, ops: &str) -> ConnectionId {
         let nth = MOUNTPOINTS.iter().position(|it| *it == mountpoint).unwrap() as u16;
-        let door = Door { listener: Listener::Nats, nth };
-        let id = self.shard.accept(door, "127.0.0.1:9".parse().unwrap(), u64::from(nth), self.now);
-        let connect = format!("CONNECT {{\"verbose\":false,\"headers\":true,\"pedantic\":false{more}}}\r\n");
-        self.receive(id, connect.as_bytes());
-        self.receive(id, ops.as_bytes());
-        self.sent(id);
-        id
+        self.nats_at_nth(nth, more, ops)
     }
 }
 
