@@ -42,7 +42,7 @@ function propertiesOf(text) {
   });
   const commands = {
     async subscribe(name) {
-      await client.subscribeAsync(name, { qos: 1 });
+      await client.subscribeAsync(name, { qos: 2 });
     },
     async serve(name) {
       served.add(name);

@@ -3,44 +3,24 @@
 
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind};
 use futures_util::StreamExt;
-use std::fmt::Write;
+use strait_tests_clients::{bytes, hex, join, pairs};
 use tokio::sync::mpsc;
-
-fn hex(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "-".into();
-    }
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
-        text
-    })
-}
-
-fn bytes(text: &str) -> Vec<u8> {
-    let text = text.trim_matches('-').as_bytes();
-    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
-    text.chunks(2).map(byte).collect()
-}
-
-fn text(part: &str) -> String {
-    String::from_utf8(bytes(part)).unwrap()
-}
 
 fn pairs_of(message: &Message) -> String {
     let mut pairs = Vec::new();
     for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
         for value in values {
             let name: &str = name.as_ref();
-            pairs.push(format!("{}:{}", hex(name.as_bytes()), hex(value.as_str().as_bytes())));
+            pairs.push((name, value.as_str()));
         }
     }
-    if pairs.is_empty() { "-".into() } else { pairs.join(",") }
+    join(pairs)
 }
 
-fn headers_of(pairs: &str) -> HeaderMap {
+fn headers_of(said: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in pairs.split(',').filter_map(|pair| pair.split_once(':')) {
-        headers.append(text(name), text(value));
+    for (name, value) in pairs(said) {
+        headers.append(name, value);
     }
     headers
 }
