@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::id::ConnectionId;
 use super::latency::{Direction, Latencies};
+use super::log::NoTopic;
 use super::replay::Replayed;
 use super::settings::Settings;
 use super::shapes::Shapes;
@@ -27,6 +28,7 @@ pub struct Clients {
     pub effects: Effects,
     pub counters: Counters,
     pub latencies: Box<Latencies>,
+    pub no_topic: NoTopic,
     /// Where the messages under way came in.
     pub origin: Origin,
     /// Bytes that wait for all of this core's clients.
@@ -102,6 +104,7 @@ impl Default for Clients {
             effects: Effects::default(),
             counters: Counters::default(),
             latencies: Box::default(),
+            no_topic: NoTopic::default(),
             origin: Origin { protocol: ProtocolKind::Mqtt, read_at: Time::START },
             n_queued_bytes: 0,
             finished: Vec::new(),
@@ -275,7 +278,8 @@ impl Clients {
                 true
             }
             End::Unmappable => {
-                counters.unmappable += n_left;
+                let publisher = fanout.publisher.map(|publisher| publisher.id);
+                self.note_no_topic(fanout.message.subject, n_left, publisher, fanout.now);
                 false
             }
             End::SubjectTooLong => {

@@ -8,6 +8,7 @@ use super::core_set::CoreSet;
 use super::counters::Counters;
 use super::id::{ConnectionId, CoreId};
 use super::interest::Change;
+use super::log::Sighting;
 use crate::message::{Digits, Message, Origin, Quality};
 use crate::payload::Payload;
 use crate::time::Time;
@@ -46,6 +47,11 @@ pub enum Item {
     /// A subscriber of this connection's publications falls behind.
     Slow {
         publisher: ConnectionId,
+    },
+    /// No topic can spell the subject of this connection's publication, and a subscriber went without it.
+    NoTopic {
+        publisher: ConnectionId,
+        sighting: Box<Sighting>,
     },
     /// What the sender has counted so far.
     Counters(Box<Counters>),

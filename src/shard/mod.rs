@@ -51,6 +51,7 @@ mod waiting;
 mod reading;
 mod redelivery;
 mod upkeep;
+mod log;
 mod own;
 mod statistics;
 mod leave;
@@ -156,8 +157,7 @@ pub struct Shard {
     lame_duck: Option<LameDuck>,
     drain: Option<Drain>,
     now: Time,
-    complaints_since: Time,
-    n_complaints: u32,
+    complaints: log::Complaints,
     /// Tables that other connections share are being changed: a panic now ends the process.
     is_changing_tables: bool,
     /// Makes this client's next turn panic.
@@ -259,8 +259,7 @@ impl Shard {
             lame_duck: None,
             drain: None,
             now: Time::START,
-            complaints_since: Time::START,
-            n_complaints: 0,
+            complaints: log::Complaints::default(),
             is_changing_tables: false,
             #[cfg(test)]
             breaks_when_served: None,
@@ -369,6 +368,7 @@ impl Shard {
                     self.conclude_ticket(*ticket, closed);
                 }
                 Item::Slow { publisher } => self.stall(*publisher, now),
+                Item::NoTopic { publisher, sighting } => self.hear_no_topic(*publisher, sighting),
                 Item::Counters(counters) => self.hear_counters(from, counters),
                 Item::DrainRound => self.peers[from.idx()].n_rounds += 1,
             }

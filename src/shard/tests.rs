@@ -7,6 +7,7 @@ use crate::nats;
 use crate::time::Span;
 use settings::{MqttSettings, NatsSettings};
 
+mod several;
 mod ahead;
 mod census;
 mod latency;
@@ -20,6 +21,7 @@ mod identity;
 mod mount;
 mod emqx;
 mod hostile;
+mod log;
 mod sessions;
 mod storm;
 

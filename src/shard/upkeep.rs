@@ -9,7 +9,6 @@ use super::id::ConnectionId;
 use super::latency::Direction;
 use crate::nats::encode;
 use crate::time::{Span, Time};
-use std::net::SocketAddr;
 
 /// How long a connection that ends may take to read what is queued for it.
 const LINGER: Span = Span::from_secs(2);
@@ -19,17 +18,6 @@ const LINGER_AT_STOP: Span = Span::from_millis(500);
 
 /// Deadlines looked at in one turn.
 const DEADLINES_PER_TICK: usize = 128;
-
-/// Lines about bad input in one second; the rest is counted.
-const COMPLAINTS_PER_SECOND: u32 = 10;
-
-/// A client as the log names it: of NATS by the number that INFO gave it, and what it calls itself.
-struct Who {
-    protocol: &'static str,
-    peer: SocketAddr,
-    id: String,
-    name: String,
-}
 
 impl Shard {
     /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
@@ -97,60 +85,6 @@ impl Shard {
             self.clients.counters.alias_bytes -= mqtt.n_alias_bytes() as u64;
             (mqtt.known_topics, mqtt.aliases) = Default::default();
         }
-    }
-
-    fn log_close(&mut self, id: ConnectionId, n_pending_bytes: usize, closed: Closed, now: Time) {
-        let is_complaint = closed.is_peers_fault();
-        if is_complaint && !self.may_complain(now) {
-            return;
-        }
-        let is_ours = matches!(closed, Closed::SlowConsumer(_) | Closed::Panicked);
-        if !is_complaint && !is_ours && !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let Some(Who { protocol, peer, id, name }) = self.who(id) else { return };
-        if is_ours {
-            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}");
-        } else if is_complaint {
-            tracing::warn!(protocol, %peer, id, name, "closed: {closed}");
-        } else {
-            tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
-        }
-    }
-
-    /// Notes in the log, at a limited rate, what a client was refused though its connection stays.
-    pub(super) fn log_refusal(&mut self, id: ConnectionId, what: &[u8], now: Time) {
-        if !self.may_complain(now) {
-            return;
-        }
-        let Some(Who { protocol, peer, id, name }) = self.who(id) else { return };
-        let what = what.trim_ascii_end().escape_ascii();
-        tracing::warn!(protocol, %peer, id, name, "refused: {what}");
-    }
-
-    fn who(&self, id: ConnectionId) -> Option<Who> {
-        let connection = self.clients.slots.get(id)?;
-        let (id, name) = match &connection.protocol {
-            Protocol::Nats(nats) => {
-                (nats.client_id().to_string(), nats.name().unwrap_or_default().to_owned())
-            }
-            Protocol::Mqtt(mqtt) => (String::from_utf8_lossy(mqtt.client_id()).into_owned(), String::new()),
-        };
-        Some(Who { protocol: connection.protocol_kind().name(), peer: connection.peer, id, name })
-    }
-
-    /// Whether one more line about bad input fits this second.
-    fn may_complain(&mut self, now: Time) -> bool {
-        if now.since(self.complaints_since) >= Span::from_secs(1) {
-            let n_untold = self.n_complaints.saturating_sub(COMPLAINTS_PER_SECOND);
-            if n_untold > 0 {
-                tracing::warn!("{n_untold} more refusals and connections closed for bad input");
-            }
-            self.complaints_since = now;
-            self.n_complaints = 0;
-        }
-        self.n_complaints += 1;
-        self.n_complaints <= COMPLAINTS_PER_SECOND
     }
 
     /// Forgets what waits for a client.

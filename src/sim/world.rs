@@ -455,8 +455,9 @@ fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
         | Item::Acknowledged(_)
         | Item::Settled { .. }
         | Item::Slow { .. }
+        | Item::NoTopic { .. }
         | Item::DrainRound
         | Item::Counters(_) => 0,
     };
-    2 * size_of::<Item>() + passed_on
+    3 * size_of::<Item>() + passed_on
 }

@@ -1,11 +1,13 @@
 """What many bad or unfinished connections together may cost: memory and lines in the log."""
 
 import contextlib
+import http.client
 import socket
 import time
 
 import pytest
 
+import gateway
 import wire_mqtt as mqtt
 import wire_nats as nats
 
@@ -65,6 +67,33 @@ def test_many_bad_connections_fill_no_log(start_strait):
         assert bystander.ping() == []
     lines = [line for line in strait.log().splitlines() if "bad input" in line]
     assert 1 <= len(lines) <= n_bad // 4, f"{len(lines)} lines for {2 * n_bad} bad connections"
+
+
+@pytest.mark.parametrize("n_cores", [1, 2, 4])
+def test_a_thousand_subjects_without_a_topic_are_one_line_in_the_log(start_strait, n_cores):
+    strait = start_strait(n_cores)
+    with contextlib.ExitStack() as stack:
+        for nth in range(4):
+            reader = stack.enter_context(mqtt.connected(strait.mqtt, client_id=f"reader-{nth}"))
+            assert reader.subscribe(("log/#", 0)) == [0]
+        publisher = stack.enter_context(nats.connected(strait.nats, name="careless"))
+        publisher.send(nats.pub("log.first+", b"x") + nats.pub("log.a#b", b"x") * 999)
+        assert publisher.ping() == []
+        # Those on other cores went without it as well, which they may tell a little later.
+        with mqtt.connected(strait.mqtt) as other:
+            other.ping()
+        lines = [line for line in strait.log().splitlines() if "no topic" in line]
+        assert len(lines) == 1, lines
+        for part in ("WARN", "careless", "127.0.0.1:", "subject=log.first+", "n_passed_over=0"):
+            assert part in lines[0], lines[0]
+        counted = r'strait_deliveries_dropped_total{reason="no_topic_for_subject"} 4000'
+        gateway.wait_until(lambda: counted in metrics(strait), lambda: metrics(strait))
+
+
+def metrics(strait):
+    with contextlib.closing(http.client.HTTPConnection(*strait.admin, timeout=10)) as connection:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 4])

@@ -1,0 +1,183 @@
+//! What the log says of clients, at a limited rate: what one sends can't fill it. Not what the process says
+//! of itself.
+
+use super::Shard;
+use super::closed::Closed;
+use super::connection::Protocol;
+use super::fanout::Clients;
+use super::id::{ConnectionId, CoreId};
+use super::mail::Item;
+use crate::time::{Span, Time};
+use std::net::SocketAddr;
+
+/// Lines about bad input in one second; the rest is counted.
+const COMPLAINTS_PER_SECOND: u32 = 10;
+
+/// No two lines about subjects without a topic are closer.
+const NO_TOPIC_EVERY: Span = Span::from_secs(5);
+
+/// Of a subject so much is shown, in bytes as it came.
+const SUBJECT_SHOWN_MAX: usize = 128;
+
+/// A client as the log names it: of NATS by the number that INFO gave it, and what it calls itself.
+struct Who {
+    protocol: &'static str,
+    peer: SocketAddr,
+    id: String,
+    name: String,
+}
+
+/// Lines about bad input.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    since: Time,
+    n: u32,
+}
+
+impl Complaints {
+    /// Whether one more line fits this second.
+    fn may_be_told(&mut self, now: Time) -> bool {
+        if now.since(self.since) >= Span::from_secs(1) {
+            let n_untold = self.n.saturating_sub(COMPLAINTS_PER_SECOND);
+            if n_untold > 0 {
+                tracing::warn!("{n_untold} more refusals and connections closed for bad input");
+            }
+            *self = Self { since: now, n: 0 };
+        }
+        self.n += 1;
+        self.n <= COMPLAINTS_PER_SECOND
+    }
+}
+
+/// Deliveries to MQTT of subjects that no topic can spell, as far as the log has not told of them.
+#[derive(Debug, Default)]
+pub struct NoTopic {
+    told_at: Option<Time>,
+    /// Since then.
+    n_passed_over: u64,
+    /// One to be told of whose publisher is another core's client.
+    pub afar: Option<Box<Sighting>>,
+}
+
+/// A subject that no topic can spell, and what else of the kind there was before it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub subject: Box<[u8]>,
+    pub n_passed_over: u64,
+}
+
+impl NoTopic {
+    /// Counts `n` deliveries of a subject; one of them is to be told of where the last is long enough ago.
+    fn sight(&mut self, subject: &[u8], n: u64, now: Time) -> Option<Sighting> {
+        self.n_passed_over += n;
+        if self.told_at.is_some_and(|told_at| now.since(told_at) < NO_TOPIC_EVERY) {
+            return None;
+        }
+        self.told_at = Some(now);
+        let n_passed_over = std::mem::take(&mut self.n_passed_over) - 1;
+        Some(Sighting { subject: cut(subject).into(), n_passed_over })
+    }
+}
+
+/// The front of a subject; a byte more than is shown tells that there is more.
+fn cut(subject: &[u8]) -> &[u8] {
+    &subject[..subject.len().min(SUBJECT_SHOWN_MAX + 1)]
+}
+
+/// A subject as the log shows it.
+fn shown(subject: &[u8]) -> String {
+    let more = if subject.len() > SUBJECT_SHOWN_MAX { "…" } else { "" };
+    format!("{}{more}", subject[..subject.len().min(SUBJECT_SHOWN_MAX)].escape_ascii())
+}
+
+impl Clients {
+    /// Counts, and tells the log at times, that `n` messages of a subject have no topic. `publisher` is none
+    /// where another core knows it.
+    #[cold]
+    pub(super) fn note_no_topic(
+        &mut self,
+        subject: &[u8],
+        n: u64,
+        publisher: Option<ConnectionId>,
+        now: Time,
+    ) {
+        self.counters.unmappable += n;
+        self.sight_no_topic(subject, n, publisher, now);
+    }
+
+    fn sight_no_topic(&mut self, subject: &[u8], n: u64, publisher: Option<ConnectionId>, now: Time) {
+        let Some(sighting) = self.no_topic.sight(subject, n, now) else { return };
+        let Some(publisher) = publisher else {
+            self.no_topic.afar = Some(Box::new(sighting));
+            return;
+        };
+        let Sighting { subject, n_passed_over } = sighting;
+        let subject = shown(&subject);
+        match self.who(publisher) {
+            Some(Who { protocol, peer, id, name }) => {
+                tracing::warn!(protocol, %peer, id, name, %subject, n_passed_over, "{NO_TOPIC}");
+            }
+            // It has left meanwhile.
+            None => tracing::warn!(%subject, n_passed_over, "{NO_TOPIC}"),
+        }
+    }
+
+    fn who(&self, id: ConnectionId) -> Option<Who> {
+        let connection = self.slots.get(id)?;
+        let (id, name) = match &connection.protocol {
+            Protocol::Nats(nats) => {
+                (nats.client_id().to_string(), nats.name().unwrap_or_default().to_owned())
+            }
+            Protocol::Mqtt(mqtt) => (String::from_utf8_lossy(mqtt.client_id()).into_owned(), String::new()),
+        };
+        Some(Who { protocol: connection.protocol_kind().name(), peer: connection.peer, id, name })
+    }
+}
+
+const NO_TOPIC: &str = "no topic can spell this subject, MQTT subscribers go without";
+
+impl Shard {
+    /// Tells a publisher's core of a subject without a topic: who that is only it can say.
+    #[cold]
+    pub(super) fn post_no_topic(&mut self, origin: CoreId, publisher: ConnectionId) {
+        let Some(sighting) = self.clients.no_topic.afar.take() else { return };
+        if origin != self.core {
+            self.peers[origin.idx()].outbox.push(Item::NoTopic { publisher, sighting });
+        }
+    }
+
+    /// Hears of one from a core where it was to be delivered.
+    pub(super) fn hear_no_topic(&mut self, publisher: ConnectionId, sighting: &Sighting) {
+        let n = sighting.n_passed_over + 1;
+        self.clients.sight_no_topic(&sighting.subject, n, Some(publisher), self.now);
+    }
+
+    pub(super) fn log_close(&mut self, id: ConnectionId, n_pending_bytes: usize, closed: Closed, now: Time) {
+        let is_complaint = closed.is_peers_fault();
+        if is_complaint && !self.complaints.may_be_told(now) {
+            return;
+        }
+        let is_ours = matches!(closed, Closed::SlowConsumer(_) | Closed::Panicked);
+        if !is_complaint && !is_ours && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
+        if is_ours {
+            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}");
+        } else if is_complaint {
+            tracing::warn!(protocol, %peer, id, name, "closed: {closed}");
+        } else {
+            tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
+        }
+    }
+
+    /// Notes in the log, at a limited rate, what a client was refused though its connection stays.
+    pub(super) fn log_refusal(&mut self, id: ConnectionId, what: &[u8], now: Time) {
+        if !self.complaints.may_be_told(now) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
+        let what = what.trim_ascii_end().escape_ascii();
+        tracing::warn!(protocol, %peer, id, name, "refused: {what}");
+    }
+}

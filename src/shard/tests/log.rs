@@ -1,0 +1,88 @@
+//! What the log says of subjects that no topic can spell.
+
+use super::several::Several;
+use super::*;
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+/// The lines that are logged meanwhile.
+fn lines(act: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let log = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || writer.clone());
+    tracing::subscriber::with_default(log.finish(), act);
+    let bytes = kept.0.lock().unwrap();
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+/// An MQTT client on each core that subscribes to `x/#`, and one of NATS on the first that publishes.
+fn publisher(several: &mut Several) -> usize {
+    for core in 0..several.shards.len() {
+        let names = (b'a'..).map(char::from);
+        let home =
+            |name: &char| several.shards[0].keys.home(name.to_string().as_bytes(), several.shards.len());
+        let name = names.clone().find(|name| home(name).idx() == core).unwrap();
+        let client = several.connect(core, Listener::Mqtt);
+        several.receive(client, format!("\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01{name}").as_bytes());
+        several.receive(client, b"\x82\x09\0\x01\0\0\x03x/#\0");
+    }
+    several.nats(0, "")
+}
+
+#[test]
+fn a_thousand_subjects_without_a_topic_are_one_line_on_one_core_and_on_many() {
+    for n_cores in 1..4 {
+        let mut several = Several::new(n_cores, settings());
+        let publisher = publisher(&mut several);
+        let told = lines(|| {
+            (0..1_000).for_each(|_| several.receive(publisher, b"PUB x.a+b 2\r\nhi\r\n"));
+            several.now = several.now + Span::from_secs(5);
+            several.receive(publisher, b"PUB x.\x07\xff+c 2\r\nhi\r\n");
+        });
+        let n_counted: u64 = several.shards.iter().map(|shard| shard.counters().unmappable).sum();
+        assert_eq!(n_counted, 1_001 * n_cores as u64);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        let says = |line: &str, what: &[&str]| what.iter().all(|part| line.contains(part));
+        assert!(says(
+            &told[0],
+            &["WARN", "no topic", "127.0.0.1:9", "probe", "subject=x.a+b ", "n_passed_over=0"]
+        ));
+        assert!(says(&told[1], &["no topic", "probe", r"subject=x.\x07\xff+c "]), "{}", told[1]);
+        let n_passed_over: u64 = told[1].split("n_passed_over=").nth(1).unwrap().trim().parse().unwrap();
+        // What others have passed over they tell with their next word.
+        assert!((999..1_000 * n_cores as u64).contains(&n_passed_over), "{n_passed_over}");
+    }
+}
+
+#[test]
+fn a_publisher_on_another_core_is_named_and_a_long_subject_is_cut() {
+    let mut several = Several::new(2, settings());
+    let client = several.connect(1, Listener::Mqtt);
+    several.receive(client, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01a");
+    several.receive(client, b"\x82\x09\0\x01\0\0\x03x/#\0");
+    let publisher = several.nats(1 - several.core(client), "");
+    let told =
+        lines(|| several.receive(publisher, format!("PUB x.#{} 0\r\n\r\n", "y".repeat(500)).as_bytes()));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("name=\"probe\"") && told[0].contains("yyy… "), "{}", told[0]);
+    assert!(told[0].len() < 400, "{}", told[0]);
+}
+
+#[test]
+fn what_no_mqtt_client_asked_for_is_not_told() {
+    let mut several = Several::new(2, settings());
+    let publisher = publisher(&mut several);
+    let told = lines(|| several.receive(publisher, b"PUB y.a+b 2\r\nhi\r\nPUB x.ab 2\r\nhi\r\n"));
+    assert_eq!(told, Vec::<String>::new());
+}
