@@ -77,7 +77,7 @@ impl Several {
     }
 
     pub fn come_to_rest(&mut self) {
-        while (0..self.shards.len()).fold(false, |goes_on, core| self.turn(core) || goes_on) {}
+        while (0..self.shards.len()).map(|core| self.turn(core)).filter(|goes_on| *goes_on).count() > 0 {}
     }
 
     /// Does what a core asks for; whether there was anything.
@@ -101,7 +101,8 @@ impl Several {
                 does_something = true;
             }
         }
-        if self.shards[core].goes_on() {
+        let is_due = |shard: &Shard| shard.wake_at().is_some_and(|at| at <= self.now);
+        if self.shards[core].goes_on() || is_due(&self.shards[core]) {
             self.shards[core].tick(self.now);
             does_something = true;
         }
