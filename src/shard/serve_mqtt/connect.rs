@@ -1,5 +1,6 @@
 //! CONNECT: whose it is, whether it is taken, and what a client hears that is not.
 
+use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Connect, Version};
@@ -100,7 +101,7 @@ impl Shard {
         if will.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-13]
             Err(Reason::RetainNotSupported)
-        } else if mapping::is_reserved_for_gateway(&subject) {
+        } else if mapping::is_reserved_for_gateway(&subject) || subject.starts_with(GATEWAY_INBOX) {
             Err(Reason::NotAuthorized)
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
             Err(Reason::TopicNameInvalid)
