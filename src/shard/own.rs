@@ -11,7 +11,7 @@ use super::{Door, Shard};
 use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
 use crate::mqtt::packet::Version;
 use crate::payload::Payload;
-use crate::subject::{mapping, tokens};
+use crate::subject::{SubjectFilter, mapping, tokens};
 use crate::time::Time;
 use serde_json::json;
 
@@ -196,6 +196,11 @@ impl Shard {
         }
         event.to_string()
     }
+}
+
+/// Whether a subject is one of the gateway's own and the filter asks for everything, which does not mean those.
+pub fn is_kept_from(filter: &SubjectFilter, subject: &[u8]) -> bool {
+    matches!(tokens(filter.as_bytes()).next(), Some(b"*" | b">")) && mapping::is_reserved_for_gateway(subject)
 }
 
 /// What a client is called among both kinds: MQTT's identifier, NATS's number.

@@ -6,7 +6,7 @@ use super::Shard;
 use super::crossing;
 use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
-use super::own::GATEWAY;
+use super::own::{GATEWAY, is_kept_from};
 use super::publish::{Ask, Plan};
 use super::retained::{Budget, Cursor, Found, Kept};
 use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
@@ -170,7 +170,8 @@ impl Shard {
         let before = cursor.clone();
         let is_done = self.retained.walk(cursor, filter, *until, now, &mut budget, &mut found);
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
-            if *begins_with_wildcard && mapping::is_dollar_topic(kept.subject()) {
+            let subject = kept.subject();
+            if (*begins_with_wildcard && mapping::is_dollar_topic(subject)) || is_kept_from(filter, subject) {
                 continue;
             }
             let Some(subject) = self.seen_by(view.as_deref(), kept) else { continue };
@@ -227,16 +228,21 @@ impl Shard {
         if let Some(subject) = subject {
             header = crossing::with_subject(&header, subject);
         }
-        self.clients.origin = Origin { protocol: kept.protocol, read_at: self.now };
-        self.send_read(reply, plan, &header, message.payload);
+        self.send_read(reply, plan, &header, message.payload, kept.protocol);
     }
 
     fn send_status(&mut self, reply: &[u8], plan: Plan, status: &[u8]) {
-        self.clients.origin = Origin { protocol: ProtocolKind::Nats, read_at: self.now };
-        self.send_read(reply, plan, status, Payload::Copied(b""));
+        self.send_read(reply, plan, status, Payload::Copied(b""), ProtocolKind::Nats);
     }
 
-    fn send_read(&mut self, reply: &[u8], plan: Plan, header: &[u8], payload: Payload<'_>) {
+    fn send_read(
+        &mut self,
+        reply: &[u8],
+        plan: Plan,
+        header: &[u8],
+        payload: Payload<'_>,
+        protocol: ProtocolKind,
+    ) {
         let message = Message {
             subject: reply,
             topic: b"",
@@ -250,7 +256,11 @@ impl Shard {
             version: 0,
             run: None,
         };
+        // What its reader publishes next, in the same turn, comes from the reader.
+        let origin = Origin { protocol, read_at: self.now };
+        let before = std::mem::replace(&mut self.clients.origin, origin);
         self.send_out(Publisher { id: GATEWAY, hears_itself: true }, &message, plan, Ask::Nothing);
+        self.clients.origin = before;
     }
 }
 

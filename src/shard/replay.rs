@@ -9,6 +9,7 @@
 use super::Shard;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
+use super::own::is_kept_from;
 use super::retained::{Budget, Cursor, Found, Full};
 use super::settings::Settings;
 use super::table::Target;
@@ -161,6 +162,7 @@ impl Shard {
         !self.replays.waiting.is_empty()
             || self.redelivery.goes_on()
             || self.hearing_wakes_at().is_some()
+            || self.listings_wake_at().is_some_and(|at| at <= self.now)
             || self.departed_wake_at().is_some()
             || self.is_unsettled()
     }
@@ -197,6 +199,10 @@ impl Shard {
         let n_looks = (before.n_looks - budget.n_looks).max(SLICE_LOOKS_MIN);
         of_turn.n_looks = of_turn.n_looks.saturating_sub(n_looks);
         of_turn.n_found -= before.n_found - budget.n_found;
+        // One of NATS may have had its last message.
+        if !self.clients.finished.is_empty() {
+            self.end_finished_subscriptions();
+        }
         if slice == Some(Slice::GoesOn) {
             self.resume_replays(id);
         }
@@ -216,6 +222,7 @@ impl Shard {
             let mut cursor = before.clone();
             let mut found = std::mem::take(&mut self.replays.found);
             let is_done = self.retained.walk(&mut cursor, &filter, until, now, budget, &mut found);
+            found.retain(|it| !is_kept_from(&filter, it.kept.subject()));
             let target = Target { connection: id, subscription: key };
             let n_sent = self.send_found(target, quality, &found, now);
             let is_full = n_sent < found.len();

@@ -301,6 +301,10 @@ impl Retained {
             return true;
         }
         if !filter.has_wildcard() {
+            // It was the only one.
+            if cursor.after.is_some() {
+                return true;
+            }
             budget.n_looks -= 1;
             let stripe_idx = self.stripe_of(filter.as_bytes());
             let kept = self.lock(stripe_idx).get(filter.as_bytes()).map(|entry| entry.0.clone());
