@@ -2,7 +2,7 @@
 //! payloads by which deliveries are known again.
 
 use super::chance::Chance;
-use super::faults::{Check, Kind, broken};
+use super::faults::{Check, Kind, Lie, broken};
 use super::mqtt_client::MqttClient;
 use super::nats_client::NatsClient;
 use super::oracle::{Oracle, Publication};
@@ -24,6 +24,8 @@ pub struct Scene<'w> {
     pub oracle: &'w mut Oracle,
     pub chance: &'w mut Chance,
     pub scenario: &'w Scenario,
+    /// How the client is deceived about what it is told.
+    pub lie: Lie,
     /// What it sends.
     pub out: &'w mut Vec<u8>,
     /// The world comes to rest: answer everything at once.
@@ -86,29 +88,8 @@ impl Scene<'_> {
             subject.extend_from_slice(self.chance.pick(&SUBJECTS).as_bytes());
         }
         let number = self.oracle.publications.len();
-        Publication {
-            by: self.connection,
-            subject,
-            topic: None,
-            reply: Vec::new(),
-            header: Vec::new(),
-            properties: Vec::new(),
-            identity: Vec::new(),
-            payload: self.payload(number),
-            quality,
-            retain: false,
-            asks: None,
-            answers: None,
-            is_request: false,
-            began: 0,
-            handled: None,
-            kept: None,
-            is_final: false,
-            receipt: None,
-            n_no_responders: 0,
-            heard: Vec::new(),
-            replayed: Vec::new(),
-        }
+        let payload = self.payload(number);
+        Publication { subject, payload, ..Publication::new(self.connection, quality) }
     }
 
     fn payload(&mut self, number: usize) -> Vec<u8> {

@@ -7,19 +7,22 @@ use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::subject::mapping;
 
 /// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for, if any.
-pub const HEADERS: [(&str, Told, Option<Quality>); 6] = [
+pub const HEADERS: [(&str, Told, Option<Quality>); 7] = [
+    (KEEPING_HEADER, Told::User(&[]), None),
     // What is forged is the first line of either.
     ("NATS/1.0\r\nMQTT-Client-ID: root\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
     ("NATS/1.0\r\nMqtt-User:root\rA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
     ("NATS/1.0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
     ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), None),
-    (
-        "NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-User-Status: 5%25\r\n\r\n",
-        Told::User(&[("Status", "5%")]),
-        Some(Quality::AtLeastOnce),
-    ),
+    (ASKING_HEADER, Told::User(&[("Status", "5%")]), Some(Quality::AtLeastOnce)),
     ("NATS/1.0\r\nContent-Type: text\r\n\r\n", Told::ContentType("text"), None),
 ];
+
+/// One that asks for its message to be kept.
+pub const KEEPING_HEADER: &str = "NATS/1.0\r\nMqtt-Retain: 1\r\n\r\n";
+
+/// One that asks for a quality, and with a reply subject for an acknowledgement.
+pub const ASKING_HEADER: &str = "NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-User-Status: 5%25\r\n\r\n";
 
 /// The correlation data of MQTT requests, and how a header has it.
 pub const CORRELATION: &[u8] = b"\0\r\nc";
@@ -67,7 +70,7 @@ impl Publication {
     }
 
     /// The header block with which it comes to a NATS client that takes headers.
-    fn header_told(&self, is_from_mqtt: bool, retain: bool) -> Vec<u8> {
+    pub(super) fn header_told(&self, is_from_mqtt: bool, retain: bool) -> Vec<u8> {
         if is_from_mqtt {
             let mut lines = String::new();
             match self.quality {
@@ -153,4 +156,10 @@ impl Publication {
         }
         block.properties().raw().to_vec()
     }
+}
+
+/// The header block of a message in a list, which says its subject.
+pub fn with_subject(header: &[u8], subject: &[u8]) -> Vec<u8> {
+    let lines = header.strip_suffix(b"\r\n").unwrap_or(header);
+    [lines, b"Nats-Subject: ", subject, b"\r\n\r\n"].concat()
 }

@@ -3,7 +3,7 @@
 
 use super::chance::Chance;
 use crate::shard::interest::Change;
-use crate::shard::mail::{Batch, Item};
+use crate::shard::mail::{Acknowledgement, Batch, Item};
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,19 +66,64 @@ pub enum Lie {
     AcknowledgedAhead,
     /// Every batch says that its sender has come through its drain.
     DrainedAhead,
+    /// Every batch says that all messages of which somebody wants to hear are taken.
+    TakenAhead,
+    /// What a client is told of something never comes to it, now and then.
+    Unheard(Part),
+    /// It comes to it twice.
+    HeardTwice(Part),
+    /// It was right some time ago.
+    Stale(Part),
+}
+
+/// What clients are told besides each other's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Acknowledgement,
+    Reading,
+    Replay,
 }
 
 /// What a lie keeps back in one lane.
 #[derive(Debug, Default)]
 pub struct Withheld {
     changes: Vec<Change>,
+    /// What was acknowledged last.
+    n_applied: u64,
 }
 
 impl Lie {
+    /// How often a client hears what it is told once.
+    pub fn n_heard(self, part: Part, chance: &mut Chance) -> usize {
+        if self == Self::Unheard(part) && chance.one_in(3) {
+            0
+        } else if self == Self::HeardTwice(part) {
+            2
+        } else {
+            1
+        }
+    }
+
     /// Falsifies a batch before it is delivered.
     pub fn falsify(self, batch: &mut Batch, withheld: &mut Withheld, chance: &mut Chance) {
         match self {
-            Self::None | Self::Reordered | Self::Dropped | Self::Doubled => {}
+            Self::None
+            | Self::Reordered
+            | Self::Dropped
+            | Self::Doubled
+            | Self::Unheard(_)
+            | Self::HeardTwice(_)
+            | Self::Stale(_) => {}
+            Self::TakenAhead => {
+                for item in &batch.items {
+                    if let Item::Acknowledged(acknowledgement) = item {
+                        withheld.n_applied = acknowledgement.n_applied;
+                    }
+                }
+                let ahead =
+                    Acknowledgement { n_applied: withheld.n_applied, n_handled: 100, ..Default::default() };
+                batch.items.push(Item::Acknowledged(ahead));
+            }
             Self::InterestLate => {
                 let late = std::mem::take(&mut withheld.changes);
                 for item in &mut batch.items {

@@ -19,9 +19,11 @@ mod persistence;
 mod session_client;
 
 mod oracle;
+mod own;
 mod groups;
 mod crossing;
 mod retained;
+mod reading;
 mod quiet;
 mod leave;
 
@@ -30,7 +32,7 @@ mod scenario;
 
 mod chance;
 
-pub use faults::{Kind, Lie, Violation};
+pub use faults::{Kind, Lie, Part, Violation};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -5,6 +5,7 @@ use super::client::Scene;
 use super::crossing::CORRELATION;
 use super::faults::{Check, Kind, Violation, broken};
 use super::oracle::{Known, Subscription, Terms};
+use super::own::Came;
 use super::retained::Request;
 use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS, TOPICS};
 use crate::message::Quality;
@@ -378,6 +379,11 @@ impl MqttClient {
     }
 
     fn take_publish(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
+        if let Some(number) = scene.own_at_topic(publish.topic) {
+            let is_marked = publish.retain || publish.qos != Qos::AtMostOnce;
+            let ear = (scene.connection, None);
+            return scene.hear_own(number, &Came { ear, payload: publish.payload, header: None, is_marked });
+        }
         if publish.payload.is_empty() {
             return self.take_clear(publish, scene);
         }

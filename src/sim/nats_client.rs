@@ -2,9 +2,11 @@
 //! reads what comes without leniency.
 
 use super::client::Scene;
-use super::crossing::{CORRELATION, HEADERS};
+use super::crossing::{ASKING_HEADER, CORRELATION, HEADERS, KEEPING_HEADER};
 use super::faults::{Check, Kind, broken};
 use super::oracle::{At, Known, Publication, Subscription, Terms};
+use super::own::Came;
+use super::retained::Request;
 use super::scenario::{FILTERS, GROUPS, MOUNTS};
 use super::wire::{ServerOp, parse};
 use crate::message::{GATEWAY_INBOX, Quality};
@@ -50,6 +52,7 @@ enum Sent {
     Unsubscribe(usize),
     UnsubscribeAfter(usize),
     Publish(usize),
+    Read(usize),
     Ping,
 }
 
@@ -100,8 +103,11 @@ impl NatsClient {
             }
             3 => self.unsubscribe(scene),
             4 => self.unsubscribe_after(scene),
+            5 if self.headers && scene.chance.below(10) < scene.scenario.n_retained_in_ten => {
+                self.keep(scene)
+            }
             5 if self.headers => {
-                let (header, _, quality) = *scene.chance.pick(&HEADERS);
+                let (header, _, quality) = *scene.chance.pick(&HEADERS[1..]);
                 let publication = self.publication(scene);
                 let quality = quality.unwrap_or(publication.quality);
                 let publication = Publication { header: header.as_bytes().to_vec(), quality, ..publication };
@@ -113,6 +119,7 @@ impl NatsClient {
                 self.ping(scene);
                 "PING"
             }
+            8 => self.read(scene),
             _ => {
                 let publication = self.publication(scene);
                 self.publish(publication, scene);
@@ -169,9 +176,9 @@ impl NatsClient {
 
     /// Publishes to a subject that is spelled so.
     fn publish_to(&mut self, subject: &[u8], publication: Publication, scene: &mut Scene<'_>) {
-        let Publication { reply, header, payload, .. } = &publication;
+        let Publication { reply, acknowledged_at, header, payload, .. } = &publication;
         let seen = |name: &[u8]| name.strip_prefix(self.mount()).unwrap_or_default().to_vec();
-        let reply = seen(reply);
+        let reply = seen(if acknowledged_at.is_empty() { reply } else { acknowledged_at });
         let out = &mut *scene.out;
         out.extend_from_slice(if header.is_empty() { b"PUB " } else { b"HPUB " });
         out.extend_from_slice(subject);
@@ -194,20 +201,50 @@ impl NatsClient {
     /// A publish with a reply subject of its own, so that a 503 can be told from others.
     fn request(&mut self, scene: &mut Scene<'_>) -> &'static str {
         if self.inbox.is_none() {
-            let filter = format!("_INBOX.c{}.*", scene.connection);
-            self.n_sids += 1;
-            let number = self.enter(self.n_sids, &filter, None, scene);
-            self.inbox = Some(number);
-            return "SUB of its inbox";
+            return self.open_inbox(scene);
         }
         let number = scene.oracle.publications.len();
-        let publication = Publication {
-            reply: [self.mount(), format!("_INBOX.c{}.{number}", scene.connection).as_bytes()].concat(),
-            is_request: self.no_responders,
-            ..self.publication(scene)
-        };
-        self.publish(publication, scene);
+        let inbox = [self.mount(), format!("_INBOX.c{}.{number}", scene.connection).as_bytes()].concat();
+        let publication = self.publication(scene);
+        if self.headers && scene.scenario.wants_acknowledgements && scene.chance.one_in(2) {
+            let (header, quality) = (ASKING_HEADER.as_bytes().to_vec(), Quality::AtLeastOnce);
+            let publication = Publication { acknowledged_at: inbox, header, quality, ..publication };
+            self.publish(publication, scene);
+            return "HPUB with a wish for an acknowledgement";
+        }
+        let is_request = self.no_responders;
+        self.publish(Publication { reply: inbox, is_request, ..publication }, scene);
         "PUB of a request"
+    }
+
+    fn open_inbox(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let filter = format!("_INBOX.c{}.*", scene.connection);
+        self.n_sids += 1;
+        let number = self.enter(self.n_sids, &filter, None, scene);
+        self.inbox = Some(number);
+        "SUB of its inbox"
+    }
+
+    /// A publish that is kept, or that clears what was.
+    fn keep(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let mut publication = self.publication(scene);
+        publication.header = KEEPING_HEADER.as_bytes().to_vec();
+        // What has no topic is not kept.
+        publication.retain = mapping::subject_to_topic(&publication.subject, &mut Vec::new());
+        if publication.retain && scene.chance.one_in(4) {
+            publication.payload.clear();
+        }
+        self.publish(publication, scene);
+        "HPUB of what is kept"
+    }
+
+    fn read(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        if self.inbox.is_none() {
+            return self.open_inbox(scene);
+        }
+        let reading = scene.start_reading(self.mount());
+        self.sent.push_back(Sent::Read(reading));
+        "PUB of a request for what is retained"
     }
 
     fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
@@ -251,6 +288,10 @@ impl NatsClient {
         };
         let filter = SubjectFilter::parse(&[self.mount(), filter.as_bytes()].concat())
             .expect("the alphabet has only filters");
+        if group.is_none() && scene.scenario.is_replayed(filter.as_bytes()) {
+            let subscription = scene.oracle.subscriptions.len();
+            scene.oracle.requests.push(Request { subscription, place: 0 });
+        }
         scene.oracle.subscriptions.push(Subscription {
             ear: (scene.connection, Some(sid)),
             filters: vec![filter],
@@ -377,6 +418,11 @@ impl NatsClient {
         if header.starts_with(b"NATS/1.0 503") {
             return hear_no_responders(&subject, mount, header, payload, *sid, scene);
         }
+        if let Some(number) = scene.oracle.own_at(&subject) {
+            let (ear, is_marked) = ((scene.connection, Some(*sid)), !reply.is_empty());
+            let header = self.headers.then_some(*header);
+            return scene.hear_own(number, &Came { ear, payload, header, is_marked });
+        }
         if payload.is_empty() && scene.is_clear(&subject) {
             scene.oracle.n_clears += 1;
             return scene.oracle.count((scene.connection, Some(*sid)));
@@ -387,7 +433,10 @@ impl NatsClient {
         let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
         let is_answerable = publication.may_have_reply(reply, mount);
         if subject != publication.subject || !is_answerable || !is_told {
-            let what = format!("{}: MSG differs from {}", scene.connection, scene.oracle.describe(number));
+            let header = String::from_utf8_lossy(header);
+            let reply = String::from_utf8_lossy(reply);
+            let what = scene.oracle.describe(number);
+            let what = format!("{}: MSG with {reply:?} and {header:?} differs from {what}", scene.connection);
             return broken(Kind::Content, what);
         }
         if reply.starts_with(GATEWAY_INBOX) {
@@ -395,7 +444,11 @@ impl NatsClient {
         } else if !reply.is_empty() && publication.asks.is_none() {
             self.requests.push(publication.reply.clone());
         }
-        scene.oracle.heard((scene.connection, Some(*sid)), number, Quality::AtMostOnce)
+        let ear = (scene.connection, Some(*sid));
+        for _ in 0..scene.n_heard(ear, number) {
+            scene.hear_kept_or_live(ear, number)?;
+        }
+        Ok(())
     }
 
     pub fn waits_for(&self) -> Option<String> {
@@ -410,6 +463,7 @@ fn confirm(sent: Sent, scene: &mut Scene<'_>) {
     match sent {
         Sent::Connect | Sent::SubscribeAgain | Sent::Ping => {}
         Sent::Publish(number) => scene.oracle.handled(number),
+        Sent::Read(reading) => scene.oracle.readings[reading].handled = Some(now),
         Sent::Subscribe(number) => {
             scene.oracle.subscriptions[number].terms[0].known.acknowledged = Some(now);
         }

@@ -7,12 +7,14 @@
 //! everywhere. Between the two it may.
 
 use super::faults::{Check, Kind, broken};
+use super::own::{self, Cause, GATEWAY};
+use super::reading::Reading;
 use super::retained::Request;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
 use crate::shard::interest::Role;
 use crate::subject::{SubjectFilter, mapping};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A moment: the number of a step of the world.
 pub type At = u64;
@@ -72,6 +74,8 @@ pub struct Publication {
     pub reply: Vec<u8>,
     pub header: Vec<u8>,
     pub properties: Vec<u8>,
+    /// Where its publisher wants to hear what becomes of it.
+    pub acknowledged_at: Vec<u8>,
     /// Who published it, as the gateway tells it: the name and value of each line.
     pub identity: Vec<(&'static str, String)>,
     pub payload: Vec<u8>,
@@ -82,6 +86,8 @@ pub struct Publication {
     pub asks: Option<&'static str>,
     /// The answer to a request of MQTT: for the connection that asked alone, and with these properties.
     pub answers: Option<(usize, Vec<u8>)>,
+    /// What the gateway says itself has a cause.
+    pub cause: Option<Cause>,
     /// Sent with a wish for a 503.
     pub is_request: bool,
     pub began: At,
@@ -95,6 +101,36 @@ pub struct Publication {
     pub heard: Vec<(Ear, Quality)>,
     /// Deliveries of it as a retained message.
     pub replayed: Vec<(Ear, Quality)>,
+}
+
+impl Publication {
+    pub fn new(by: usize, quality: Quality) -> Self {
+        Self {
+            by,
+            subject: Vec::new(),
+            topic: None,
+            reply: Vec::new(),
+            header: Vec::new(),
+            properties: Vec::new(),
+            acknowledged_at: Vec::new(),
+            identity: Vec::new(),
+            payload: Vec::new(),
+            quality,
+            retain: false,
+            asks: None,
+            answers: None,
+            cause: None,
+            is_request: false,
+            began: 0,
+            handled: None,
+            kept: None,
+            is_final: false,
+            receipt: None,
+            n_no_responders: 0,
+            heard: Vec::new(),
+            replayed: Vec::new(),
+        }
+    }
 }
 
 /// One client connection, as far as deliveries go.
@@ -138,12 +174,20 @@ pub struct Oracle {
     pub requests: Vec<Request>,
     /// Deliveries without payload that came.
     pub n_clears: u64,
+    pub readings: Vec<Reading>,
+    /// Messages of lists that came.
+    pub n_listed: u64,
     pub lost: Lost,
     n_final: usize,
     /// When all was quiet last: what had ended by then was known to every core.
     pub(super) quiet_since: At,
     /// The newest publication of each publisher, by ear and quality.
     newest: BTreeMap<(Ear, usize, bool), usize>,
+    /// What the gateway may say, by subject.
+    pub(super) own: BTreeMap<Vec<u8>, usize>,
+    /// The numbers of its acknowledgements, and the last by ear and publisher.
+    pub(super) seqs: BTreeSet<u64>,
+    pub(super) last_seqs: BTreeMap<(Ear, usize), u64>,
 }
 
 impl Oracle {
@@ -152,7 +196,17 @@ impl Oracle {
     }
 
     /// Notes a publish in the moment in which its first byte may leave.
-    pub fn publish(&mut self, mut publication: Publication) -> usize {
+    pub fn publish(&mut self, publication: Publication) -> usize {
+        let acknowledged_at = publication.acknowledged_at.clone();
+        let number = self.enter(publication);
+        if !acknowledged_at.is_empty() {
+            let own = self.expect_own(acknowledged_at.clone(), Cause::Wish(number));
+            self.own.insert(acknowledged_at, own);
+        }
+        number
+    }
+
+    pub(super) fn enter(&mut self, mut publication: Publication) -> usize {
         let mut topic = Vec::new();
         publication.topic = mapping::subject_to_topic(&publication.subject, &mut topic).then_some(topic);
         publication.began = self.now;
@@ -187,7 +241,15 @@ impl Oracle {
         {
             return false;
         }
-        subscription.filters.iter().any(|filter| filter.matches(&publication.subject))
+        // What the gateway says itself is not for those that ask for everything, if they don't share it.
+        let is_kept_back = match subscription.group {
+            None => publication.by == GATEWAY,
+            Some(_) => own::is_gateways(&publication.subject),
+        };
+        let is_asked_for =
+            |filter: &SubjectFilter| !is_kept_back || !matches!(filter.as_bytes().first(), Some(b'*' | b'>'));
+        let mut filters = subscription.filters.iter();
+        filters.any(|filter| filter.matches(&publication.subject) && is_asked_for(filter))
             && !(is_mqtt && publication.topic.is_none())
             && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(&publication.subject))
     }
@@ -220,17 +282,23 @@ impl Oracle {
             && Self::terms(subscription, publication).any(|(_, may)| may)
     }
 
+    /// Whether the gateway surely takes it, or says it.
+    pub(super) fn is_certain(&self, publication: &Publication) -> bool {
+        if let Some(cause) = publication.cause {
+            return self.is_caused(cause);
+        }
+        let by = &self.listeners[publication.by];
+        publication.handled.is_some() || (!self.is_stopping && (by.is_alive || by.is_complete))
+    }
+
     /// Whether the message must come, if the connection lasts.
     pub(super) fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
-        let by = &self.listeners[publication.by];
-        let is_certain =
-            publication.handled.is_some() || (!self.is_stopping && (by.is_alive || by.is_complete));
         let is_over = subscription.end.is_some_and(|end| {
             subscription.is_superseded || publication.handled.is_none_or(|handled| handled > end.sent)
         });
         let is_used_up = subscription.max.is_some_and(|(max, _)| subscription.n_heard >= max);
         // What has no payload can't be told from another like it.
-        is_certain
+        self.is_certain(publication)
             && !publication.payload.is_empty()
             && !is_over
             && !is_used_up
@@ -274,7 +342,7 @@ impl Oracle {
         let place = (ear, publication.by, quality == Quality::AtLeastOnce);
         let newest = self.newest.get(&place).copied().unwrap_or(0);
         // A group's messages may take another way each.
-        if !is_in_group && newest > publication_idx {
+        if !is_in_group && newest > publication_idx && publication.by != GATEWAY {
             return complain(Kind::Order, &format!("after {newest}"));
         }
         self.newest.insert(place, publication_idx);
@@ -396,6 +464,9 @@ impl Oracle {
     /// PUBACK's reason and the 503 say whether anybody could take it.
     fn check_answer(&self, publication_idx: usize) -> Check {
         let publication = &self.publications[publication_idx];
+        if publication.by == GATEWAY {
+            return Ok(());
+        }
         // A group's message is taken by nobody where all are full.
         let takes_surely = |it: &Subscription| it.group.is_none() || self.is_roomy;
         let is_taken = self
@@ -446,7 +517,7 @@ impl Oracle {
     /// Deliveries that came, of all that was ever published.
     pub fn n_heard(&self) -> u64 {
         let of = |it: &Publication| (it.heard.len() + it.replayed.len()) as u64;
-        self.publications.iter().map(of).sum::<u64>() + self.n_clears
+        self.publications.iter().map(of).sum::<u64>() + self.n_clears + self.n_listed
     }
 
     /// Subscriptions that stand when all is quiet: filter, group and role, and connection.

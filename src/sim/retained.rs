@@ -43,16 +43,18 @@ impl Oracle {
 
     fn is_own(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let name = |connection: usize| self.listeners[connection].name;
-        name(publication.by) == name(subscription.ear.0)
+        // Nobody asks that of NATS.
+        let own = name(subscription.ear.0);
+        own.is_some() && name(publication.by) == own
     }
 
     /// Whether it was surely no longer there at `at`.
-    fn is_replaced(&self, publication: &Publication, at: At) -> bool {
+    pub(super) fn is_replaced(&self, publication: &Publication, at: At) -> bool {
         self.changes_of(&publication.subject)
             .any(|other| is_before(publication, other) && other.handled.is_some_and(|handled| handled < at))
     }
 
-    fn changes_of<'o>(&'o self, subject: &'o [u8]) -> impl Iterator<Item = &'o Publication> {
+    pub(super) fn changes_of<'o>(&'o self, subject: &'o [u8]) -> impl Iterator<Item = &'o Publication> {
         self.publications.iter().filter(move |it| it.retain && it.subject == subject)
     }
 
@@ -126,10 +128,13 @@ impl Oracle {
         let was_here_before = publication.handled.is_some_and(|handled| handled < known.sent);
         let is_due = self.listeners[ear.0].is_alive
             && subscription.end.is_none()
+            && subscription.max.is_none()
             && is_last_request
             && known.acknowledged.is_some()
             && self.could_find(subscription, publication)
             && !self.is_own(subscription, publication)
+            // NATS: what is live is not for its own publisher, what was retained before is for all.
+            && (was_here_before || publication.by != ear.0 || subscription.terms[request.place].hears_itself)
             && publication.handled.is_some();
         let has_come = |list: &[(Ear, Quality)]| list.iter().any(|(other, _)| *other == ear);
         let was_replayed = has_come(&publication.replayed);
@@ -143,6 +148,7 @@ impl Oracle {
 }
 
 /// Whether one change was done before the other began.
-fn is_before(one: &Publication, other: &Publication) -> bool {
-    one.handled.is_some_and(|handled| handled < other.began)
+pub fn is_before(one: &Publication, other: &Publication) -> bool {
+    // When all was quiet it was done, or never will be.
+    one.handled.or(one.kept).is_some_and(|done| done < other.began)
 }

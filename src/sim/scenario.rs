@@ -12,6 +12,7 @@ use crate::shard::qualities::Qualities;
 use crate::shard::requests;
 use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
 use crate::time::Span;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub struct Scenario {
     pub n_client_ids: usize,
     /// Weights of the steps, in the order of `world::Step`.
     pub steps: [usize; 10],
-    pub nats_ops: [usize; 8],
+    pub nats_ops: [usize; 9],
     pub mqtt_ops: [usize; 7],
     /// Of ten publications of MQTT so many are to be retained.
     pub n_retained_in_ten: usize,
@@ -55,6 +56,8 @@ pub struct Scenario {
     pub n_ops_between_quiet: usize,
     /// Of ten NATS connections so many come in at a listener of `MOUNTS`.
     pub n_mounted_in_ten: usize,
+    /// Requesters of NATS want to hear what becomes of their messages.
+    pub wants_acknowledgements: bool,
     /// At its end the gateway is drained, after lame-duck mode or at once, instead of left to fall silent.
     pub leaves: bool,
     pub is_lame_duck: bool,
@@ -97,6 +100,16 @@ impl Scenario {
             leaves: chance.one_in(3),
             is_lame_duck: chance.one_in(3),
             n_mounted_in_ten: *chance.pick(&[0, 0, 4, 8]),
+            wants_acknowledgements: chance.one_in(2),
+        }
+    }
+
+    /// Whether a subscription of NATS is sent what was retained before.
+    pub fn is_replayed(&self, filter: &[u8]) -> bool {
+        match self.settings.nats.replayed.first().map(SubjectFilter::as_bytes) {
+            None => false,
+            Some(b">") => true,
+            Some(_) => filter.starts_with(b"a."),
         }
     }
 
@@ -141,7 +154,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             subscriptions_max: 0,
             subscription_tokens_max: 0,
             qualities: Qualities::default(),
-            replayed: Vec::new(),
+            replayed: REPLAYED[chance.below(3)].iter().map(|it| filter(it)).collect(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
             mappings: Vec::new(),
             identifies_publishers: !is_roomy && chance.one_in(3),
@@ -200,6 +213,13 @@ fn offer(chance: &mut Chance) -> Offer {
 /// Whatever is asked here may be answered as long as a world lasts.
 const REQUESTS: requests::Limits =
     requests::Limits { timeout: Span::from_secs(1 << 30), per_client_max: 1_000, bytes_max: 64 << 20 };
+
+fn filter(text: &str) -> SubjectFilter {
+    SubjectFilter::parse(text.as_bytes()).expect("it is one")
+}
+
+/// What NATS subscriptions have replayed; each choice has one at most.
+const REPLAYED: [&[&str]; 3] = [&[], &["a.>"], &[">"]];
 
 fn server() -> ServerInfo {
     ServerInfo {

@@ -1,7 +1,7 @@
 //! Thousands of seeds, and the proof that each kind of broken promise is found.
 
 use super::persistence::{Persistence, Plan};
-use super::{Failure, Kind, Lie, run};
+use super::{Failure, Kind, Lie, Part, run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +52,30 @@ fn a_barrier_that_does_not_wait_is_found() {
 #[test]
 fn a_drain_that_does_not_wait_for_the_other_cores_is_found() {
     assert_found(Lie::DrainedAhead, &[Kind::Missing]);
+}
+
+#[test]
+fn an_acknowledgement_before_all_have_taken_the_message_is_found() {
+    assert_found(Lie::TakenAhead, &[Kind::NotDue, Kind::Receipt]);
+}
+
+#[test]
+fn an_acknowledgement_that_never_comes_or_comes_twice_is_found() {
+    assert_found(Lie::Unheard(Part::Acknowledgement), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::Acknowledgement), &[Kind::NotDue]);
+}
+
+#[test]
+fn a_retained_message_that_is_read_late_or_not_or_twice_is_found() {
+    assert_found(Lie::Unheard(Part::Reading), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::Reading), &[Kind::NotDue]);
+    assert_found(Lie::Stale(Part::Reading), &[Kind::Content]);
+}
+
+#[test]
+fn a_replay_to_nats_that_never_comes_or_comes_twice_is_found() {
+    assert_found(Lie::Unheard(Part::Replay), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::Replay), &[Kind::NotDue]);
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -213,6 +213,7 @@ impl World {
             oracle: &mut self.oracle,
             chance: &mut self.chance,
             scenario: &self.scenario,
+            lie: self.lie,
             out: &mut out,
             is_calm: self.is_calm,
             is_leaving: self.is_leaving,
