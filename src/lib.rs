@@ -22,6 +22,7 @@ pub mod message;
 pub mod subject;
 pub mod mqtt;
 pub mod nats;
+pub mod store;
 pub mod shard;
 #[cfg(test)]
 mod sim;

@@ -192,6 +192,8 @@ pub enum Quality {
 
 impl Quality {
     pub const COUNT: usize = 3;
+    /// In the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
 }
 
 /// How many digits the sizes of a NATS publish were sent with: nats-server echoes leading zeros.

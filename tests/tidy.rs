@@ -17,8 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runtime", &["config", "host", "admin", "shard", "mqtt", "nats", "subject", "message", "time"]),
     // Counters and recorded latencies, and nothing else of a shard.
     ("admin", &["shard", "message", "time"]),
-    ("sim", &["shard", "mqtt", "nats", "subject", "message", "payload", "time"]),
-    ("shard", &["mqtt", "nats", "subject", "message", "payload", "time"]),
+    ("sim", &["shard", "store", "mqtt", "nats", "subject", "message", "payload", "time"]),
+    ("shard", &["mqtt", "nats", "store", "subject", "message", "payload", "time"]),
+    ("store", &["mqtt", "message", "time"]),
     ("mqtt", &["subject", "message", "payload", "time"]),
     ("nats", &["subject", "message", "payload"]),
     ("subject", &[]),

@@ -2,12 +2,13 @@
 //! answers that need nothing else. Not what outlives it: that is its [`Session`].
 
 use crate::mqtt::alias::{self, Inbound, Outbound};
+use crate::mqtt::change::Change;
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Inflight;
 use crate::mqtt::packet::{Connack, Connect, Disconnect, Qos, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
-use crate::mqtt::receipts::{Ready, Receipts};
+use crate::mqtt::receipts::{Flow, Ready, Receipts};
 use crate::mqtt::session::{Expiry, Session};
 use ahash::RandomState;
 use std::sync::Arc;
@@ -208,8 +209,9 @@ impl Connection {
     /// The connection is gone, and what belongs to it alone.
     pub fn suspend(&mut self) {
         self.user = None;
-        self.session.inflight.suspend();
-        self.session.unreleased.suspend(std::mem::take(&mut self.receipts));
+        let Session { inflight, unreleased, .. } = &mut self.session;
+        inflight.suspend();
+        unreleased.suspend(std::mem::take(&mut self.receipts), inflight.diary());
     }
 
     /// Memory of the topics that have aliases, in bytes.
@@ -255,8 +257,8 @@ impl Connection {
             let is_refused = reason.is_failure();
             let kind = if is_exactly_once { AckKind::Pubrec } else { AckKind::Puback };
             encode::bare_ack(out, self.version, kind, packet_id, reason);
-            if is_exactly_once {
-                self.session.unreleased.answered(packet_id, is_refused);
+            if is_exactly_once && self.session.unreleased.answered(packet_id, is_refused) {
+                self.session.inflight.diary().note(&Change::Received(packet_id));
             }
             if !is_exactly_once || is_refused {
                 self.may_receive_more();
@@ -266,8 +268,11 @@ impl Connection {
 
     /// Answers a PUBREL, after which the client may use its identifier anew. [MQTT-4.3.3-11]
     pub fn release(&mut self, packet_id: u16, out: &mut Vec<u8>) {
-        let is_known = self.session.unreleased.release(packet_id);
-        let reason = if is_known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+        let flow = self.session.unreleased.release(packet_id);
+        if flow == Some(Flow::Answered) {
+            self.session.inflight.diary().note(&Change::Completed(packet_id));
+        }
+        let reason = if flow.is_some() { Reason::Success } else { Reason::PacketIdentifierNotFound };
         encode::bare_ack(out, self.version, AckKind::Pubcomp, packet_id, reason);
         self.may_receive_more();
     }

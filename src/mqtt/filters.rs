@@ -41,6 +41,12 @@ impl Filters {
         self.many.as_ref().map_or(self.few.len(), |many| many.len())
     }
 
+    /// All of them, with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        let many = self.many.iter().flat_map(|many| many.iter()).map(|(text, key)| (&**text, *key));
+        self.few.iter().map(|(text, key)| (&**text, *key)).chain(many)
+    }
+
     /// Enters `filter`, or gives it another key.
     pub fn insert(&mut self, filter: &[u8], key: u32) {
         if let Some(many) = &mut self.many {
@@ -58,10 +64,10 @@ impl Filters {
         }
     }
 
-    /// Takes `filter` out if it has this key.
-    pub fn remove(&mut self, filter: &[u8], key: u32) {
+    /// Takes `filter` out if it has this key; whether it had.
+    pub fn remove(&mut self, filter: &[u8], key: u32) -> bool {
         if self.get(filter) != Some(key) {
-            return;
+            return false;
         }
         match &mut self.many {
             Some(many) => drop(many.remove(filter)),
@@ -71,6 +77,7 @@ impl Filters {
             self.few = Vec::new();
             self.many = None;
         }
+        true
     }
 }
 

@@ -3,7 +3,10 @@
 //! connection: what was not acknowledged is sent again to the next one, first and under the same
 //! identifiers. Not the writing of it.
 
+mod written;
+
 use crate::message::Quality;
+use crate::mqtt::change::{Change, Diary};
 use crate::mqtt::kept::{Kept, Log};
 use crate::time::Time;
 
@@ -23,6 +26,8 @@ pub struct Inflight {
     /// By identifier, from `first_id` on.
     sent: Log<Sent>,
     waiting: Log<()>,
+    /// The session's.
+    diary: Diary,
 }
 
 /// How far a message has come.
@@ -91,7 +96,14 @@ impl Inflight {
             sent_bytes_max,
             sent: Log::default(),
             waiting: Log::default(),
+            diary: Diary::default(),
         }
+    }
+
+    /// Where the session writes down what changes.
+    #[inline]
+    pub fn diary(&mut self) -> &mut Diary {
+        &mut self.diary
     }
 
     /// Whether one more may leave that was never sent.
@@ -140,6 +152,7 @@ impl Inflight {
     pub fn begin(&mut self, kept: &Kept<'_>) -> u16 {
         debug_assert!(self.is_open());
         let id = nth_id_after(self.first_id, self.sent.len());
+        self.diary.note(&Change::Sent(*kept));
         self.sent.push(kept, Sent { state: State::Published, is_under_way: true });
         self.n_current += 1;
         self.n_under_way += 1;
@@ -161,8 +174,10 @@ impl Inflight {
         match self.find(id) {
             Some((idx, Quality::ExactlyOnce, State::Published)) if is_refused => self.finish(idx),
             Some((idx, Quality::ExactlyOnce, State::Published | State::Released)) => {
-                if let Some(sent) = self.sent.note_mut(idx) {
-                    sent.state = State::Released;
+                if let Some(sent) = self.sent.note_mut(idx)
+                    && std::mem::replace(&mut sent.state, State::Released) == State::Published
+                {
+                    self.diary.note(&Change::Released(id));
                 }
                 Acknowledged::Release
             }
@@ -198,6 +213,9 @@ impl Inflight {
 
     #[inline]
     fn finish(&mut self, idx: usize) -> Acknowledged {
+        if self.diary.is_open() {
+            self.diary.note(&Change::Finished(nth_id_after(self.first_id, idx)));
+        }
         if let Some(sent) = self.sent.note_mut(idx) {
             sent.state = State::Done;
             self.n_under_way -= u16::from(std::mem::take(&mut sent.is_under_way));
@@ -221,12 +239,18 @@ impl Inflight {
             if self.waiting.is_empty() || !(is_expired || limits.drops_oldest) {
                 return Waited { is_kept: false, ..waited };
             }
-            self.waiting.pop_front();
+            self.drop_oldest();
             waited.n_dropped += usize::from(!is_expired);
             waited.n_expired += usize::from(is_expired);
         }
+        self.diary.note(&Change::Waits(*kept));
         self.waiting.push(kept, ());
         waited
+    }
+
+    fn drop_oldest(&mut self) {
+        self.diary.note(&Change::Dropped(1));
+        self.waiting.pop_front();
     }
 
     /// The next that may leave: what an earlier connection left unacknowledged, in its order
@@ -258,11 +282,12 @@ impl Inflight {
             return None;
         }
         while self.waiting.get(0).is_some_and(|oldest| oldest.is_expired(now)) {
-            self.waiting.pop_front();
+            self.drop_oldest();
             *n_expired += 1;
         }
         let idx = self.sent.len();
         let oldest = self.waiting.get(0)?;
+        self.diary.note(&Change::Leaves);
         self.sent.push(&oldest, Sent { state: State::Published, is_under_way: true });
         self.waiting.pop_front();
         self.n_current += 1;
@@ -293,6 +318,7 @@ impl Inflight {
 
     /// Takes out all of those.
     pub fn take_unsent_shared(&mut self) -> Leftovers {
+        self.diary.note(&Change::WentToOthers);
         let (mut shared, mut others) = (Log::default(), Log::default());
         let mut waiting = std::mem::take(&mut self.waiting);
         while let Some(kept) = waiting.get(0) {

@@ -26,6 +26,7 @@ pub mod alias;
 pub mod inflight;
 pub mod kept;
 pub mod receipts;
+pub mod change;
 
 mod value;
 mod wire;

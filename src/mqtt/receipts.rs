@@ -2,6 +2,7 @@
 //! only after those before it, however the cores answer [MQTT-4.6.0-2] [MQTT-4.6.0-3]; and the QoS 2
 //! publishes of which it has not said PUBREL.
 
+use crate::mqtt::change::{Change, Diary};
 use crate::mqtt::packet::Qos;
 use crate::mqtt::reason::Reason;
 use std::collections::{BTreeMap, VecDeque};
@@ -110,38 +111,62 @@ impl Unreleased {
         self.flows.is_empty()
     }
 
-    /// Notes that a PUBREC is owed, and says how the flow stood where it is known already.
+    /// Notes that a PUBREC is owed, and says how the flow stood where it is known already. One that was
+    /// answered once stays so.
     pub fn begin(&mut self, packet_id: u16) -> Option<Flow> {
-        self.flows.insert(packet_id, Flow::Owed)
+        let known = self.flows.get(&packet_id).copied();
+        if known != Some(Flow::Answered) {
+            self.flows.insert(packet_id, Flow::Owed);
+        }
+        known
     }
 
     pub fn contains(&self, packet_id: u16) -> bool {
         self.flows.contains_key(&packet_id)
     }
 
-    /// PUBREC left; one that refuses ends the flow. [MQTT-4.3.3-9]
-    pub fn answered(&mut self, packet_id: u16, is_refused: bool) {
+    /// PUBREC leaves; one that refuses ends the flow. Whether it is the first. [MQTT-4.3.3-9]
+    pub fn answered(&mut self, packet_id: u16, is_refused: bool) -> bool {
         if is_refused {
             self.flows.remove(&packet_id);
-        } else if let Some(flow) = self.flows.get_mut(&packet_id) {
-            *flow = Flow::Answered;
+            return false;
+        }
+        let flow = self.flows.get_mut(&packet_id);
+        flow.is_some_and(|flow| std::mem::replace(flow, Flow::Answered) != Flow::Answered)
+    }
+
+    /// A flow that was answered before the gateway began.
+    pub fn restore(&mut self, packet_id: u16) {
+        self.flows.insert(packet_id, Flow::Answered);
+    }
+
+    /// Says the flows that were answered: the others' publishes come again.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for (packet_id, _) in self.flows.iter().filter(|(_, flow)| **flow == Flow::Answered) {
+            Change::Received(*packet_id).write(out);
         }
     }
 
-    /// PUBREL came; false where there is no such flow.
-    pub fn release(&mut self, packet_id: u16) -> bool {
-        self.flows.remove(&packet_id).is_some()
+    /// PUBREL came, and the flow ends, if there is one.
+    pub fn release(&mut self, packet_id: u16) -> Option<Flow> {
+        self.flows.remove(&packet_id)
     }
 
     /// The connection is gone, and with it the answers it was owed: a client publishes again what was not
-    /// acknowledged.
-    pub fn suspend(&mut self, receipts: Receipts) {
+    /// acknowledged. Those whose message everybody has taken count as answered, and those that were to be
+    /// refused are new when they come again.
+    pub fn suspend(&mut self, receipts: Receipts, diary: &mut Diary) {
         for receipt in receipts.queue.into_iter().filter(|receipt| receipt.is_exactly_once) {
-            if let Some(flow) = self.flows.get_mut(&receipt.packet_id) {
-                *flow = match receipt.state {
-                    State::Waiting(ticket) => Flow::Left(ticket),
-                    State::Ready(_) => Flow::Answered,
-                };
+            let packet_id = receipt.packet_id;
+            match receipt.state {
+                State::Waiting(ticket) => {
+                    self.flows.entry(packet_id).and_modify(|flow| *flow = Flow::Left(ticket));
+                }
+                State::Ready(reason) => {
+                    if self.answered(packet_id, reason.is_failure()) {
+                        diary.note(&Change::Received(packet_id));
+                    }
+                }
             }
         }
     }
@@ -177,10 +202,15 @@ mod tests {
         unreleased.answered(1, false);
         unreleased.answered(2, true);
         receipts.owe_waiting(3, Qos::ExactlyOnce, 50);
-        unreleased.suspend(receipts);
+        unreleased.suspend(receipts, &mut Diary::default());
         assert_eq!(unreleased.begin(1), Some(Flow::Answered));
         assert_eq!(unreleased.begin(2), None);
         assert_eq!(unreleased.begin(3), Some(Flow::Left(50)));
-        assert!(unreleased.release(1) && !unreleased.release(1));
+        // It was to be refused: when it comes again it is new.
+        let mut receipts = Receipts::default();
+        receipts.owe_ready(3, Qos::ExactlyOnce, Reason::QuotaExceeded);
+        unreleased.suspend(receipts, &mut Diary::default());
+        assert_eq!(unreleased.begin(3), None);
+        assert_eq!((unreleased.release(1), unreleased.release(1)), (Some(Flow::Answered), None));
     }
 }

@@ -200,7 +200,7 @@ impl Core {
     pub fn flush(&mut self, id: ConnectionId) {
         loop {
             let Some(queue) = self.shard.queue(id) else { return };
-            let is_empty = queue.is_empty();
+            let is_empty = queue.n_free() == 0;
             let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) else {
                 return;
             };

@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::table::{FilterRef, Group, Place};
 use super::write_queue::WriteQueue;
 use crate::message::{Origin, ProtocolKind, Quality};
+use crate::mqtt::change::Change;
 use crate::mqtt::session::Session;
 use crate::mqtt::share::Share;
 use crate::nats::sid::Sid;
@@ -243,6 +244,17 @@ impl Connection {
         let limits = &settings.mqtt;
         mqtt.session.inflight.n_waiting() >= limits.session_queue_messages_max.div_ceil(4) * 3
             || mqtt.session.inflight.n_waiting_bytes() >= limits.session_queue_bytes_max / 4 * 3
+    }
+
+    /// Writes down what a subscription is still due of what is retained.
+    pub fn note_replay(&mut self, key: u32, is_due: bool) {
+        let Some(subscription) = self.subscriptions.get(key) else { return };
+        if let SubscriptionKind::Mqtt { topic_filter, .. } = &subscription.kind
+            && let Protocol::Mqtt(mqtt) = &mut self.protocol
+            && !subscription.is_given_up
+        {
+            mqtt.session.inflight.diary().note(&Change::Replay { filter: topic_filter, is_due });
+        }
     }
 
     /// Bytes that are kept for this client in all.

@@ -15,8 +15,10 @@ use super::slots::Slots;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Origin, ProtocolKind, Run};
+use crate::store::journal::Journal;
 use crate::subject::view::View;
 use crate::time::{Span, Time};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -39,6 +41,10 @@ pub struct Clients {
     pub overflowed: Vec<ConnectionId>,
     /// Connections that have ended, for those who ask.
     pub ended: Ended,
+    /// What sessions keep, for a store.
+    pub journal: Journal,
+    /// Connections that hold something back until the store has come so far, in this order.
+    pub held_back: VecDeque<(u64, ConnectionId)>,
     /// Clients in whose delivery something panicked.
     pub broken: Vec<ConnectionId>,
     /// Makes the next delivery to this client panic.
@@ -110,6 +116,8 @@ impl Default for Clients {
             finished: Vec::new(),
             overflowed: Vec::new(),
             ended: Ended::default(),
+            journal: Journal::default(),
+            held_back: VecDeque::new(),
             broken: Vec::new(),
             #[cfg(test)]
             breaks: None,
@@ -236,6 +244,7 @@ impl Clients {
                 fanout.is_session_pressed |= connection.is_session_pressed(settings);
             }
         }
+        self.write_down(target.connection);
         self.note(target, outcome, fanout)
     }
 
@@ -314,6 +323,9 @@ impl Clients {
         self.n_queued_bytes += bytes.len();
         if !std::mem::replace(&mut connection.is_dirty, true) {
             self.effects.flush.push(id);
+        }
+        if self.journal.is_on() {
+            self.hold_back(id);
         }
     }
 

@@ -7,6 +7,7 @@ use super::Shard;
 use super::closed::Closed;
 use super::connection::{Life, Protocol};
 use super::id::{ConnectionId, CoreId};
+use super::mail::Item;
 use crate::time::{Span, Time};
 
 /// What became of the first op or packet.
@@ -144,7 +145,9 @@ impl Shard {
         }
         self.publish_notices();
         for core in self.others() {
-            self.peers[core.idx()].acknowledge();
+            if let Some(owed) = self.peers[core.idx()].take_owed() {
+                self.say_taken(core, Item::Acknowledged(owed));
+            }
         }
         if self.is_draining() {
             self.go_on_draining(now);

@@ -276,8 +276,15 @@ impl Outbox {
         }
     }
 
-    /// Acknowledgements with nothing between them become one.
-    pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
+    /// Posts an answer. Acknowledgements with nothing between them become one.
+    pub fn push_answer(&mut self, item: Item) {
+        match item {
+            Item::Acknowledged(acknowledgement) => self.acknowledge(acknowledgement),
+            item => self.push(item),
+        }
+    }
+
+    fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
         if let Some(Item::Acknowledged(last)) = self.open.items.last_mut() {
             last.n_applied = acknowledgement.n_applied;
             last.n_handled += acknowledgement.n_handled;
@@ -355,13 +362,12 @@ impl Peer {
         }
     }
 
-    /// Posts one acknowledgement for everything that was handled since the last.
-    pub fn acknowledge(&mut self) {
-        if std::mem::take(&mut self.owes) {
-            let n_applied = self.owed.n_applied;
-            let owed = std::mem::replace(&mut self.owed, Acknowledgement { n_applied, ..Default::default() });
-            self.outbox.acknowledge(owed);
-        }
+    /// One acknowledgement for everything that was handled since the last, if that is owed.
+    #[inline]
+    pub fn take_owed(&mut self) -> Option<Acknowledgement> {
+        let n_applied = self.owed.n_applied;
+        std::mem::take(&mut self.owes)
+            .then(|| std::mem::replace(&mut self.owed, Acknowledgement { n_applied, ..Default::default() }))
     }
 }
 

@@ -56,6 +56,7 @@ mod own;
 mod statistics;
 mod leave;
 mod guard;
+mod keeping;
 
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::handshake::ServerInfo;
@@ -112,6 +113,7 @@ pub struct Shard {
     /// What the gateway is to publish itself before the turn ends.
     notices: VecDeque<Notice>,
     redelivery: redelivery::Redelivery,
+    unsaid: keeping::Unsaid,
     /// Publishes of NATS that were acknowledged.
     n_acknowledged: u64,
     /// Of MQTT clients to NATS services.
@@ -232,6 +234,7 @@ impl Shard {
             statistics: Statistics::default(),
             notices: VecDeque::new(),
             redelivery: redelivery::Redelivery::default(),
+            unsaid: keeping::Unsaid::default(),
             n_acknowledged: 0,
             requests: Requests::new(settings.mqtt.requests, keys),
             peers: (0..settings.n_cores).map(peer).collect(),

@@ -55,7 +55,7 @@ impl Shard {
         self.n_acknowledged += 1;
         let seq = (self.n_acknowledged - 1) * self.settings.n_cores as u64 + u64::from(self.core.0) + 1;
         let payload = json!({ "stream": "strait", "seq": seq }).to_string().into_bytes();
-        self.note(Notice { subject: reply.into(), payload, retain: false });
+        self.note_taken(Notice { subject: reply.into(), payload, retain: false });
     }
 
     /// Tells a NATS publisher why a message is not taken.
@@ -64,7 +64,7 @@ impl Shard {
         self.note(Notice { subject: reply.into(), payload: error.to_string().into_bytes(), retain: false });
     }
 
-    fn note(&mut self, notice: Notice) {
+    pub(super) fn note(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES_MAX {
             self.notices.push_back(notice);
         } else {

@@ -295,7 +295,7 @@ impl Shard {
             let closed = self.tickets.settled(ticket, is_taken);
             self.conclude_ticket(ticket, closed);
         } else if n_forwarded == 0 {
-            self.peers[origin.idx()].outbox.push(Item::Settled { ticket, was_taken: is_taken });
+            self.say_taken(origin, Item::Settled { ticket, was_taken: is_taken });
         }
     }
 
@@ -362,6 +362,7 @@ impl Shard {
         {
             mqtt.send_receipts(&mut out);
         }
+        self.clients.write_down(id);
         self.clients.write(id, &out);
         out.clear();
         self.answer = out;

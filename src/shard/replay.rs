@@ -78,7 +78,10 @@ impl Shard {
         let set = self.retained.set(message, source, self.clients.origin.protocol, self.now);
         self.is_changing_tables = false;
         match set {
-            Ok(version) => message.version = version,
+            Ok(version) => {
+                message.version = version;
+                self.write_down_retained(message, source);
+            }
             Err(Full) => self.clients.counters.retained_refused += 1,
         }
         set.map(drop)
@@ -101,6 +104,8 @@ impl Shard {
         if is_new && let Some(subscription) = connection.subscriptions.get_mut(key) {
             note_replayed_until(subscription, u64::MAX);
         }
+        connection.note_replay(key, true);
+        self.clients.write_down(id);
         if !is_new && self.settings.n_cores > 1 {
             self.post_fence();
         }
@@ -255,19 +260,24 @@ impl Shard {
     }
 
     fn put_cursor(&mut self, id: ConnectionId, replay_idx: usize, cursor: Cursor, is_done: bool) {
-        let Some(Connection { replays, subscriptions, .. }) = self.clients.slots.get_mut(id) else { return };
+        let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let Connection { replays, subscriptions, .. } = connection;
         let Some(replay) = replays.get_mut(replay_idx) else { return };
         replay.cursor = cursor;
-        if is_done {
-            replay.filter_idx += 1;
-            replay.cursor = Cursor::default();
-            let n_filters = subscriptions.get(replay.subscription).map_or(0, |it| it.filters().count());
-            if replay.filter_idx >= n_filters {
-                replays.remove(replay_idx);
-            }
+        if !is_done {
+            return;
         }
-        if replays.is_empty() {
-            *replays = Vec::new();
+        replay.filter_idx += 1;
+        replay.cursor = Cursor::default();
+        let key = replay.subscription;
+        let n_filters = subscriptions.get(key).map_or(0, |it| it.filters().count());
+        if replay.filter_idx >= n_filters {
+            replays.remove(replay_idx);
+            if replays.is_empty() {
+                *replays = Vec::new();
+            }
+            connection.note_replay(key, false);
+            self.clients.write_down(id);
         }
     }
 

@@ -7,7 +7,8 @@
 use super::keys::Keys;
 use crate::message::{Digits, Message, ProtocolKind, Quality};
 use crate::mqtt::property::Properties;
-use crate::payload::{Payload, SHARED_BYTES_MIN};
+use crate::payload::{Payload, SHARED_BYTES_MIN, share_if_large};
+use crate::store::journal;
 use crate::subject::{SubjectFilter, tokens};
 use crate::time::{Span, Time};
 use bytes::Bytes;
@@ -63,7 +64,6 @@ impl Kept {
             Payload::Copied(bytes) => Bytes::copy_from_slice(bytes),
         });
         let in_text = if is_large { &[][..] } else { payload };
-        let lifetime = Properties::from_checked(message.properties).message_expiry_interval();
         Self {
             version: 0,
             text: [message.subject, message.properties, message.header, in_text].concat().into(),
@@ -74,7 +74,7 @@ impl Kept {
             quality: message.quality,
             source,
             protocol,
-            expires_at: lifetime.map_or(Time::NEVER, |secs| now + Span::from_secs(secs.into())),
+            expires_at: expires_at(message.properties, now),
         }
     }
 
@@ -87,11 +87,17 @@ impl Kept {
         self.version
     }
 
-    /// The message, as it was published.
-    pub fn message(&self) -> Message<'_> {
+    /// Its parts: subject, properties, header, and the payload unless it is large.
+    fn parts(&self) -> [&[u8]; 4] {
         let (subject, rest) = self.text.split_at(self.subject_len as usize);
         let (properties, rest) = rest.split_at(self.properties_len as usize);
         let (header, payload) = rest.split_at(self.header_len as usize);
+        [subject, properties, header, payload]
+    }
+
+    /// The message, as it was published.
+    pub fn message(&self) -> Message<'_> {
+        let [subject, properties, header, payload] = self.parts();
         Message {
             subject,
             topic: b"",
@@ -104,6 +110,22 @@ impl Kept {
             retain: true,
             version: self.version,
             run: None,
+        }
+    }
+
+    /// It as it is written down for a store.
+    pub fn entry(&self) -> journal::Retained<'_> {
+        let [subject, properties, header, payload] = self.parts();
+        journal::Retained {
+            version: self.version,
+            source: self.source,
+            protocol: self.protocol,
+            quality: self.quality,
+            expires_at: self.expires_at,
+            subject,
+            properties,
+            header,
+            payload: self.large.as_deref().unwrap_or(payload),
         }
     }
 
@@ -121,6 +143,12 @@ impl Kept {
     fn n_bytes(&self) -> usize {
         self.text.len() + self.large.as_ref().map_or(0, Bytes::len) + OVERHEAD_BYTES
     }
+}
+
+/// When a message with these properties ends that is kept now.
+pub(super) fn expires_at(properties: &[u8], now: Time) -> Time {
+    let lifetime = Properties::from_checked(properties).message_expiry_interval();
+    lifetime.map_or(Time::NEVER, |secs| now + Span::from_secs(secs.into()))
 }
 
 /// A kept message in its tree, in the order of subjects.
@@ -284,6 +312,37 @@ impl Retained {
         tree.replace(Entry(Arc::new(kept)));
         old.iter().for_each(|old| self.forget(old));
         Ok(version)
+    }
+
+    /// Keeps a message that an earlier process left, in its place among all changes; what comes from now on is
+    /// later.
+    pub fn restore(&self, entry: &journal::Retained<'_>) -> Result<(), Full> {
+        let payload = share_if_large(entry.payload);
+        let message = Message {
+            subject: entry.subject,
+            topic: b"",
+            reply: b"",
+            header: entry.header,
+            digits: Digits::default(),
+            properties: entry.properties,
+            payload: payload.as_ref().map_or(Payload::Copied(entry.payload), Payload::Shared),
+            quality: entry.quality,
+            retain: true,
+            version: entry.version,
+            run: None,
+        };
+        let mut kept = Kept::new(&message, entry.source, entry.protocol, Time::START);
+        (kept.version, kept.expires_at) = (entry.version, entry.expires_at);
+        let mut tree = self.lock(self.stripe_of(entry.subject));
+        let old = tree.get(entry.subject).map(|old| old.0.clone());
+        if old.as_ref().is_some_and(|old| old.version >= kept.version) {
+            return Ok(());
+        }
+        self.reserve(&kept, old.as_deref(), entry.payload.len())?;
+        self.version.fetch_max(entry.version, Ordering::AcqRel);
+        tree.replace(Entry(Arc::new(kept)));
+        old.iter().for_each(|old| self.forget(old));
+        Ok(())
     }
 
     /// Looks for messages that match `filter` and are no younger than `until`, from where `cursor` stands and

@@ -4,6 +4,8 @@ mod connect;
 mod publish;
 mod subscribe;
 
+pub(super) use subscribe::subscription_to;
+
 use super::Shard;
 use super::closed::Closed;
 use super::connection::Protocol;
@@ -139,6 +141,7 @@ impl Shard {
         {
             answer(mqtt, &mut out);
         }
+        self.clients.write_down(id);
         self.send_answer(id, out);
     }
 
@@ -181,7 +184,7 @@ impl Shard {
         let mut is_refused = false;
         if disconnect.reason == Reason::Success {
             // [MQTT-3.14.4-3], and [MQTT-3.1.2-10]
-            self.with_mqtt(id, |mqtt, _| mqtt.session.will = None);
+            self.with_mqtt(id, |mqtt, _| drop(mqtt.session.take_will()));
         }
         if let Some(secs) = disconnect.properties.session_expiry_interval() {
             let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
@@ -190,7 +193,7 @@ impl Shard {
                 // 3.14.2.2.2).
                 is_refused = mqtt.session.expiry == Expiry::WithConnection && secs > 0;
                 if !is_refused {
-                    mqtt.session.expiry = Expiry::from_secs(secs.min(secs_max));
+                    mqtt.session.set_expiry(Expiry::from_secs(secs.min(secs_max)));
                 }
             });
         }

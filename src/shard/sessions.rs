@@ -3,7 +3,7 @@
 //! hands is the slot.
 
 use super::Shard;
-use super::connection::{Protocol, Subscription};
+use super::connection::{Connection, Protocol, Subscription};
 use super::crossing::{self, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
@@ -16,8 +16,9 @@ use crate::mqtt::packet::{self, Connect};
 use crate::mqtt::property::PropertyBlock;
 use crate::mqtt::session::{Expiry, Session, Will};
 use crate::payload::{Payload, SHARED_BYTES_MIN};
+use crate::store::journal::Entry;
 use crate::subject::mapping;
-use crate::time::{Span, Time};
+use crate::time::Time;
 
 impl Shard {
     /// Whether this slot has its client's session.
@@ -51,13 +52,9 @@ impl Shard {
         self.turn_members(id, true);
         if let Some(mqtt) = self.mqtt_mut(id) {
             mqtt.suspend();
-            let session = &mut mqtt.session;
-            session.ends_at = match session.expiry {
-                Expiry::AfterSecs(secs) => now + Span::from_secs(secs.into()),
-                Expiry::Never | Expiry::WithConnection => Time::NEVER,
-            };
-            session.will_due = session.will.as_ref().map_or(Time::NEVER, |will| now + will.delay);
+            mqtt.session.leave(now);
         }
+        self.clients.write_down(id);
         self.redelivery.note_gone(id);
         self.check_will(id, now);
     }
@@ -68,9 +65,9 @@ impl Shard {
         if session.will_due > now {
             return session.will_due;
         }
-        session.will_due = Time::NEVER;
-        let will = session.will.take();
+        let will = session.take_will();
         self.wills.extend(will.map(|will| (id, will)));
+        self.clients.write_down(id);
         Time::NEVER
     }
 
@@ -150,11 +147,13 @@ impl Shard {
         let is_listed = self.has_session(id);
         let Some(session) = self.clients.slots.session_mut(id) else { return };
         self.clients.n_queued_bytes -= session.inflight.n_bytes();
+        // The end of the session is the latest time for it (section 3.1.3.2.2).
+        self.wills.extend(session.take_will().map(|will| (id, will)));
+        if session.inflight.diary().is_open() {
+            self.clients.journal.write(&Entry::Ends { client_id: session.client_id() });
+        }
         let (leftovers, n_unsent) = session.inflight.end();
         self.clients.counters.discarded += n_unsent as u64;
-        // The end of the session is the latest time for it (section 3.1.3.2.2).
-        self.wills.extend(session.will.take().map(|will| (id, will)));
-        session.will_due = Time::NEVER;
         if is_listed {
             self.directory.remove(session.client_id());
             self.requests.forget_client(session.client_id());
@@ -195,17 +194,21 @@ impl Shard {
         let offer = self.settings.mqtt.offer;
         let identity = Identity { client_id, user: connect.username.unwrap_or_default() };
         let identity = self.settings.mqtt.identifies_publishers.then_some(&identity);
-        if let Some(mqtt) = self.mqtt_mut(id) {
+        let keeps_journal = self.clients.journal.is_on();
+        if let Some(Connection { protocol: Protocol::Mqtt(mqtt), .. }) = self.clients.slots.get_mut(id) {
+            let expiry = Mqtt::expiry(connect, &offer);
             if let Some(session) = session {
                 mqtt.session = session;
+                if keeps_journal && expiry != Expiry::WithConnection {
+                    self.clients.journal.write(&Entry::Begins { client_id });
+                    mqtt.session.open_diary();
+                }
             }
-            mqtt.session.expiry = Mqtt::expiry(connect, &offer);
+            mqtt.session.set_expiry(expiry);
             mqtt.session.inflight.resume(Mqtt::window(connect, &offer));
-            mqtt.session.resumed_at = now;
-            // In time: the last one's is not published. [MQTT-3.1.3-9]
-            mqtt.session.will = connect.will.as_ref().map(|will| will_of(will, identity));
-            mqtt.session.will_due = Time::NEVER;
+            mqtt.session.come(connect.will.as_ref().map(|will| will_of(will, identity)), now);
         }
+        self.clients.write_down(id);
         self.clients.counters.sessions_resumed += u64::from(is_present);
         is_present
     }

@@ -131,6 +131,15 @@ impl Slots {
         }
     }
 
+    /// What whoever is there is still due of what is retained.
+    pub fn replays(&self, id: ConnectionId) -> &[Replay] {
+        match self.occupants.get(id) {
+            None => &[],
+            Some(Occupant::Connected(connection)) => &connection.replays,
+            Some(Occupant::Offline(offline)) => &offline.replays,
+        }
+    }
+
     /// Takes what a client or its session has subscribed to, and what it is still due of that.
     pub fn take_subscriptions(&mut self, id: ConnectionId) -> (Subscriptions, Vec<Replay>) {
         let (subscriptions, replays) = match self.occupants.get_mut(id) {
@@ -189,6 +198,12 @@ impl Slots {
     /// Slots, the free ones among them.
     pub fn n_places(&self) -> usize {
         self.occupants.n_places()
+    }
+
+    /// Connections, and sessions without one.
+    #[cfg(test)]
+    pub fn everybody(&self) -> impl Iterator<Item = ConnectionId> {
+        self.occupants.range(0, self.occupants.n_places()).map(|(id, _)| id)
     }
 
     pub fn ids(&self) -> Vec<ConnectionId> {

@@ -24,6 +24,7 @@ mod hostile;
 mod log;
 mod sessions;
 mod storm;
+mod keeping;
 
 const RETAINED: retained::Limits =
     retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };
@@ -101,17 +102,21 @@ fn settings() -> Settings {
     }
 }
 
-/// A shard and what its clients have been sent.
+/// A shard and what its clients have been sent. What it writes down is kept at once, and must be what there is.
 struct Alone {
     shard: Shard,
     now: Time,
+    journal: Vec<u8>,
+    is_keeping: bool,
 }
 
 impl Alone {
     fn new(settings: Settings) -> Self {
         let keys = Keys::from_seed([1, 2, 3, 4, 5, 6]);
         let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
-        Self { shard: Shard::new(CoreId(0), Arc::new(settings), &keys, retained, 7), now: Time::START }
+        let mut shard = Shard::new(CoreId(0), Arc::new(settings), &keys, retained, 7);
+        shard.keep_journal();
+        Self { shard, now: Time::START, journal: Vec::new(), is_keeping: true }
     }
 
     fn connect(&mut self, listener: Listener) -> ConnectionId {
@@ -159,8 +164,11 @@ impl Alone {
 
     fn sent_bytes(&mut self, id: ConnectionId) -> Vec<u8> {
         let mut text = Vec::new();
+        if self.is_keeping {
+            self.keep();
+        }
         while let Some(queue) = self.shard.queue(id)
-            && !queue.is_empty()
+            && queue.n_free() > 0
         {
             let n = queue.front().len();
             text.extend_from_slice(queue.front());

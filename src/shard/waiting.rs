@@ -96,6 +96,7 @@ impl Clients {
             self.counters.delivered[direction] += outcome.n_queued;
             self.counters.delivered_bytes[direction] += fanout.message.payload.len() as u64;
         }
+        self.write_down(target.connection);
         self.note(target, outcome, fanout)
     }
 
@@ -153,6 +154,7 @@ impl Clients {
         if queue.len() > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {
             self.effects.flush.push(id);
         }
+        self.write_down(id);
     }
 
     /// Changes what is under way to a client, and what that frees.
@@ -168,6 +170,7 @@ impl Clients {
         let acknowledged = note(&mut mqtt.session.inflight);
         self.n_queued_bytes += mqtt.session.inflight.n_bytes();
         self.n_queued_bytes -= n_kept_before;
+        self.write_down(id);
         acknowledged
     }
 }

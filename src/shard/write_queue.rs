@@ -39,6 +39,21 @@ pub struct WriteQueue {
     n_front_written: usize,
     /// Bytes in all chunks, less those written.
     n_bytes: usize,
+    /// Not all of them may leave yet.
+    held: Option<Box<Held>>,
+}
+
+/// Bytes that promise what a store has yet to keep: those before some position of the journal may leave when
+/// it has kept that. What follows them has a position of its own, so that a queue that never ends leaves by
+/// and by.
+#[derive(Debug)]
+struct Held {
+    /// Bytes at the front that may leave.
+    n_free: usize,
+    /// Those after them wait for this position, and the rest for that one, which is no earlier.
+    n_first: usize,
+    first_at: u64,
+    rest_at: u64,
 }
 
 #[derive(Debug)]
@@ -91,27 +106,71 @@ impl WriteQueue {
         }
     }
 
-    /// The first pieces, for one send; how many of `slices` they fill.
+    /// Bytes that may leave.
+    #[inline]
+    pub fn n_free(&self) -> usize {
+        self.held.as_ref().map_or(self.n_bytes, |held| held.n_free)
+    }
+
+    /// Keeps what is in it, and what follows that, from leaving before the journal is kept up to `position`.
+    pub fn hold(&mut self, position: u64) {
+        if self.n_bytes == 0 {
+            return;
+        }
+        match &mut self.held {
+            None => {
+                let (first_at, rest_at) = (position, position);
+                self.held = Some(Box::new(Held { n_free: 0, n_first: self.n_bytes, first_at, rest_at }));
+            }
+            Some(held) if held.first_at == position => held.n_first = self.n_bytes - held.n_free,
+            Some(held) => held.rest_at = position,
+        }
+    }
+
+    /// Lets go what waited for the journal up to `n_kept`; whether that was anything.
+    pub fn let_go(&mut self, n_kept: u64) -> bool {
+        let Some(held) = self.held.as_mut().filter(|held| held.first_at <= n_kept) else { return false };
+        held.n_free += held.n_first;
+        held.n_first = self.n_bytes - held.n_free;
+        held.first_at = held.rest_at;
+        if held.n_first == 0 || held.first_at <= n_kept {
+            self.held = None;
+        }
+        true
+    }
+
+    /// The first pieces that may leave, for one send; how many of `slices` they fill.
     pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut n_filled = 0;
         let mut skip = self.n_front_written;
+        let mut n_left = self.n_free();
         for (chunk, slice) in self.chunks.iter().zip(slices) {
-            *slice = IoSlice::new(&chunk.as_slice()[skip..]);
+            if n_left == 0 {
+                break;
+            }
+            let bytes = &chunk.as_slice()[skip..];
+            let bytes = &bytes[..bytes.len().min(n_left)];
+            *slice = IoSlice::new(bytes);
+            n_left -= bytes.len();
             skip = 0;
             n_filled += 1;
         }
         n_filled
     }
 
-    /// The first piece; empty where nothing waits.
+    /// The first piece that may leave; empty where none may.
     pub fn front(&self) -> &[u8] {
-        self.chunks.front().map_or(&[], |chunk| &chunk.as_slice()[self.n_front_written..])
+        let piece = self.chunks.front().map_or(&[][..], |chunk| &chunk.as_slice()[self.n_front_written..]);
+        &piece[..piece.len().min(self.n_free())]
     }
 
     /// Notes that the first `n_written` bytes have left.
     pub fn advance(&mut self, n_written: usize, pool: &mut BufferPool) {
-        debug_assert!(n_written <= self.n_bytes);
+        debug_assert!(n_written <= self.n_free());
         self.n_bytes -= n_written;
+        if let Some(held) = &mut self.held {
+            held.n_free -= n_written;
+        }
         self.n_front_written += n_written;
         while let Some(front) = self.chunks.front()
             && self.n_front_written >= front.as_slice().len()
@@ -189,6 +248,44 @@ mod tests {
             }
             queue.clear(&mut pool);
             prop_assert_eq!(queue.chunks.capacity(), 0);
+        }
+
+        #[test]
+        fn bytes_leave_no_earlier_than_what_they_promise_is_kept(
+            steps in proptest::collection::vec((0u8..4, 1usize..200), 0..60),
+        ) {
+            let (mut queue, mut pool) = (WriteQueue::default(), BufferPool::default());
+            // The position that each byte in the queue waits for.
+            let mut waits: VecDeque<u64> = VecDeque::new();
+            let (mut n_written, mut n_kept) = (0, 0);
+            for (kind, n) in steps {
+                match kind {
+                    0 => {
+                        queue.append(&mut pool, |buffer| buffer.resize(buffer.len() + n, b'x'));
+                        waits.extend(std::iter::repeat_n(waits.back().copied().unwrap_or(0), n));
+                        n_written += 1;
+                        queue.hold(n_written);
+                        let n_new = waits.len() - n;
+                        waits.range_mut(n_new..).for_each(|wait| *wait = n_written);
+                    }
+                    1 => {
+                        queue.append(&mut pool, |buffer| buffer.resize(buffer.len() + n, b'y'));
+                        waits.extend(std::iter::repeat_n(waits.back().copied().unwrap_or(0), n));
+                    }
+                    2 => {
+                        let n = n.min(queue.n_free());
+                        queue.advance(n, &mut pool);
+                        prop_assert!(waits.drain(..n).all(|wait| wait <= n_kept));
+                    }
+                    _ => {
+                        n_kept = (n_kept + n as u64 % 3).min(n_written);
+                        while queue.let_go(n_kept) {}
+                    }
+                }
+                prop_assert_eq!(contents(&queue).len(), queue.n_free());
+            }
+            while queue.let_go(n_written) {}
+            prop_assert_eq!(queue.n_free(), waits.len());
         }
     }
 }

@@ -38,7 +38,7 @@ impl World {
                 let told = format!("{:?}", request.asked);
                 self.shards[core.idx()].answer(&request, told.as_bytes(), self.now);
             }
-            is_done &= !self.post(core);
+            is_done &= !self.post(core) & !self.keep(core);
             if is_done {
                 return self.check_bounds(core);
             }

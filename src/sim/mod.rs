@@ -17,6 +17,7 @@ mod wire;
 
 mod persistence;
 mod session_client;
+mod store;
 
 mod oracle;
 mod own;

@@ -2,18 +2,21 @@
 //! core, before or after the gateway knows that they were gone, publish again what was not acknowledged, and
 //! must hear everything: QoS 1 at least once, QoS 2 exactly once, both in order. Every step is the seed's.
 
+mod restart;
+
 use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
 use super::scenario;
 use super::session_client::{SessionClient, Told};
+use super::store::Store;
 use crate::message::Quality;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::Batch;
-use crate::shard::retained::Retained;
+use crate::shard::settings::Settings;
 use crate::shard::{Door, Listener, Moved, Shard};
 use crate::time::{Span, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +36,14 @@ pub struct Persistence {
     clients: Vec<SessionClient>,
     read_bytes_max: usize,
     buffer: Vec<u8>,
+    keys: Keys,
+    settings: Arc<Settings>,
+    /// A store has what the shards write down.
+    is_kept: bool,
+    /// By core.
+    stores: Vec<Store>,
+    /// The store says of what it keeps that it does.
+    is_honest: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +67,9 @@ pub struct Plan {
     pub n_messages: u32,
     /// Of a thousand steps so many are a client that comes back.
     pub n_returns_in_thousand: usize,
+    /// Of ten thousand, so many are a crash of the gateway, which begins again with what a store has kept.
+    pub n_crashes: usize,
+    pub store_lies: bool,
     /// The subscribers share everything.
     pub is_shared: bool,
 }
@@ -68,21 +82,16 @@ impl Persistence {
         settings.statistics_every = Span::default();
         let settings = Arc::new(settings);
         let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
-        let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
-        let shards = (0..n_cores).map(|core| {
-            let core = CoreId(core as u16);
-            Shard::new(core, settings.clone(), &keys, retained.clone(), chance.next())
-        });
-        let shards = shards.collect();
         let clients = (0..plan.n_subscribers + plan.n_publishers)
             .map(|nth| {
                 let n_messages = if nth < plan.n_subscribers { 0 } else { plan.n_messages };
                 SessionClient::new(nth, n_messages, plan.is_shared, &mut chance)
             })
             .collect();
-        Self {
+        let mut world = Self {
             now: Time::from_micros(1),
-            lanes: (0..n_cores).map(|_| (0..n_cores).map(|_| VecDeque::new()).collect()).collect(),
+            shards: Vec::new(),
+            lanes: Vec::new(),
             moving: Vec::new(),
             links: Vec::new(),
             active: Vec::new(),
@@ -90,9 +99,15 @@ impl Persistence {
             clients,
             read_bytes_max: *chance.pick(&[100, 400, 65_536]),
             buffer: vec![0; 192 << 10],
-            shards,
+            keys,
+            settings,
+            stores: Vec::new(),
+            is_kept: plan.n_crashes > 0 || chance.one_in(2),
+            is_honest: !plan.store_lies,
             chance,
-        }
+        };
+        world.begin(n_cores);
+        world
     }
 
     /// Lives until all is published, or `n_returns` clients have come back, and then compares.
@@ -117,7 +132,11 @@ impl Persistence {
                 self.come_back(client)?;
                 continue;
             }
-            match self.chance.below(8) {
+            if self.chance.below(10_000) < plan.n_crashes {
+                self.crash()?;
+                continue;
+            }
+            match self.chance.below(9) {
                 0 => self.publish(client),
                 1 | 2 => drop(self.read(link, self.read_bytes_max)?),
                 3 => {
@@ -133,6 +152,11 @@ impl Persistence {
                 6 => {
                     let millis = self.chance.between(0, 3) as u64;
                     self.advance(Span::from_millis(millis))?;
+                }
+                7 => {
+                    let core = CoreId(self.chance.below(self.shards.len()) as u16);
+                    let n_turns = self.chance.between(1, 9);
+                    self.keep(core, n_turns)?;
                 }
                 _ => self.drop_link(link),
             }
@@ -321,6 +345,7 @@ impl Persistence {
                 }
             }
             if is_done {
+                self.stores[core.idx()].take(&mut self.shards[core.idx()]);
                 return Ok(());
             }
         }
@@ -330,7 +355,10 @@ impl Persistence {
         let Some(&link_idx) = self.by_id.get(&(core, id)) else { return };
         let link = &mut self.links[link_idx];
         let shard = &mut self.shards[core.idx()];
-        while let Some(queue) = shard.queue(id).filter(|queue| !queue.is_empty()) {
+        if shard.queue(id).is_some_and(|queue| queue.n_free() == 0) {
+            return shard.flushed(id, 0, self.now);
+        }
+        while let Some(queue) = shard.queue(id).filter(|queue| queue.n_free() > 0) {
             if link.is_dropped {
                 return shard.write_failed(id, self.now);
             }
@@ -346,9 +374,10 @@ impl Persistence {
         let mut n_idle = 0;
         for _ in 0..100_000 {
             if n_idle == 4 {
-                return self.check_rest();
+                self.check_rest()?;
+                return self.check_journals();
             }
-            let mut has_moved = self.arrive()?;
+            let mut has_moved = self.arrive()? | self.keep_all()?;
             for link in self.active.clone() {
                 has_moved |= self.read(link, usize::MAX)? | self.listen(link, usize::MAX)?;
             }
@@ -420,7 +449,8 @@ impl Persistence {
                         .iter()
                         .map(|member| member.told.iter().filter(|told| **told == it).count())
                         .sum();
-                    let is_exact = all_exact && published_at == Quality::ExactlyOnce;
+                    let is_exact =
+                        all_exact && published_at == Quality::ExactlyOnce && !publisher.is_doubtful(nth);
                     if n_told == 0 || (is_exact && n_told > 1) {
                         return broken(Kind::Missing, format!("{it:?} was heard {n_told} times"));
                     }
@@ -440,11 +470,10 @@ impl Persistence {
                     let wanted: Vec<u32> = publisher.published(quality).collect();
                     let heard = |told: &&Told| told.publisher == number && told.published_at == quality;
                     let mut heard: Vec<u32> = subscriber.told.iter().filter(heard).map(|it| it.nth).collect();
-                    if quality.min(subscriber.quality) == Quality::AtLeastOnce {
-                        // What comes again does not count.
-                        let mut seen = std::collections::BTreeSet::new();
-                        heard.retain(|nth| seen.insert(*nth));
-                    }
+                    let is_exact = quality.min(subscriber.quality) == Quality::ExactlyOnce;
+                    // What comes again does not count.
+                    let mut seen = BTreeSet::new();
+                    heard.retain(|&nth| seen.insert(nth) || (is_exact && !publisher.is_doubtful(nth)));
                     if heard != wanted {
                         let what =
                             format!("{nth} heard {heard:?} of {number} at {quality:?}, not {wanted:?}");

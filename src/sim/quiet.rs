@@ -92,6 +92,7 @@ impl World {
         self.oracle.check_replays(self.scenario.is_roomy)?;
         self.check_lost()?;
         self.check_ends()?;
+        self.check_journals()?;
         self.check_latencies()?;
         self.check_interest()
     }

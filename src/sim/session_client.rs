@@ -32,6 +32,8 @@ pub struct SessionClient {
     /// Its publishes, in order, and those that are not acknowledged.
     sent: Vec<Quality>,
     unacknowledged: VecDeque<Sent>,
+    /// Those of QoS 2 that crashed on their way: some core may have kept that it has them, and another not.
+    doubtful: BTreeSet<u32>,
     /// QoS 2 messages that it has and that are not released.
     unreleased: BTreeSet<u16>,
     /// What was last heard under an identifier.
@@ -75,6 +77,7 @@ impl SessionClient {
             next_packet_id: 0,
             sent: Vec::new(),
             unacknowledged: VecDeque::new(),
+            doubtful: BTreeSet::new(),
             unreleased: BTreeSet::new(),
             last: BTreeMap::new(),
             told: Vec::new(),
@@ -107,6 +110,17 @@ impl SessionClient {
     pub fn lose(&mut self) {
         self.is_connected = false;
         self.unread.clear();
+    }
+
+    /// The gateway with its cores crashed.
+    pub fn doubt(&mut self) {
+        let under_way = self.unacknowledged.iter().filter(|sent| !sent.is_received);
+        self.doubtful.extend(under_way.map(|sent| sent.nth));
+    }
+
+    /// Whether what it published may come twice, whatever its QoS.
+    pub fn is_doubtful(&self, nth: u32) -> bool {
+        self.doubtful.contains(&nth)
     }
 
     pub fn connect(&mut self, chance: &mut Chance, out: &mut Vec<u8>) {

@@ -135,8 +135,15 @@ fn persistence(seed: u64, plan: Plan, n_returns: usize) -> Result<(), String> {
 }
 
 /// Clients that come and go while messages are under way.
-const COMING_AND_GOING: Plan =
-    Plan { n_subscribers: 3, n_publishers: 2, n_messages: 30, n_returns_in_thousand: 20, is_shared: false };
+const COMING_AND_GOING: Plan = Plan {
+    n_subscribers: 3,
+    n_publishers: 2,
+    n_messages: 30,
+    n_returns_in_thousand: 20,
+    n_crashes: 0,
+    store_lies: false,
+    is_shared: false,
+};
 
 // [MQTT-4.4.0-1] [MQTT-4.3.2-5] [MQTT-4.3.3-13] [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-3.1.2-5]
 #[test]
@@ -155,6 +162,21 @@ fn sessions_that_share_lose_nothing_and_have_qos_2_once_among_them() {
     }
 }
 
+// [MQTT-4.4.0-1] [MQTT-4.1.0-2]
+#[test]
+fn what_was_acknowledged_outlives_a_crash_of_the_gateway() {
+    for seed in 1..=number("STRAIT_SIM_SESSION_SEEDS").unwrap_or(600) {
+        let plan = Plan { n_crashes: 8, ..COMING_AND_GOING };
+        persistence(seed, plan, 30).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn a_store_that_says_too_early_that_it_keeps_something_is_found() {
+    let plan = Plan { n_crashes: 8, store_lies: true, ..COMING_AND_GOING };
+    assert!((1..=600).any(|seed| persistence(seed, plan, 30).is_err()));
+}
+
 // [MQTT-3.1.4-3]
 #[test]
 fn ten_thousand_take_overs_from_all_cores_leave_one_connection_each_and_lose_nothing() {
@@ -163,7 +185,7 @@ fn ten_thousand_take_overs_from_all_cores_leave_one_connection_each_and_lose_not
         n_publishers: 4,
         n_messages: 100,
         n_returns_in_thousand: 150,
-        is_shared: false,
+        ..COMING_AND_GOING
     };
     for seed in 1..=4 {
         persistence(seed, plan, 2_500).unwrap_or_else(|failure| panic!("{failure}"));

@@ -10,6 +10,7 @@ use super::mqtt_client::MqttClient;
 use super::nats_client::NatsClient;
 use super::oracle::{self, Oracle};
 use super::scenario::{MOUNTS, Scenario};
+use super::store::Store;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::{Batch, Item};
@@ -45,6 +46,10 @@ pub struct World {
     pub steps_taken: Vec<String>,
     pub is_traced: bool,
     pub by_id: BTreeMap<(CoreId, ConnectionId), usize>,
+    /// By core; none where nothing is kept. Late, as this chance has it.
+    pub stores: Vec<Store>,
+    pub keeps: Chance,
+    pub retained: Arc<Retained>,
     lie: Lie,
     buffer: Vec<u8>,
     n_ops_left: usize,
@@ -67,11 +72,15 @@ impl World {
         let settings = Arc::new(scenario.settings.clone());
         let n = settings.n_cores;
         let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
-        let shards = (0..n)
+        let mut shards: Vec<Shard> = (0..n)
             .map(|core| {
                 Shard::new(CoreId(core as u16), settings.clone(), &keys, retained.clone(), chance.next())
             })
             .collect();
+        let is_kept = seed.is_multiple_of(2);
+        if is_kept {
+            shards.iter_mut().for_each(Shard::keep_journal);
+        }
         let lane = |_| Lane { n_credits: scenario.credits, ..Lane::default() };
         Self {
             lanes: (0..n).map(|_| (0..n).map(lane).collect()).collect(),
@@ -93,6 +102,9 @@ impl World {
             steps_taken: Vec::new(),
             is_traced,
             by_id: BTreeMap::new(),
+            stores: (0..if is_kept { n } else { 0 }).map(|_| Store::default()).collect(),
+            keeps: Chance::new(seed),
+            retained,
             lie,
             buffer: vec![0; 192 << 10],
         }

@@ -2,10 +2,14 @@
 
 use super::*;
 use crate::message::{Origin, ProtocolKind};
+use crate::mqtt::change;
+use crate::mqtt::share::Share;
 use crate::payload::Payload;
+use crate::subject::SubjectFilter;
 use crate::time::Span;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 const LIMITS: Limits = Limits { messages_max: 3, bytes_max: 1_000, drops_oldest: false };
 
@@ -151,4 +155,77 @@ fn one_that_is_never_acknowledged_holds_no_more_than_the_limit() {
     assert_eq!(n_sent, 10);
     assert_eq!(inflight.puback(1), Acknowledged::Done);
     assert!(inflight.is_open() && inflight.n_bytes() == 0);
+}
+
+/// One step of a session's life, with a number to choose by.
+fn step(inflight: &mut Inflight, what: u8, n: u8, now: &mut Time) {
+    let quality = if n.is_multiple_of(2) { Quality::AtLeastOnce } else { Quality::ExactlyOnce };
+    let share = Rc::new(Share { name: b"g"[..].into(), filter: SubjectFilter::parse(b"t.>").unwrap() });
+    let payload = vec![n; usize::from(n) * 16];
+    let expires_at = if n.is_multiple_of(3) { *now + Span::from_millis(u64::from(n)) } else { Time::NEVER };
+    let share = (n.is_multiple_of(5)).then_some(&share);
+    let kept = Kept { expires_at, share, retain: n.is_multiple_of(7), ..kept(&payload, quality) };
+    let id = nth_id_after(inflight.first_id, usize::from(n % 4));
+    match what {
+        0 if inflight.is_open() => drop(inflight.begin(&kept)),
+        0 | 1 => drop(inflight.wait(&kept, &Limits { drops_oldest: n.is_multiple_of(2), ..LIMITS }, *now)),
+        2 => drop(inflight.next(*now, &mut 0)),
+        3 => drop(inflight.puback(id)),
+        4 => drop(inflight.pubrec(id, n.is_multiple_of(8))),
+        5 => drop(inflight.pubcomp(id)),
+        6 => inflight.give_up(id),
+        7 => inflight.suspend(),
+        8 => drop(inflight.take_unsent_shared()),
+        _ => *now = *now + Span::from_millis(u64::from(n)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_down_is_what_there_is(
+        steps in proptest::collection::vec((0u8..10, any::<u8>()), 0..200),
+        shift in prop_oneof![Just(0i64), Just(-5_000_000), Just(5_000_000)],
+    ) {
+        let mut inflight = Inflight { first_id: 65_533, ..Inflight::new(4, 1 << 20) };
+        let mut whole = Vec::new();
+        inflight.write(&mut whole);
+        inflight.diary().open();
+        let mut again = Inflight::new(1, usize::MAX);
+        let mut now = Time::START + Span::from_millis(100);
+        for (what, n) in steps {
+            step(&mut inflight, what, n, &mut now);
+            whole.extend(inflight.diary().take());
+        }
+        change::read(&whole, shift, |change| again.apply(change)).unwrap();
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        inflight.write(&mut here);
+        again.write(&mut there);
+        if shift == 0 {
+            prop_assert_eq!(&here, &there);
+        }
+        // And said whole it is the same once more.
+        let mut third = Inflight::new(1, usize::MAX);
+        change::read(&here, shift, |change| third.apply(change)).unwrap();
+        here.clear();
+        third.write(&mut here);
+        prop_assert_eq!(here, there);
+        again.settle_down(1 << 20);
+        again.resume(5);
+        while next(&mut again).is_some() {}
+    }
+
+    #[test]
+    fn changes_that_nobody_wrote_are_refused_and_nothing_panics(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        kinds in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..20), 0..20),
+    ) {
+        for (at, kind) in kinds.iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
+            *at.get_mut(&mut bytes) = *kind;
+        }
+        let mut inflight = Inflight::new(4, 1 << 20);
+        let _ = change::read(&bytes, i64::MIN, |change| inflight.apply(change));
+        inflight.resume(5);
+        inflight.suspend();
+        while next(&mut inflight).is_some() {}
+    }
 }

@@ -10,7 +10,7 @@ use crate::shard::Shard;
 use crate::shard::connection::{Connection, Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
-use crate::subject::mapping::map_topic_filter;
+use crate::subject::mapping::{MappedFilter, map_topic_filter};
 use std::rc::Rc;
 
 impl Shard {
@@ -46,9 +46,11 @@ impl Shard {
         options: SubscribeOptions,
         identifier: u32,
     ) -> Reason {
-        let Ok(wanted) = Wanted::parse(filter) else { return Reason::TopicFilterInvalid };
+        let Some((mapped, mut kind)) = subscription_to(filter, options, identifier) else {
+            return Reason::TopicFilterInvalid;
+        };
+        let wanted = Wanted::parse(filter).unwrap_or(Wanted { group: None, filter });
         let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
-        let Ok(mapped) = map_topic_filter(wanted.filter) else { return Reason::TopicFilterInvalid };
         if n_levels > self.settings.mqtt.topic_levels_max {
             return Reason::TopicFilterInvalid;
         }
@@ -57,19 +59,8 @@ impl Shard {
             // Answers are for those who asked.
             return Reason::NotAuthorized;
         }
-        let quality = options.qos.quality();
-        let share =
-            wanted.group.map(|name| Rc::new(Share { name: name.into(), filter: mapped.filter.clone() }));
         // A shared subscription is sent nothing of what was retained before it (section 3.8.4).
         let wants_retained = |is_new| wanted.group.is_none() && wants_retained(options, is_new);
-        let mut traits = Traits {
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-            begins_with_wildcard: mapped.begins_with_wildcard,
-            identifier,
-            replayed_until: 0,
-        };
-        let topic_filter = filter.into();
         let Some(connection) = self.clients.slots.get_mut(id) else { return Reason::UnspecifiedError };
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Reason::UnspecifiedError };
         let known = mqtt.session.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
@@ -78,30 +69,31 @@ impl Shard {
             let (mut was_given_up, mut is_new) = (false, false);
             if let Some(subscription) = connection.subscriptions.get_mut(key) {
                 was_given_up = subscription.is_given_up;
-                if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind {
+                if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind
+                    && let SubscriptionKind::Mqtt { traits, .. } = &mut kind
+                {
                     // Given up before its replay began it has had nothing of what is kept, live or not.
                     is_new = was_given_up && known.replayed_until == u64::MAX;
                     traits.replayed_until = if is_new { 0 } else { known.replayed_until };
                 }
-                subscription.kind = SubscriptionKind::Mqtt { topic_filter, quality, traits, share };
+                subscription.kind = kind;
             }
             if was_given_up {
                 self.take_back_subscription(id, key);
             }
+            self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
             if wants_retained(was_given_up) {
                 self.expect_replay(id, key, is_new);
             }
-            self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
             return granted(options.qos);
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
             return Reason::QuotaExceeded;
         }
-        let kind = SubscriptionKind::Mqtt { topic_filter, quality, traits, share };
         let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
         let Some(key) = key else { return Reason::UnspecifiedError };
-        self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key));
+        self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
         if wants_retained(true) {
             self.expect_replay(id, key, true);
         }
@@ -132,6 +124,26 @@ impl Shard {
                 .expect("as many codes as filters came fit a packet");
         });
     }
+}
+
+/// A subscription as it is kept, and where it stands; `None` where there is no such filter.
+pub(in crate::shard) fn subscription_to(
+    filter: &[u8],
+    options: SubscribeOptions,
+    identifier: u32,
+) -> Option<(MappedFilter, SubscriptionKind)> {
+    let wanted = Wanted::parse(filter).ok()?;
+    let mapped = map_topic_filter(wanted.filter).ok()?;
+    let share = wanted.group.map(|name| Rc::new(Share { name: name.into(), filter: mapped.filter.clone() }));
+    let traits = Traits {
+        no_local: options.no_local,
+        retain_as_published: options.retain_as_published,
+        begins_with_wildcard: mapped.begins_with_wildcard,
+        identifier,
+        replayed_until: 0,
+    };
+    let quality = options.qos.quality();
+    Some((mapped, SubscriptionKind::Mqtt { topic_filter: filter.into(), quality, traits, share }))
 }
 
 fn granted(qos: Qos) -> Reason {

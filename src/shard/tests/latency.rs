@@ -96,7 +96,7 @@ fn mail_carries_the_time_of_the_read_and_of_its_posting() {
     let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
     let [mut origin, mut target] = [0, 1].map(|core| {
         let shard = Shard::new(CoreId(core), settings.clone(), &keys, retained.clone(), 7);
-        Alone { shard, now: at(1) }
+        Alone { shard, now: at(1), journal: Vec::new(), is_keeping: false }
     });
     let subscriber = target.nats("SUB a 1\r\n");
     pass(&mut target, &mut origin);
