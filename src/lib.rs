@@ -5,6 +5,8 @@
 //! [`mqtt`] and [`nats`], turn bytes into values and know neither; the shard is the one place where they meet,
 //! on a canonical [`subject`] and a neutral [`message`].
 //!
+//! What outlives the process a shard writes down for a [`store`], and can begin with.
+//!
 //! [`admin`] shows operators what is counted; it meets the cores at a desk each.
 //!
 //! **Invariant:** only `runtime` knows the executor, sockets, clocks and signals. Everything that decides takes

@@ -84,6 +84,10 @@ impl From<Malformed> for Corrupt {
 
 /// What a session writes down of itself, if somebody keeps it.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "a session of which nothing is kept has a word for it and not three"
+)]
 pub struct Diary(Option<Box<Vec<u8>>>);
 
 impl Diary {

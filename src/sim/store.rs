@@ -41,7 +41,7 @@ impl Store {
     /// As `keep`, but only says so.
     pub fn pretend_to_keep(&mut self, n_turns: usize) -> Option<u64> {
         let n = n_turns.min(self.ends.len());
-        self.ends.drain(..n).last()
+        self.ends.drain(..n).next_back()
     }
 
     pub fn has_more(&self) -> bool {

@@ -18,8 +18,11 @@ pub struct Image {
     shift_nanos: i64,
     sessions: HashMap<Box<[u8]>, Stored, RandomState>,
     /// The entry of the last change of each, with its version.
-    retained: HashMap<Box<[u8]>, (u64, Box<[u8]>), RandomState>,
+    retained: HashMap<Box<[u8]>, LastChange, RandomState>,
 }
+
+/// Of one subject: a version, and the entry that has it.
+type LastChange = (u64, Box<[u8]>);
 
 /// A session as it was.
 #[derive(Debug)]

@@ -12,9 +12,10 @@
 //! Listeners open when every core has heard of the subscriptions. The new journals begin with what was
 //! restored, so the old ones are not needed any more.
 //!
-//! Not kept: wills and subscriptions of sessions that end with their connection, what is on its way between two
-//! cores (its publisher has no acknowledgement and sends it again), and anything of NATS clients, who have no
-//! sessions.
+//! Not kept: wills and subscriptions of sessions that end with their connection, anything of NATS clients, who have
+//! no sessions, and what is on its way in the moment of a crash: a message between two cores, whose publisher has
+//! no acknowledgement and sends it again (of QoS 2 it may then come a second time to those who had it), a will that
+//! is being published, and what a member of a group has left behind and nobody else has been given yet.
 
 pub mod journal;
 pub mod image;

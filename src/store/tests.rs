@@ -64,10 +64,8 @@ fn entries_come_back_and_one_that_is_cut_off_is_left() {
 #[test]
 fn of_one_retained_message_the_last_version_counts_whichever_journal_has_it() {
     let (mut one, mut other) = (image(), image());
-    let journals = [
-        written(&[retained(1, b"1"), retained(4, b"4")]),
-        written(&[retained(2, b"2"), retained(3, b"3")]),
-    ];
+    let journals =
+        [written(&[retained(1, b"1"), retained(4, b"4")]), written(&[retained(2, b"2"), retained(3, b"3")])];
     journals.iter().for_each(|journal| assert_eq!(one.read(journal), Ok(journal.len())));
     journals.iter().rev().for_each(|journal| assert_eq!(other.read(journal), Ok(journal.len())));
     for image in [&mut one, &mut other] {
@@ -108,11 +106,8 @@ fn what_could_not_have_been_written_is_corrupt() {
     assert_eq!(image.read(&written(&[Entry::Ends { client_id: b"c" }])), Err(Corrupt));
     image.read(&written(&[Entry::Begins { client_id: b"c" }])).unwrap();
     let options = SubscribeOptions { qos: Qos::AtLeastOnce, ..SubscribeOptions::default() };
-    let subscribed = |filter: &'static str| Change::Subscribed {
-        filter: filter.as_bytes(),
-        options,
-        identifier: 5,
-    };
+    let subscribed =
+        |filter: &'static str| Change::Subscribed { filter: filter.as_bytes(), options, identifier: 5 };
     assert!(apply(&mut image, &[subscribed("a/+")]).is_ok());
     assert_eq!(apply(&mut image, &[subscribed("a/#/b")]), Err(Corrupt));
     for wrong in [

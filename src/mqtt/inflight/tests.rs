@@ -160,7 +160,8 @@ fn one_that_is_never_acknowledged_holds_no_more_than_the_limit() {
 /// One step of a session's life, with a number to choose by.
 fn step(inflight: &mut Inflight, what: u8, n: u8, now: &mut Time) {
     let quality = if n.is_multiple_of(2) { Quality::AtLeastOnce } else { Quality::ExactlyOnce };
-    let share = Rc::new(Share { name: b"g"[..].into(), filter: SubjectFilter::parse(b"t.>").unwrap() });
+    let share =
+        Rc::new(Share { name: b"g"[..].into(), filter: SubjectFilter::parse(b"t.>").expect("it is one") });
     let payload = vec![n; usize::from(n) * 16];
     let expires_at = if n.is_multiple_of(3) { *now + Span::from_millis(u64::from(n)) } else { Time::NEVER };
     let share = (n.is_multiple_of(5)).then_some(&share);
@@ -196,7 +197,7 @@ proptest! {
             step(&mut inflight, what, n, &mut now);
             whole.extend(inflight.diary().take());
         }
-        change::read(&whole, shift, |change| again.apply(change)).unwrap();
+        change::read(&whole, shift, |change| again.apply(change)).expect("it was written");
         let (mut here, mut there) = (Vec::new(), Vec::new());
         inflight.write(&mut here);
         again.write(&mut there);
@@ -205,7 +206,7 @@ proptest! {
         }
         // And said whole it is the same once more.
         let mut third = Inflight::new(1, usize::MAX);
-        change::read(&here, shift, |change| third.apply(change)).unwrap();
+        change::read(&here, shift, |change| third.apply(change)).expect("it was written");
         here.clear();
         third.write(&mut here);
         prop_assert_eq!(here, there);
