@@ -6,7 +6,7 @@ use super::census::Traffic;
 use super::id::CoreId;
 use super::interest::Role;
 use super::latency::Marks;
-use super::replay::Replay;
+use super::replay::DueReplays;
 use super::settings::Settings;
 use super::table::{FilterRef, Group, Place};
 use super::write_queue::WriteQueue;
@@ -18,6 +18,7 @@ use crate::nats::sid::Sid;
 use crate::subject::view::View;
 use crate::time::{Span, Time};
 use crate::{mqtt, nats};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -67,16 +68,17 @@ pub struct Connection {
     /// Already on the core where its session lives.
     pub is_home: bool,
     pub subscriptions: Subscriptions,
-    /// Subscriptions that end with the fence.
-    pub given_up: Vec<u32>,
+    /// Keys of subscriptions that end with the fence, by the hashes of their clients' names for them.
+    pub given_up: BTreeSet<(u64, u32)>,
     /// Retained messages that subscriptions are still due.
-    pub replays: Vec<Replay>,
+    pub replays: Option<Box<DueReplays>>,
     /// Among the shard's connections whose replays go on.
     pub is_replaying: bool,
-    /// Its place in the order in which the process accepted connections: of two with one client id the one
-    /// accepted later stays.
+    /// Its place in the order in which the process accepted connections.
     pub nth: u64,
     pub accepted_at: Time,
+    /// When an MQTT client's CONNECT was read, on whichever core that was.
+    pub claimed_at: Time,
     /// When those who watch clients were told of this one.
     pub connected_at: Option<Time>,
     pub heard_at: Time,
@@ -135,11 +137,12 @@ impl Connection {
             awaits_connack: false,
             is_home: false,
             subscriptions: Subscriptions::default(),
-            given_up: Vec::new(),
-            replays: Vec::new(),
+            given_up: BTreeSet::new(),
+            replays: None,
             is_replaying: false,
             nth,
             accepted_at: now,
+            claimed_at: now,
             connected_at: None,
             heard_at: now,
             read_at: now,
@@ -342,6 +345,14 @@ impl Traits {
 }
 
 impl Subscription {
+    /// What its client calls it.
+    pub fn name(&self) -> &[u8] {
+        match &self.kind {
+            SubscriptionKind::Nats { sid, .. } => sid.as_bytes(),
+            SubscriptionKind::Mqtt { topic_filter, .. } => topic_filter,
+        }
+    }
+
     pub fn group(&self) -> Option<Group<'_>> {
         self.kind.group()
     }

@@ -40,7 +40,7 @@ impl Shard {
         let connection = self.clients.slots.get_mut(id);
         // Only a client of MQTT leaves a session.
         let protocol = connection.map_or(ProtocolKind::Mqtt, |connection| {
-            connection.given_up = Vec::new();
+            connection.given_up.clear();
             connection.protocol_kind()
         });
         if subscriptions.is_empty() {

@@ -237,7 +237,7 @@ impl Shard {
         let mut filters: Vec<_> = session.filters().collect();
         filters.sort_unstable();
         for (filter, key) in filters {
-            let is_due_retained = slots.replays(id).iter().any(|replay| replay.is_for(key));
+            let is_due_retained = slots.replays(id).is_some_and(|due| due.has(key));
             let kind = subscriptions.get(key).map(|subscription| &subscription.kind);
             if let Some(SubscriptionKind::Mqtt { quality, traits, .. }) = kind {
                 let options = SubscribeOptions {

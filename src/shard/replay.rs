@@ -16,23 +16,41 @@ use super::table::Target;
 use crate::message::{Message, Origin, Quality};
 use crate::subject::SubjectFilter;
 use crate::time::{Span, Time};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The rest of what a subscription is due.
 #[derive(Debug)]
-pub struct Replay {
-    subscription: u32,
+struct Replay {
     /// Versions up to this are replayed; `None` before the fence of a new subscription ends.
     until: Option<u64>,
-    has_begun: bool,
     /// Which of the subscription's filters it is at.
     filter_idx: usize,
     cursor: Cursor,
 }
 
-impl Replay {
-    pub fn is_for(&self, subscription: u32) -> bool {
-        self.subscription == subscription
+/// What a client's subscriptions are due, by their keys: a client may subscribe to a hundred thousand filters
+/// in one go, and end them as fast. Nearly all clients are due nothing, and have none of these.
+#[derive(Debug, Default)]
+pub struct DueReplays {
+    /// Those that begin with the fence.
+    expected: BTreeMap<u32, Replay>,
+    begun: BTreeMap<u32, Replay>,
+}
+
+impl DueReplays {
+    /// Whether a subscription is due something.
+    pub fn has(&self, subscription: u32) -> bool {
+        self.expected.contains_key(&subscription) || self.begun.contains_key(&subscription)
+    }
+
+    /// Forgets what a subscription is due, and all of `due` where nothing is left.
+    pub fn forget(due: &mut Option<Box<Self>>, subscription: u32) {
+        let Some(it) = due else { return };
+        it.expected.remove(&subscription);
+        it.begun.remove(&subscription);
+        if it.expected.is_empty() && it.begun.is_empty() {
+            *due = None;
+        }
     }
 }
 
@@ -92,15 +110,13 @@ impl Shard {
     pub(super) fn expect_replay(&mut self, id: ConnectionId, key: u32, is_new: bool) {
         let until = (!is_new).then(|| self.retained.version());
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        if let Some(known) = connection.replays.iter().position(|replay| replay.subscription == key) {
-            // It has not begun yet: as well as anew.
-            if connection.replays[known].until.is_none() {
-                return;
-            }
-            connection.replays.remove(known);
+        let due = connection.replays.get_or_insert_default();
+        // It has not begun yet: as well as anew.
+        if due.expected.get(&key).is_some_and(|replay| replay.until.is_none()) {
+            return;
         }
-        let (has_begun, cursor) = (false, Cursor::default());
-        connection.replays.push(Replay { subscription: key, until, has_begun, filter_idx: 0, cursor });
+        due.begun.remove(&key);
+        due.expected.insert(key, Replay { until, filter_idx: 0, cursor: Cursor::default() });
         if is_new && let Some(subscription) = connection.subscriptions.get_mut(key) {
             note_replayed_until(subscription, u64::MAX);
         }
@@ -114,21 +130,32 @@ impl Shard {
     /// Begins the replays whose fence has ended.
     pub(super) fn begin_replays(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        if connection.replays.is_empty() {
-            return;
-        }
-        let version = self.retained.version();
         let Connection { replays, subscriptions, .. } = connection;
-        for replay in replays.iter_mut().filter(|replay| !replay.has_begun) {
-            replay.has_begun = true;
+        let Some(due) = replays else { return };
+        let version = self.retained.version();
+        // Seen after the version: then nothing up to that is kept, and all else comes live.
+        let is_empty = self.retained.is_empty();
+        let mut done = Vec::new();
+        for (key, mut replay) in std::mem::take(&mut due.expected) {
             if replay.until.is_none()
-                && let Some(subscription) = subscriptions.get_mut(replay.subscription)
+                && let Some(subscription) = subscriptions.get_mut(key)
             {
                 note_replayed_until(subscription, version);
             }
             replay.until.get_or_insert(version);
+            if is_empty {
+                done.push(key);
+            } else {
+                due.begun.insert(key, replay);
+            }
         }
-        self.replays.begun.push(id);
+        if due.begun.is_empty() {
+            *replays = None;
+        } else {
+            self.replays.begun.push(id);
+        }
+        done.into_iter().for_each(|key| connection.note_replay(key, false));
+        self.clients.write_down(id);
     }
 
     /// Sends the first slices of those that have begun in this turn. Where they are too many the rest goes
@@ -147,7 +174,7 @@ impl Shard {
     /// Lets a client's replays go on, where it has any and has read some.
     pub(super) fn resume_replays(&mut self, id: ConnectionId) {
         if let Some(connection) = self.clients.slots.get_mut(id)
-            && connection.replays.iter().any(|replay| replay.has_begun)
+            && connection.replays.as_ref().is_some_and(|due| !due.begun.is_empty())
             && !std::mem::replace(&mut connection.is_replaying, true)
         {
             self.replays.waiting.push_back(id);
@@ -216,18 +243,22 @@ impl Shard {
     /// Sends some of what a client is due, as far as its window and its queue have room.
     fn replay_slice(&mut self, id: ConnectionId, budget: &mut Budget, now: Time) -> Slice {
         while !budget.is_spent() {
-            let Some((replay_idx, filter, quality)) = self.next_replay(id) else { return Slice::Rests };
+            let Some((key, filter, quality)) = self.next_replay(id) else { return Slice::Rests };
             if !self.has_room_for_replay(id, quality, 0) {
                 return Slice::Rests;
             }
             let Some(connection) = self.clients.slots.get_mut(id) else { return Slice::Rests };
-            let Some(replay) = connection.replays.get_mut(replay_idx) else { return Slice::Rests };
-            let (key, until) = (replay.subscription, replay.until.unwrap_or(0));
+            let due = connection.replays.as_mut();
+            let Some(replay) = due.and_then(|due| due.begun.get_mut(&key)) else { return Slice::Rests };
+            let until = replay.until.unwrap_or(0);
             let before = std::mem::take(&mut replay.cursor);
             let mut cursor = before.clone();
             let mut found = std::mem::take(&mut self.replays.found);
+            let n_looks = budget.n_looks;
             let is_done = self.retained.walk(&mut cursor, &filter, until, now, budget, &mut found);
             found.retain(|it| !is_kept_from(&filter, it.kept.subject()));
+            // Where there is nothing to look at there may be very many who look.
+            budget.n_looks = budget.n_looks.min(n_looks - 1);
             let target = Target { connection: id, subscription: key };
             let n_sent = self.send_found(target, quality, &found, now);
             let is_full = n_sent < found.len();
@@ -237,7 +268,7 @@ impl Shard {
             }
             found.clear();
             self.replays.found = found;
-            self.put_cursor(id, replay_idx, cursor, is_done && !is_full);
+            self.put_cursor(id, key, cursor, is_done && !is_full);
             if is_full {
                 return Slice::Rests;
             }
@@ -245,37 +276,32 @@ impl Shard {
         Slice::GoesOn
     }
 
-    /// The first replay that goes on, its filter and its quality.
-    fn next_replay(&self, id: ConnectionId) -> Option<(usize, SubjectFilter, Quality)> {
+    /// Whose replay goes on first, with its filter and its quality.
+    fn next_replay(&self, id: ConnectionId) -> Option<(u32, SubjectFilter, Quality)> {
         let Connection { replays, subscriptions, .. } = self.clients.slots.get(id)?;
-        let replay_idx = replays.iter().position(|replay| replay.has_begun)?;
-        let replay = &replays[replay_idx];
-        let subscription = subscriptions.get(replay.subscription)?;
+        let (&key, replay) = replays.as_ref()?.begun.first_key_value()?;
+        let subscription = subscriptions.get(key)?;
         let quality = match &subscription.kind {
             SubscriptionKind::Mqtt { quality, .. } => *quality,
             SubscriptionKind::Nats { .. } => Quality::AtMostOnce,
         };
         let filter = subscription.filters().nth(replay.filter_idx)?;
-        Some((replay_idx, self.table.filter(filter), quality))
+        Some((key, self.table.filter(filter), quality))
     }
 
-    fn put_cursor(&mut self, id: ConnectionId, replay_idx: usize, cursor: Cursor, is_done: bool) {
+    fn put_cursor(&mut self, id: ConnectionId, key: u32, cursor: Cursor, is_done: bool) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let Connection { replays, subscriptions, .. } = connection;
-        let Some(replay) = replays.get_mut(replay_idx) else { return };
+        let Some(replay) = replays.as_mut().and_then(|due| due.begun.get_mut(&key)) else { return };
         replay.cursor = cursor;
         if !is_done {
             return;
         }
         replay.filter_idx += 1;
         replay.cursor = Cursor::default();
-        let key = replay.subscription;
         let n_filters = subscriptions.get(key).map_or(0, |it| it.filters().count());
         if replay.filter_idx >= n_filters {
-            replays.remove(replay_idx);
-            if replays.is_empty() {
-                *replays = Vec::new();
-            }
+            DueReplays::forget(replays, key);
             connection.note_replay(key, false);
             self.clients.write_down(id);
         }

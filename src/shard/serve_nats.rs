@@ -316,7 +316,10 @@ impl Shard {
             }
         };
         if let Some(MappedFilter { filter, parent, begins_with_wildcard }) = mapped {
-            self.end_given_up_with_sid(id, sid);
+            // What comes late to the one that had the sid before must not come under it.
+            if let Some(key) = self.given_up_as(id, sid) {
+                self.end_subscription(id, key);
+            }
             // As of MQTT, a member of a group is sent nothing of what was retained before.
             let replays = queue.is_none() && self.settings.nats.replays(&filter);
             let special = (queue.is_some() || view.is_some() || replays).then(|| {
@@ -395,20 +398,6 @@ impl Shard {
             && let Protocol::Nats(nats) = &mut connection.protocol
         {
             nats.unsubscribed(sid.as_bytes(), key);
-        }
-    }
-
-    /// A sid that begins anew must not name late deliveries of the subscription that had it before.
-    fn end_given_up_with_sid(&mut self, id: ConnectionId, sid: &[u8]) {
-        let Some(connection) = self.clients.slots.get(id) else { return };
-        let has_sid = |key: &&u32| {
-            connection.subscriptions.get(**key).is_some_and(
-                |subscription| matches!(&subscription.kind, SubscriptionKind::Nats { sid: other, .. } if other.as_bytes() == sid),
-            )
-        };
-        let keys: Vec<u32> = connection.given_up.iter().filter(has_sid).copied().collect();
-        for key in keys {
-            self.end_subscription(id, key);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::connection::{Connection, Life, Protocol, Subscriptions};
 use super::id::{self, ConnectionId};
-use super::replay::Replay;
+use super::replay::DueReplays;
 use crate::mqtt::session::Session;
 use crate::time::Time;
 
@@ -13,7 +13,7 @@ use crate::time::Time;
 pub struct Offline {
     pub session: Session,
     pub subscriptions: Subscriptions,
-    pub replays: Vec<Replay>,
+    pub replays: Option<Box<DueReplays>>,
     /// As a connection's.
     pub check_at: Time,
 }
@@ -132,16 +132,16 @@ impl Slots {
     }
 
     /// What whoever is there is still due of what is retained.
-    pub fn replays(&self, id: ConnectionId) -> &[Replay] {
+    pub fn replays(&self, id: ConnectionId) -> Option<&DueReplays> {
         match self.occupants.get(id) {
-            None => &[],
-            Some(Occupant::Connected(connection)) => &connection.replays,
-            Some(Occupant::Offline(offline)) => &offline.replays,
+            None => None,
+            Some(Occupant::Connected(connection)) => connection.replays.as_deref(),
+            Some(Occupant::Offline(offline)) => offline.replays.as_deref(),
         }
     }
 
     /// Takes what a client or its session has subscribed to, and what it is still due of that.
-    pub fn take_subscriptions(&mut self, id: ConnectionId) -> (Subscriptions, Vec<Replay>) {
+    pub fn take_subscriptions(&mut self, id: ConnectionId) -> (Subscriptions, Option<Box<DueReplays>>) {
         let (subscriptions, replays) = match self.occupants.get_mut(id) {
             None => return Default::default(),
             Some(Occupant::Connected(connection)) => (&mut connection.subscriptions, &mut connection.replays),

@@ -5,10 +5,11 @@
 //! when every core has applied the log up to the head it was stamped with.
 
 use super::Shard;
-use super::connection::{Subscription, SubscriptionKind};
+use super::connection::{Connection, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::interest::Change;
 use super::mail::Outbox;
+use super::replay::DueReplays;
 use super::table::{FilterRef, Group, Target};
 use crate::message::ProtocolKind;
 use crate::subject::SubjectFilter;
@@ -53,16 +54,29 @@ impl Shard {
     /// was published before is lost.
     pub(super) fn give_up_subscription(&mut self, id: ConnectionId, key: u32) {
         self.withdraw(id, key, true);
-        if let Some(connection) = self.clients.slots.get_mut(id) {
-            connection.given_up.push(key);
+        if let Some(connection) = self.clients.slots.get_mut(id)
+            && let Some(subscription) = connection.subscriptions.get(key)
+        {
+            connection.given_up.insert((self.keys.subject_hash(subscription.name()), key));
         }
+    }
+
+    /// The subscription of that name which ends with the fence.
+    pub(super) fn given_up_as(&self, id: ConnectionId, name: &[u8]) -> Option<u32> {
+        let Connection { given_up, subscriptions, .. } = self.clients.slots.get(id)?;
+        if given_up.is_empty() {
+            return None;
+        }
+        let hash = self.keys.subject_hash(name);
+        let mut keys = given_up.range((hash, 0)..=(hash, u32::MAX)).map(|(_, key)| *key);
+        keys.find(|key| subscriptions.get(*key).is_some_and(|it| it.name() == name))
     }
 
     /// Begins a given-up subscription again, before its fence has ended.
     pub(super) fn take_back_subscription(&mut self, id: ConnectionId, key: u32) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.given_up.retain(|&other| other != key);
         let Some(subscription) = connection.subscriptions.get_mut(key) else { return };
+        connection.given_up.remove(&(self.keys.subject_hash(subscription.name()), key));
         subscription.is_given_up = false;
         self.is_changing_tables = true;
         let changes: Vec<_> = subscription.places().map(|place| self.table.take_back(place)).collect();
@@ -84,7 +98,7 @@ impl Shard {
             return;
         }
         // Whoever has its key next is due none of it.
-        connection.replays.retain(|replay| !replay.is_for(key));
+        DueReplays::forget(&mut connection.replays, key);
         self.is_changing_tables = true;
         let changes: Vec<_> = subscription.places().map(|place| self.table.give_up(place)).collect();
         let is_silent = changes.iter().all(Option::is_none);
@@ -97,8 +111,10 @@ impl Shard {
 
     fn take_out(&mut self, id: ConnectionId, key: u32) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.given_up.retain(|&other| other != key);
         let Some(subscription) = connection.subscriptions.remove(key) else { return };
+        if !connection.given_up.is_empty() {
+            connection.given_up.remove(&(self.keys.subject_hash(subscription.name()), key));
+        }
         let protocol = connection.protocol_kind();
         self.leave_tables(Target { connection: id, subscription: key }, protocol, &subscription);
     }
@@ -217,7 +233,7 @@ impl Shard {
     pub(super) fn end_given_up(&mut self, id: ConnectionId) {
         let given_up =
             self.clients.slots.get_mut(id).map(|connection| std::mem::take(&mut connection.given_up));
-        for key in given_up.into_iter().flatten() {
+        for (_, key) in given_up.into_iter().flatten() {
             self.take_out(id, key);
         }
     }

@@ -7,7 +7,7 @@ use crate::mqtt::property::{Properties, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::share::{Share, Wanted};
 use crate::shard::Shard;
-use crate::shard::connection::{Connection, Protocol, SubscriptionKind, Traits};
+use crate::shard::connection::{Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::subject::mapping::{MappedFilter, map_topic_filter};
@@ -61,13 +61,14 @@ impl Shard {
         }
         // A shared subscription is sent nothing of what was retained before it (section 3.8.4).
         let wants_retained = |is_new| wanted.group.is_none() && wants_retained(options, is_new);
-        let Some(connection) = self.clients.slots.get_mut(id) else { return Reason::UnspecifiedError };
+        let Some(connection) = self.clients.slots.get(id) else { return Reason::UnspecifiedError };
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Reason::UnspecifiedError };
-        let known = mqtt.session.subscription(filter).or_else(|| given_up_with_filter(connection, filter));
+        let known = mqtt.session.subscription(filter).or_else(|| self.given_up_as(id, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
             let (mut was_given_up, mut is_new) = (false, false);
-            if let Some(subscription) = connection.subscriptions.get_mut(key) {
+            let connection = self.clients.slots.get_mut(id);
+            if let Some(subscription) = connection.and_then(|it| it.subscriptions.get_mut(key)) {
                 was_given_up = subscription.is_given_up;
                 if let SubscriptionKind::Mqtt { traits: known, .. } = &subscription.kind
                     && let SubscriptionKind::Mqtt { traits, .. } = &mut kind
@@ -161,16 +162,6 @@ fn wants_retained(options: SubscribeOptions, is_new: bool) -> bool {
         RetainHandling::SendIfNew => is_new,
         RetainHandling::DoNotSend => false,
     }
-}
-
-/// A subscription to `filter` that ends with the fence.
-fn given_up_with_filter(connection: &Connection, filter: &[u8]) -> Option<u32> {
-    let has_filter = |key: &&u32| {
-        connection.subscriptions.get(**key).is_some_and(|subscription| {
-            matches!(&subscription.kind, SubscriptionKind::Mqtt { topic_filter, .. } if **topic_filter == *filter)
-        })
-    };
-    connection.given_up.iter().find(has_filter).copied()
 }
 
 /// MQTT 3 has one word for every failure. [MQTT-3.9.3-2]

@@ -187,7 +187,7 @@ fn a_replay_is_pulled_by_the_window_and_what_changes_meanwhile_comes_once() {
     let [high, low] = packet_id.to_be_bytes();
     alone.receive(id, &[0x40, 2, high, low]);
     alone.shard.tick(alone.now);
-    assert!(alone.shard.clients.slots.get(id).unwrap().replays.is_empty());
+    assert!(alone.shard.clients.slots.get(id).unwrap().replays.is_none());
 }
 
 #[test]
