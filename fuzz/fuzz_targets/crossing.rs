@@ -104,16 +104,20 @@ fn properties_of(header: &[u8], reply: &[u8]) -> PropertyBlock {
 fn says_who(header: &[u8]) -> bool {
     header.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| {
         let name = line.split(|byte| *byte == b':').next().expect("a split has a first");
-        names_who(name.trim_ascii())
+        names_who(name)
     })
 }
 
+/// Whatever is stripped from the ends that can't be in a name.
 fn names_who(name: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let Some(first) = name.iter().position(is_part) else { return false };
+    let name = &name[first..=name.iter().rposition(is_part).expect("there is a first")];
     name.eq_ignore_ascii_case(b"Mqtt-Client-Id") || name.eq_ignore_ascii_case(b"Mqtt-User")
 }
 
 fn is_forbidden(property: &Property<'_>) -> bool {
-    matches!(property, Property::UserProperty(Pair { name, .. }) if names_who(name.trim_ascii()))
+    matches!(property, Property::UserProperty(Pair { name, .. }) if names_who(name))
 }
 
 fn who() -> Vec<Property<'static>> {

@@ -14,6 +14,8 @@ pub struct Budget {
     pub pieces: usize,
     /// Notices of the gateway's that are published.
     pub notices: usize,
+    /// Answers of the gateway's to those who published.
+    pub answers: usize,
     /// Messages that members of groups have left behind, and sessions that are looked through for them.
     pub left_behind: usize,
 }
@@ -23,7 +25,7 @@ const SLICE: Span = Span::from_millis(1);
 
 impl Budget {
     pub fn new(now: Time) -> Self {
-        Self { began_at: now, fences: 128, pieces: 256, notices: 256, left_behind: 256 }
+        Self { began_at: now, fences: 128, pieces: 256, notices: 256, answers: 256, left_behind: 256 }
     }
 
     /// For input and mail, which may come a hundred times in a moment.

@@ -49,6 +49,8 @@ pub struct Connection {
     pub fence: Option<u64>,
     /// The core whose outbox has no room for this connection's next publish.
     pub full_outbox: Option<CoreId>,
+    /// Its next publish asks for an answer, and too many wait to leave.
+    pub awaits_answers: bool,
     /// A subscriber falls behind: this publisher is not read for a moment.
     pub is_stalled: bool,
     /// It does not read the answers to what it sends: no more of that is taken until it has read some.
@@ -127,6 +129,7 @@ impl Connection {
             held: Vec::new(),
             fence: None,
             full_outbox: None,
+            awaits_answers: false,
             is_stalled: false,
             is_choked: false,
             is_at_end: false,
@@ -226,7 +229,7 @@ impl Connection {
 
     /// Whether its input is not taken for a reason that is not its own. Its keep-alive is suspended meanwhile.
     pub fn is_kept_waiting(&self) -> bool {
-        self.fence.is_some() || self.full_outbox.is_some() || self.is_stalled
+        self.fence.is_some() || self.full_outbox.is_some() || self.is_stalled || self.awaits_answers
     }
 
     /// Looks whether it reads so little that no more of its input may be taken.

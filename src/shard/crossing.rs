@@ -247,20 +247,61 @@ impl Asked {
 /// topic, which would be outside of its mount.
 pub fn without_forbidden(header: &[u8], is_mounted: bool) -> Vec<u8> {
     without(header, |name| {
-        is_forbidden(name)
-            || (is_mounted && name.trim_ascii().eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes()))
+        is_forbidden(name) || (is_mounted && bare(name).eq_ignore_ascii_case(RESPONSE_TOPIC.as_bytes()))
     })
 }
 
 /// The block with the subject of a message that comes under another one. What its publisher said of that is
 /// not for those who asked the gateway.
 pub fn with_subject(header: &[u8], subject: &[u8]) -> Vec<u8> {
-    let mut out = without(header, |name| name.trim_ascii().eq_ignore_ascii_case(NATS_SUBJECT.as_bytes()));
+    let mut out = without(header, |name| bare(name).eq_ignore_ascii_case(NATS_SUBJECT.as_bytes()));
     // However its publisher ended it.
     while out.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
     out.extend_from_slice(b"\r\n");
     line(&mut out, NATS_SUBJECT, subject);
     out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The block with what is left of its message's time, where it says that; all else as it is.
+pub fn with_expiry(header: &[u8], secs: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.len());
+    let mut is_said = false;
+    // In the lines that `Block` reads.
+    for line in header.split_inclusive(|byte| *byte == b'\n') {
+        let (name, value) = line.split_at(memchr::memchr(b':', line).map_or(line.len(), |colon| colon + 1));
+        let is_expiry = name.strip_suffix(b":").is_some_and(|name| {
+            name.trim_ascii().eq_ignore_ascii_case(EXPIRY.as_bytes()) && number(value.trim_ascii()).is_some()
+        });
+        if is_expiry && !std::mem::replace(&mut is_said, true) {
+            let (n_before, n_after) =
+                (value.len() - value.trim_ascii_start().len(), value.trim_ascii_end().len());
+            out.extend_from_slice(name);
+            out.extend_from_slice(&value[..n_before]);
+            out.extend_from_slice(itoa::Buffer::new().format(secs).as_bytes());
+            out.extend_from_slice(&value[n_after..]);
+        } else {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
+/// The block with the quality of its message, where it was given that otherwise than by its header.
+pub fn with_quality(header: Vec<u8>, quality: Quality) -> Vec<u8> {
+    let digit = match quality {
+        Quality::AtMostOnce => return header,
+        Quality::AtLeastOnce => b"1",
+        Quality::ExactlyOnce => b"2",
+    };
+    let Some(first_end) = memchr::memchr(b'\n', &header) else { return header };
+    if asked(&header).is_some_and(|asked| asked.quality.is_some()) {
+        return header;
+    }
+    let (first, rest) = header.split_at(first_end + 1);
+    let mut out = first.to_vec();
+    line(&mut out, QOS, digit);
+    out.extend_from_slice(rest);
     out
 }
 
@@ -350,7 +391,15 @@ fn is_forbidden(name: &[u8]) -> bool {
 }
 
 fn says_forbidden(name: &[u8]) -> bool {
-    FORBIDDEN.iter().any(|forbidden| name.trim_ascii().eq_ignore_ascii_case(forbidden.as_bytes()))
+    FORBIDDEN.iter().any(|forbidden| bare(name).eq_ignore_ascii_case(forbidden.as_bytes()))
+}
+
+/// A name without what can't be in one, at both its ends: some clients strip more there than blanks, as Python
+/// does with vertical tabs, separators and the blanks of Unicode.
+fn bare(name: &[u8]) -> &[u8] {
+    let first = name.iter().position(|byte| is_token(*byte)).unwrap_or(name.len());
+    let end = name.iter().rposition(|byte| is_token(*byte)).map_or(first, |last| last + 1);
+    &name[first..end]
 }
 
 /// A header block, as NATS clients read it.

@@ -143,6 +143,9 @@ impl Shard {
         if !self.redelivery.is_empty() {
             self.redeliver(now);
         }
+        if !self.answers.is_empty() {
+            self.publish_answers();
+        }
         self.publish_notices();
         for core in self.others() {
             if let Some(owed) = self.peers[core.idx()].take_owed() {
@@ -173,6 +176,7 @@ impl Shard {
             || self.fences.front().is_some_and(|(stamp, _)| *stamp <= self.n_applied_everywhere)
             || (!self.wills.is_empty() && !self.are_wills_blocked)
             || (!self.notices.is_empty() && !self.are_notices_blocked)
+            || self.answers.goes_on()
             || self.goes_on_closing()
     }
 

@@ -57,6 +57,7 @@ mod statistics;
 mod leave;
 mod guard;
 mod keeping;
+mod chance;
 
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::handshake::ServerInfo;
@@ -64,6 +65,7 @@ use crate::subject::view::Mapping;
 use crate::time::Time;
 use crate::{mqtt, nats};
 use budget::Budget;
+use chance::Chance;
 use closed::Closed;
 use connection::{Connection, Life, Protocol};
 use counters::Counters;
@@ -112,6 +114,7 @@ pub struct Shard {
     statistics: Statistics,
     /// What the gateway is to publish itself before the turn ends.
     notices: VecDeque<Notice>,
+    answers: own::Answers,
     redelivery: redelivery::Redelivery,
     unsaid: keeping::Unsaid,
     /// Publishes of NATS that were acknowledged.
@@ -233,6 +236,7 @@ impl Shard {
             listings: reading::Listings::default(),
             statistics: Statistics::default(),
             notices: VecDeque::new(),
+            answers: own::Answers::default(),
             redelivery: redelivery::Redelivery::default(),
             unsaid: keeping::Unsaid::default(),
             n_acknowledged: 0,
@@ -412,7 +416,7 @@ impl Shard {
         if is_awaited && peer.outbox.has_room() {
             self.outbox_has_room(to, now);
             self.settle_further(now);
-        } else if !self.notices.is_empty() {
+        } else if !(self.notices.is_empty() && self.answers.is_empty()) {
             self.settle_further(now);
         }
         Some(batch)
@@ -544,21 +548,6 @@ impl Shard {
         }
         out.clear();
         self.answer = out;
-    }
-}
-
-/// The shard's own chance, from its seed: a small generator is enough to spread load. What it gave tells
-/// what it will give, so no secret is made of it.
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

@@ -1,10 +1,13 @@
-//! What the gateway publishes itself: under its own names, to whoever subscribes to them. Nobody waits for
-//! it and it is counted as nobody's. Where an outbox on its way is full it waits itself, in a bounded queue.
+//! What the gateway publishes itself: under its own names, to whoever subscribes to them, and answers to those
+//! who published. It is counted as nobody's. Where an outbox on its way is full it waits itself: news in a
+//! bounded queue, and nobody waits for it; answers until they can leave, and publishers who would have more of
+//! them wait as well.
 
 use super::closed::Closed;
 use super::connection::{Connection, Protocol};
 use super::fanout::{Fanout, Publisher};
 use super::id::ConnectionId;
+use super::input::Served;
 use super::publish::{Ask, Plan};
 use super::table::Target;
 use super::{Door, Shard};
@@ -14,12 +17,20 @@ use crate::payload::Payload;
 use crate::subject::{SubjectFilter, mapping, tokens};
 use crate::time::Time;
 use serde_json::json;
+use std::collections::VecDeque;
 
-/// The gateway as a publisher: no connection has this name.
+/// The gateway as a publisher under its own names: no connection has this one.
 pub const GATEWAY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+
+/// The same where it answers: what is addressed to a reply subject is for whoever subscribes to that.
+pub const ANSWERING: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX - 1 };
 
 /// Notices that wait for room; those beyond it are dropped.
 const NOTICES_MAX: usize = 10_000;
+
+/// Answers that wait, from which on nothing is taken that asks for another. Those that other cores still owe
+/// come on top of them.
+const ANSWERS_MAX: usize = 1_024;
 
 /// Something to be published when the turn has done its other work.
 #[derive(Debug)]
@@ -27,6 +38,44 @@ pub struct Notice {
     subject: Vec<u8>,
     payload: Vec<u8>,
     retain: bool,
+    is_answer: bool,
+}
+
+impl Notice {
+    fn answer(reply: &[u8], payload: String) -> Self {
+        Self { subject: reply.into(), payload: payload.into_bytes(), retain: false, is_answer: true }
+    }
+}
+
+/// What publishers are to be told. None of it is ever dropped.
+#[derive(Debug, Default)]
+pub struct Answers {
+    waiting: VecDeque<Notice>,
+    /// The first must wait for a full outbox.
+    is_blocked: bool,
+    /// Publishers that wait until there are fewer.
+    held_up: Vec<ConnectionId>,
+}
+
+impl Answers {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether another turn lets some leave.
+    pub fn goes_on(&self) -> bool {
+        !self.is_empty() && !self.is_blocked
+    }
+
+    #[inline]
+    pub fn are_too_many(&self) -> bool {
+        self.waiting.len() >= ANSWERS_MAX
+    }
 }
 
 impl Shard {
@@ -54,18 +103,56 @@ impl Shard {
         }
         self.n_acknowledged += 1;
         let seq = (self.n_acknowledged - 1) * self.settings.n_cores as u64 + u64::from(self.core.0) + 1;
-        let payload = json!({ "stream": "strait", "seq": seq }).to_string().into_bytes();
-        self.note_taken(Notice { subject: reply.into(), payload, retain: false });
+        let payload = json!({ "stream": "strait", "seq": seq }).to_string();
+        self.note_taken(Notice::answer(reply, payload));
     }
 
     /// Tells a NATS publisher why a message is not taken.
     pub(super) fn refuse_publish(&mut self, reply: &[u8], code: u16, description: &str) {
         let error = json!({ "error": { "code": code, "description": description } });
-        self.note(Notice { subject: reply.into(), payload: error.to_string().into_bytes(), retain: false });
+        self.note(Notice::answer(reply, error.to_string()));
+    }
+
+    /// Publishes some of the answers, and lets publishers go on where few are left.
+    pub(super) fn publish_answers(&mut self) {
+        self.answers.is_blocked = false;
+        while self.budget.answers > 0
+            && let Some(answer) = self.answers.waiting.pop_front()
+        {
+            self.budget.answers -= 1;
+            let Ok(plan) = self.plan(&answer.subject) else {
+                self.answers.waiting.push_front(answer);
+                self.answers.is_blocked = true;
+                break;
+            };
+            self.publish_own(&answer, plan);
+        }
+        if self.answers.waiting.len() <= ANSWERS_MAX / 2 {
+            for id in std::mem::take(&mut self.answers.held_up) {
+                if let Some(connection) = self.clients.slots.get_mut(id)
+                    && std::mem::replace(&mut connection.awaits_answers, false)
+                {
+                    connection.heard_at = self.now;
+                    self.runnable.push_back(id);
+                }
+            }
+        }
+    }
+
+    /// Leaves a publish where it is until fewer answers wait.
+    #[cold]
+    pub(super) fn wait_for_answers(&mut self, id: ConnectionId) -> Served {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.awaits_answers = true;
+            self.answers.held_up.push(id);
+        }
+        Served::Waiting
     }
 
     pub(super) fn note(&mut self, notice: Notice) {
-        if self.notices.len() < NOTICES_MAX {
+        if notice.is_answer {
+            self.answers.waiting.push_back(notice);
+        } else if self.notices.len() < NOTICES_MAX {
             self.notices.push_back(notice);
         } else {
             self.clients.counters.notices_dropped += 1;
@@ -76,7 +163,7 @@ impl Shard {
     pub(super) fn note_topic(&mut self, topic: &[u8], payload: Vec<u8>, retain: bool) {
         let mut subject = Vec::new();
         mapping::topic_to_subject(topic, &mut subject);
-        self.note(Notice { subject, payload, retain });
+        self.note(Notice { subject, payload, retain, is_answer: false });
     }
 
     fn publish_own(&mut self, notice: &Notice, plan: Plan) {
@@ -100,13 +187,14 @@ impl Shard {
         }
         // Nobody is slowed for it.
         let (must_stall, must_stop) = (self.must_stall, self.must_stop);
-        let publisher = Publisher { id: GATEWAY, hears_itself: true };
+        let id = if notice.is_answer { ANSWERING } else { GATEWAY };
+        let publisher = Publisher { id, hears_itself: true };
         self.send_out(publisher, &message, plan, Ask::Nothing);
         (self.must_stall, self.must_stop) = (must_stall, must_stop);
     }
 
-    /// Gives a message to the plain subscriptions here. What the gateway says itself is not for those that
-    /// ask for everything, in either world.
+    /// Gives a message to the plain subscriptions here. What the gateway says under its own names is not for
+    /// those that ask for everything, in either world.
     pub(super) fn deliver_to_plain(
         &mut self,
         publisher: ConnectionId,
@@ -157,7 +245,7 @@ impl Shard {
         }
         let payload = self.presence(id, connected_at, closed).into_bytes();
         for subject in subjects {
-            self.note(Notice { subject, payload: payload.clone(), retain: false });
+            self.note(Notice { subject, payload: payload.clone(), retain: false, is_answer: false });
         }
     }
 

@@ -62,6 +62,8 @@ pub enum Ask<'a> {
     /// NATS, asked for by header: the word, on this subject, that the gateway has taken responsibility.
     Acknowledgement {
         reply: &'a [u8],
+        /// It is kept, whoever else gets it.
+        is_retained: bool,
     },
 }
 
@@ -177,10 +179,11 @@ impl Shard {
             Ask::NoResponders if !is_taken => {
                 Some(Purpose::NoResponders { reply: message.reply.into(), subject: message.subject.into() })
             }
-            Ask::Acknowledgement { reply } => Some(Purpose::Acknowledgement { reply: reply.into() }),
+            Ask::Acknowledgement { reply, .. } => Some(Purpose::Acknowledgement { reply: reply.into() }),
             Ask::NoResponders | Ask::Nothing => None,
         };
         let n_posts = posts.len() as u32;
+        let is_taken = is_taken || matches!(ask, Ask::Acknowledgement { is_retained: true, .. });
         let ticket = purpose.map(|purpose| self.tickets.open(publisher, purpose, is_taken, n_posts));
         if let (Some(ticket), Ask::Receipt { packet_id, qos }) = (ticket, ask)
             && let Some(connection) = self.clients.slots.get_mut(publisher)
@@ -210,7 +213,9 @@ impl Shard {
             Ask::Nothing => {}
             Ask::NoResponders if is_taken => {}
             Ask::NoResponders => self.say_no_responders(publisher, message.reply, message.subject),
-            Ask::Acknowledgement { reply } => self.acknowledge_publish(reply, is_taken),
+            Ask::Acknowledgement { reply, is_retained } => {
+                self.acknowledge_publish(reply, is_taken || is_retained);
+            }
             Ask::Receipt { packet_id, qos } => {
                 if let Some(connection) = self.clients.slots.get_mut(publisher)
                     && let Protocol::Mqtt(mqtt) = &mut connection.protocol

@@ -6,7 +6,7 @@ use super::Shard;
 use super::crossing;
 use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
-use super::own::{GATEWAY, is_kept_from};
+use super::own::{ANSWERING, is_kept_from};
 use super::publish::{Ask, Plan};
 use super::retained::{Budget, Cursor, Found, Kept};
 use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
@@ -207,24 +207,7 @@ impl Shard {
     /// Sends a message that is kept; of a list with its own subject, as the requester sees it.
     fn send_kept(&mut self, reply: &[u8], plan: Plan, kept: &Kept, subject: Option<&[u8]>) {
         let message = kept.message();
-        let mut block = PropertyBlock::new();
-        let mut header = Vec::new();
-        match kept.secs_left(self.now) {
-            // From NATS, it is as it came.
-            None if !message.header.is_empty() => header.extend_from_slice(message.header),
-            secs_left => {
-                if let Some(secs) = secs_left {
-                    let is_expiry = |it: &Property<'_>| matches!(it, Property::MessageExpiryInterval(_));
-                    // It replaces one that fitted.
-                    let _ = block.push(Property::MessageExpiryInterval(secs));
-                    block.push_without(Properties::from_checked(message.properties), is_expiry);
-                } else {
-                    block.push_without(Properties::from_checked(message.properties), |_| false);
-                }
-                let properties = block.properties().raw();
-                crossing::write_header(&Message { properties, header: b"", ..message }, &mut header);
-            }
-        }
+        let mut header = crossing::with_quality(header_of(kept, self.now), message.quality);
         if let Some(subject) = subject {
             header = crossing::with_subject(&header, subject);
         }
@@ -259,9 +242,27 @@ impl Shard {
         // What its reader publishes next, in the same turn, comes from the reader.
         let origin = Origin { protocol, read_at: self.now };
         let before = std::mem::replace(&mut self.clients.origin, origin);
-        self.send_out(Publisher { id: GATEWAY, hears_itself: true }, &message, plan, Ask::Nothing);
+        self.send_out(Publisher { id: ANSWERING, hears_itself: true }, &message, plan, Ask::Nothing);
         self.clients.origin = before;
     }
+}
+
+/// What NATS clients are told beside the payload of a message that is kept: from NATS as it came, but for what
+/// is left of its time.
+pub(super) fn header_of(kept: &Kept, now: Time) -> Vec<u8> {
+    let (message, secs_left) = (kept.message(), kept.secs_left(now));
+    if !message.header.is_empty() {
+        return secs_left
+            .map_or_else(|| message.header.to_vec(), |secs| crossing::with_expiry(message.header, secs));
+    }
+    let properties = Properties::from_checked(message.properties);
+    let mut block = PropertyBlock::new();
+    // It replaces one that fitted.
+    let _ = secs_left.map(|secs| block.push(Property::MessageExpiryInterval(secs)));
+    block.push_without(properties, |it| matches!(it, Property::MessageExpiryInterval(_)));
+    let mut header = Vec::new();
+    crossing::write_header(&Message { properties: block.properties().raw(), ..message }, &mut header);
+    header
 }
 
 /// What a request is about, to everybody.

@@ -10,6 +10,7 @@ use super::Shard;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
 use super::own::is_kept_from;
+use super::reading;
 use super::retained::{Budget, Cursor, Found, Full};
 use super::settings::Settings;
 use super::table::Target;
@@ -310,6 +311,8 @@ impl Shard {
     /// Sends messages to one subscription until there is no more room; how many that were.
     fn send_found(&mut self, target: Target, quality: Quality, found: &[Found], now: Time) -> usize {
         let own_source = self.source(target.connection);
+        let connection = self.clients.slots.get(target.connection);
+        let is_nats = connection.is_some_and(|it| matches!(it.protocol, Protocol::Nats(_)));
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
             let message = kept.message();
             let n_bytes = message.subject.len() + message.properties.len() + message.payload.len();
@@ -317,8 +320,11 @@ impl Shard {
                 return n_sent;
             }
             self.clients.origin = Origin { protocol: kept.protocol, read_at: now };
-            let mut fanout = self.clients.begin(&message, None, 1, now);
             let (is_own, secs_left) = (kept.source == own_source, kept.secs_left(now));
+            // To MQTT clients its own shape tells that.
+            let header = (is_nats && secs_left.is_some()).then(|| reading::header_of(kept, now));
+            let message = Message { header: header.as_deref().unwrap_or(message.header), ..message };
+            let mut fanout = self.clients.begin(&message, None, 1, now);
             fanout.replay = Some(Replayed { is_own, secs_left });
             if self.clients.deliver(target, &mut fanout, &self.settings) {
                 self.clients.counters.replayed += 1;

@@ -63,6 +63,7 @@ impl Shard {
             return Served::Waiting;
         }
         let Protocol::Nats(nats) = &mut connection.protocol else { return Served::Ended };
+        let are_answers_too_many = self.answers.are_too_many();
         let (op, n_taken) = match parse(input, nats.headers(), &self.settings.nats.parse) {
             Ok(Parsed::Op(op, n_taken)) => (op, n_taken),
             Ok(Parsed::Incomplete { need }) => return Served::Incomplete { need },
@@ -77,6 +78,9 @@ impl Shard {
             return Served::Waiting;
         }
         match op {
+            Op::Publish(publish) if are_answers_too_many && asks_for_answer(&publish) => {
+                return self.wait_for_answers(id);
+            }
             Op::Publish(publish) => return self.nats_publish(id, &publish, None, input, n_taken),
             Op::Ignored => {}
             Op::Pong => {
@@ -260,7 +264,7 @@ impl Shard {
         let mut message = Message { quality: asked.quality.unwrap_or(message.quality), ..*message };
         let mut ask = ask;
         if asked.quality.is_some_and(|quality| quality > Quality::AtMostOnce) && !message.reply.is_empty() {
-            ask = Ask::Acknowledgement { reply: message.reply };
+            ask = Ask::Acknowledgement { reply: message.reply, is_retained: false };
             message.reply = b"";
         }
         if let Some(cleaned) = &cleaned {
@@ -277,13 +281,15 @@ impl Shard {
             self.clients.counters.headers_unmappable += n_unmappable;
             message.properties = properties.properties().raw();
             message.retain = true;
-            // Where there is no room it goes to those who are there, and that is counted; unless there is a way
-            // to say so.
-            if self.retain(publisher.id, &mut message).is_err()
-                && let Ask::Acknowledgement { reply } = ask
-            {
-                self.drop_plan(plan);
-                return self.refuse_publish(reply, 507, "no room for another retained message");
+            let is_retained = self.retain(publisher.id, &mut message).is_ok();
+            if let Ask::Acknowledgement { reply, .. } = ask {
+                // Where there is no room it goes to those who are there, and that is counted; unless there is a
+                // way to say so.
+                if !is_retained {
+                    self.drop_plan(plan);
+                    return self.refuse_publish(reply, 507, "no room for another retained message");
+                }
+                ask = Ask::Acknowledgement { reply, is_retained };
             }
         }
         self.carry_out(publisher, &message, plan, ask);
@@ -400,6 +406,13 @@ impl Shard {
             nats.unsubscribed(sid.as_bytes(), key);
         }
     }
+}
+
+/// Whether a publish that is taken is acknowledged, or refused by a word on its reply subject.
+#[cold]
+fn asks_for_answer(publish: &Publish<'_>) -> bool {
+    let quality = crossing::asked(publish.header).and_then(|asked| asked.quality);
+    !publish.reply.is_empty() && quality.is_some_and(|quality| quality > Quality::AtMostOnce)
 }
 
 /// A publish as it came.

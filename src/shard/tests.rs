@@ -9,6 +9,7 @@ use settings::{MqttSettings, NatsSettings};
 
 mod several;
 mod ahead;
+mod answers;
 mod census;
 mod latency;
 mod retaining;

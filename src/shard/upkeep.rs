@@ -78,6 +78,7 @@ impl Shard {
         connection.held = Vec::new();
         connection.fence = None;
         connection.full_outbox = None;
+        connection.awaits_answers = false;
         connection.is_stalled = false;
         connection.is_choked = false;
         connection.awaits_connack = false;

@@ -145,6 +145,10 @@ fn what_only_the_gateway_says_is_taken_out() {
         "NATS/1.0\r\nx: y\rMqtt-User: z\r\n\r\n",
         "NATS/1.0\r\nx: y\r\rMqtt-User: z\n\r\n",
         "nats/1.1\r\nx: y\r\nMqtt-User: z\r\n\r\n",
+        // And that strip more from a name than blanks.
+        "NATS/1.0\r\n\u{b}Mqtt-User: z\r\nx: y\r\n\r\n",
+        "NATS/1.0\r\nMqtt-User\u{c}\u{1c}\u{1f}: z\r\nx: y\r\n\r\n",
+        "NATS/1.0\r\n\u{a0}\u{2003}\u{85}Mqtt-User\0: z\r\nx: y\r\n\r\n",
     ] {
         assert!(asked(hidden.as_bytes()).unwrap().has_forbidden, "{hidden:?}");
         let rest = String::from_utf8(without_forbidden(hidden.as_bytes(), false)).unwrap();
@@ -152,6 +156,13 @@ fn what_only_the_gateway_says_is_taken_out() {
     }
     let outside = b"NATS/1.0\r\nMqtt-Response-Topic: x\r\na: b\r\n\r\n";
     assert_eq!(without_forbidden(outside, true), b"NATS/1.0\r\na: b\r\n\r\n");
+    let outside = b"NATS/1.0\r\n\x0bMqtt-Response-Topic\xa0: x\r\na: b\r\n\r\n";
+    assert_eq!(without_forbidden(outside, true), b"NATS/1.0\r\na: b\r\n\r\n");
+    let said = block(&[user("\u{b}Mqtt-Client-Id", "x"), user("\u{a0}mqtt-user\u{85}", "y"), user("a", "b")]);
+    assert!(has_forbidden_property(said.properties()));
+    let mut left = PropertyBlock::new();
+    identified(said.properties(), None, &mut left);
+    assert_eq!(left.properties(), block(&[user("a", "b")]).properties());
 }
 
 #[test]

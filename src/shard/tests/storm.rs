@@ -102,7 +102,14 @@ impl Two {
         id
     }
 
-    fn nats(&mut self, core: usize, ops: &str) -> ConnectionId {
+    pub fn receive(&mut self, core: usize, id: ConnectionId, bytes: &[u8]) {
+        let mut input = vec![0; 1 << 16];
+        let n_kept = self.shards[core].begin_read(id, &mut input);
+        input[n_kept..n_kept + bytes.len()].copy_from_slice(bytes);
+        self.shards[core].receive(id, &input[..n_kept + bytes.len()], self.now);
+    }
+
+    pub fn nats(&mut self, core: usize, ops: &str) -> ConnectionId {
         let door = Door::first(Listener::Nats);
         let id = self.shards[core].accept(door, "127.0.0.1:9".parse().unwrap(), 0, self.now);
         self.shards[core].receive(id, b"CONNECT {\"verbose\":false,\"headers\":true}\r\n", self.now);
@@ -152,7 +159,7 @@ pub fn subscribe_to(topics: &[String]) -> Vec<u8> {
 }
 
 fn unsubscribe_from(topics: &[String]) -> Vec<u8> {
-    let filters: Vec<_> = topics.iter().map(|topic| topic.as_bytes()).collect();
+    let filters: Vec<_> = topics.iter().map(String::as_bytes).collect();
     let filters = UnsubscribeFilters::from_list(&filters);
     let mut out = Vec::new();
     let unsubscribe = Unsubscribe { packet_id: 1, properties: Properties::EMPTY, filters };

@@ -1,0 +1,158 @@
+//! What the gateway answers to NATS publishers: all of it comes, whatever else there is to say, and to whoever
+//! subscribes to the reply subject.
+
+use super::storm::Two;
+use super::*;
+use crate::message::{ProtocolKind, Quality};
+use crate::subject::SubjectFilter;
+use id::CoreId;
+
+const N: usize = 20_000;
+const PUBLISH: &str = "HPUB bu.x acks.1 25 26\r\nNATS/1.0\r\nMqtt-QoS: 1\r\n\r\nx\r\n";
+/// What the driver reads at once.
+const READ: usize = 32 << 10;
+
+/// An HPUB of `payload` whose block says `lines`.
+fn hpub(subject: &str, reply: &str, lines: &str, payload: &str) -> String {
+    let block = format!("NATS/1.0\r\n{lines}\r\n\r\n");
+    let reply = if reply.is_empty() { String::new() } else { format!("{reply} ") };
+    let n = block.len();
+    format!("HPUB {subject} {reply}{n} {}\r\n{block}{payload}\r\n", n + payload.len())
+}
+
+#[test]
+fn of_very_many_acknowledgements_none_is_lost_and_no_presence_waits_for_them() {
+    let mut alone = Alone::new(settings());
+    let [reader, watcher] =
+        ["SUB bu.> 1\r\nSUB acks.> 2\r\n", "SUB $STRAIT.CLIENT.> 1\r\n"].map(|it| alone.nats(it));
+    let publisher = alone.nats("");
+    alone.sent(watcher);
+    let input = PUBLISH.repeat(N);
+    let (mut rest, mut said, mut n_most) = (input.as_bytes(), String::new(), 0);
+    while !rest.is_empty() {
+        if alone.shard.wants_input(publisher) {
+            let (now, after) = rest.split_at(rest.len().min(READ));
+            alone.receive(publisher, now);
+            rest = after;
+            if alone.shard.counters().published[ProtocolKind::Nats as usize] > N as u64 / 2 {
+                alone.nats("");
+                assert!(alone.sent(watcher).contains("CONNECTED"));
+            }
+        } else {
+            alone.shard.tick(alone.now);
+        }
+        n_most = n_most.max(alone.shard.answers.len());
+        said += &alone.sent(reader);
+    }
+    // What it sent before it left is answered as well.
+    alone.shard.end_of_input(publisher, false, alone.now);
+    while alone.shard.goes_on() {
+        alone.shard.tick(alone.now);
+        said += &alone.sent(reader);
+    }
+    let counts = ["HMSG bu.x", "MSG acks.1"].map(|it| said.matches(it).count());
+    assert_eq!((counts, alone.shard.counters().notices_dropped), ([N; 2], 0));
+    assert!(n_most <= 1_024, "{n_most} waited");
+}
+
+#[test]
+fn acknowledgements_that_other_cores_owe_come_as_well_however_small_the_outbox_is() {
+    let mut two = Two::new(4_000);
+    two.nats(1, "SUB bu.> 1\r\nSUB acks.> 2\r\n");
+    let publisher = two.nats(0, "");
+    two.come_to_rest();
+    let before = two.shards[1].counters().delivered.iter().sum::<u64>();
+    let (input, n) = (PUBLISH.repeat(5_000), 5_000);
+    let mut rest = input.as_bytes();
+    while !rest.is_empty() {
+        if two.shards[0].wants_input(publisher) {
+            let (now, after) = rest.split_at(rest.len().min(READ));
+            two.receive(0, publisher, now);
+            rest = after;
+        }
+        two.come_to_rest();
+    }
+    two.shards[0].end_of_input(publisher, false, Time::START);
+    two.come_to_rest();
+    let counters = two.shards[1].counters();
+    assert_eq!(counters.delivered.iter().sum::<u64>() - before, 2 * n);
+    assert_eq!((two.shards[0].counters().notices_dropped, two.shards[0].n_tickets()), (0, 0));
+    assert!(!two.shards[0].has_mail_for(CoreId(1)));
+}
+
+#[test]
+fn an_answer_comes_to_a_reply_subscription_that_begins_with_a_wildcard() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("SUB *.r.> 1\r\nSUB a 2\r\n");
+    alone.receive(id, hpub("a", "me.r.1", "Mqtt-QoS: 1\r\nMqtt-Retain: 1", "x").as_bytes());
+    alone.receive(
+        id,
+        b"PUB $STRAIT.RETAINED.GET.a me.r.2 0\r\n\r\nPUB $STRAIT.RETAINED.LIST.> me.r.3 0\r\n\r\n",
+    );
+    alone.shard.tick(alone.now);
+    let said = alone.sent(id);
+    for reply in ["MSG me.r.1 1 ", "HMSG me.r.2 1 ", "HMSG me.r.3 1 "] {
+        assert!(said.contains(reply), "{reply} in {said}");
+    }
+    assert!(said.contains("NATS/1.0 204"));
+    // What the gateway says under its own names is still for those who name it.
+    let [all, named] = ["SUB > 1\r\nSUB *.CLIENT.> 2\r\n", "SUB $STRAIT.> 1\r\n"].map(|it| alone.nats(it));
+    alone.sent(all);
+    alone.sent(named);
+    alone.nats("");
+    assert_eq!(alone.sent(all), "");
+    assert!(alone.sent(named).contains("CONNECTED"));
+}
+
+#[test]
+fn what_is_retained_is_acknowledged_though_nobody_subscribes_to_it() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("SUB r 1\r\n");
+    alone.receive(id, hpub("a", "r", "Mqtt-QoS: 1\r\nMqtt-Retain: 1", "x").as_bytes());
+    assert!(alone.sent(id).contains("{\"seq\":1,\"stream\":\"strait\"}"));
+    alone.receive(id, hpub("a", "r", "Mqtt-QoS: 1", "x").as_bytes());
+    assert!(alone.sent(id).contains("\"code\":503"));
+    let too_large = "x".repeat((1 << 16) + 1);
+    alone.receive_whole(id, hpub("a", "r", "Mqtt-QoS: 1\r\nMqtt-Retain: 1", &too_large).as_bytes());
+    assert!(alone.sent(id).contains("\"code\":507"));
+}
+
+#[test]
+fn what_is_retained_is_read_and_replayed_as_it_was_said_with_what_is_left_of_its_time() {
+    let mut settings = settings();
+    settings.nats.replayed = vec![SubjectFilter::parse(b"a.>").unwrap()];
+    let mut alone = Alone::new(settings);
+    let id = alone.nats("SUB r 1\r\n");
+    let odd = "foo:bar\r\nmqtt-message-expiry:  10 \r\nMqtt-Message-Expiry: 10\r\nMqtt-Retain: 1\r\nno line";
+    alone.receive(id, hpub("a.b", "", odd, "x").as_bytes());
+    alone.now = alone.now + Span::from_secs(4);
+    alone.receive(id, b"PUB $STRAIT.RETAINED.GET.a.b r 0\r\n\r\n");
+    let left = odd.replace(":  10 ", ":  6 ");
+    let block = format!("NATS/1.0\r\n{left}\r\n\r\nx\r\n");
+    let said = alone.sent(id);
+    assert!(said.ends_with(&block), "{said}");
+    let late = alone.connect(Listener::Nats);
+    alone.receive(late, b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB a.b 1\r\n");
+    let said = alone.sent(late);
+    assert!(said.ends_with(&block), "{said}");
+}
+
+#[test]
+fn what_is_retained_says_its_quality_when_it_is_read_whoever_gave_it_that() {
+    let mut settings = settings();
+    settings.nats.qualities =
+        qualities::Qualities(vec![(SubjectFilter::parse(b"cmd.>").unwrap(), Quality::AtLeastOnce)]);
+    let mut alone = Alone::new(settings);
+    let id = alone.nats("SUB r 1\r\n");
+    for (subject, lines, told) in [
+        ("cmd.a", "A: b\r\nMqtt-Retain: 1", "Mqtt-QoS: 1\r\nA: b\r\nMqtt-Retain: 1"),
+        ("cmd.b", "Mqtt-QoS: 2\r\nMqtt-Retain: 1", "Mqtt-QoS: 2\r\nMqtt-Retain: 1"),
+        ("cmd.c", "Mqtt-QoS: 0\r\nMqtt-Retain: 1", "Mqtt-QoS: 0\r\nMqtt-Retain: 1"),
+        ("b", "Mqtt-Retain: 1", "Mqtt-Retain: 1"),
+    ] {
+        alone.receive(id, hpub(subject, "", lines, "x").as_bytes());
+        alone.receive(id, format!("PUB $STRAIT.RETAINED.GET.{subject} r 0\r\n\r\n").as_bytes());
+        let said = alone.sent(id);
+        assert!(said.ends_with(&format!("\r\nNATS/1.0\r\n{told}\r\n\r\nx\r\n")), "{said}");
+    }
+}
