@@ -50,6 +50,8 @@ pub struct Connection {
     pub aliases: Option<Box<Outbound>>,
     /// Whether the client wants to read why something failed.
     wants_reasons: bool,
+    /// Whether its CONNECT asked for a session that outlives the connection, granted or not.
+    wants_session: bool,
     /// Who the client says that it is; most say nothing, and pay for one pointer.
     user: Option<Box<Box<[u8]>>>,
     pub session: Session,
@@ -68,6 +70,7 @@ impl Connection {
             known_topics: Inbound::default(),
             aliases: None,
             wants_reasons: true,
+            wants_session: false,
             user: None,
             session: Session::new(b"", Expiry::WithConnection, Inflight::new(1, 0), hasher),
         }
@@ -149,6 +152,7 @@ impl Connection {
         let accepted = properties.topic_alias_maximum().unwrap_or(0);
         self.aliases = Outbound::new(accepted, &offer.aliases, self.session.hasher().clone());
         self.wants_reasons = properties.request_problem_information().unwrap_or(true);
+        self.wants_session = properties.session_expiry_interval().unwrap_or(0) > 0;
         let wanted = connect.keep_alive_secs;
         let limit = offer.keep_alive_secs_max;
         // Only MQTT 5 lets a server shorten the client's promise.
@@ -173,6 +177,11 @@ impl Connection {
         }
         let connack = Connack { session_present, reason: Reason::Success, properties: block.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
+    }
+
+    /// Whether the client asked for a session that outlives its connection, as MQTT 5 does.
+    pub fn wants_session(&self) -> bool {
+        self.wants_session
     }
 
     /// The user name of its CONNECT.

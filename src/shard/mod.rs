@@ -208,6 +208,7 @@ pub struct Moved {
     kept: Vec<u8>,
     nth: u64,
     accepted_at: Time,
+    claimed_at: Time,
     read_at: Time,
 }
 
@@ -333,8 +334,8 @@ impl Shard {
         self.clients.counters.n_departed += 1;
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        let Connection { door, peer, kept, nth, accepted_at, read_at, .. } = *connection;
-        Some(Moved { door, peer, kept, nth, accepted_at, read_at })
+        let Connection { door, peer, kept, nth, accepted_at, claimed_at, read_at, .. } = *connection;
+        Some(Moved { door, peer, kept, nth, accepted_at, claimed_at, read_at })
     }
 
     /// Takes in a connection whose session lives here.
@@ -344,6 +345,7 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.is_home = true;
             connection.accepted_at = moved.accepted_at;
+            connection.claimed_at = moved.claimed_at;
             connection.read_at = moved.read_at;
             connection.kept = moved.kept;
         }

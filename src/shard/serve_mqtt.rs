@@ -181,23 +181,22 @@ impl Shard {
     }
 
     fn mqtt_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>, now: Time) -> Served {
-        let mut is_refused = false;
-        if disconnect.reason == Reason::Success {
-            // [MQTT-3.14.4-3], and [MQTT-3.1.2-10]
-            self.with_mqtt(id, |mqtt, _| drop(mqtt.session.take_will()));
+        let expiry_secs = disconnect.properties.session_expiry_interval();
+        // A session that was to end with its connection can't be kept by its last word (section 3.14.2.2.2).
+        // What is refused ends the connection as a fault does: with its will.
+        if expiry_secs.is_some_and(|secs| secs > 0) && self.mqtt(id).is_some_and(|it| !it.wants_session()) {
+            return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now);
         }
-        if let Some(secs) = disconnect.properties.session_expiry_interval() {
-            let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
-            self.with_mqtt(id, |mqtt, _| {
-                // A session that was to end with its connection can't be kept by its last word (section
-                // 3.14.2.2.2).
-                is_refused = mqtt.session.expiry == Expiry::WithConnection && secs > 0;
-                if !is_refused {
-                    mqtt.session.set_expiry(Expiry::from_secs(secs.min(secs_max)));
-                }
-            });
-        }
-        let closed = if is_refused { Closed::MqttRefused(Reason::ProtocolError) } else { Closed::ByPeer };
-        self.end(id, closed, now)
+        let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
+        self.with_mqtt(id, |mqtt, _| {
+            if disconnect.reason == Reason::Success {
+                // [MQTT-3.14.4-3], and [MQTT-3.1.2-10]
+                drop(mqtt.session.take_will());
+            }
+            if let Some(secs) = expiry_secs {
+                mqtt.session.set_expiry(Expiry::from_secs(secs.min(secs_max)));
+            }
+        });
+        self.end(id, Closed::ByPeer, now)
     }
 }

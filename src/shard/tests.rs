@@ -26,6 +26,7 @@ mod log;
 mod sessions;
 mod storm;
 mod keeping;
+mod take_over;
 
 const RETAINED: retained::Limits =
     retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };
@@ -375,22 +376,4 @@ fn forty_thousand_groups_on_one_filter_and_as_many_members_of_one_come_and_go() 
         alone.shard.announced(|_, _, n| n_left += n.n_online + n.n_offline);
         assert_eq!(n_left, 0);
     }
-}
-
-#[test]
-fn of_two_with_one_client_id_the_one_accepted_later_stays_whoever_comes_first() {
-    let mut alone = Alone::new(settings());
-    let [older, newer] = [3, 4].map(|nth| {
-        alone.shard.accept(Door::first(Listener::Mqtt), "127.0.0.1:9".parse().unwrap(), nth, Time::START)
-    });
-    let connect = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a";
-    alone.receive(newer, connect);
-    alone.sent(newer);
-    alone.receive(older, connect);
-    assert!(alone.shard.is_closing(older) && !alone.shard.is_closing(newer));
-    let told = alone.sent_bytes(older);
-    let farewell = &told[2 + usize::from(told[1])..];
-    assert_eq!((told[0], farewell[0], farewell[2]), (0x20, 0xe0, 0x8e), "CONNACK, then DISCONNECT");
-    alone.receive(newer, b"\xc0\x00");
-    assert_eq!(alone.sent_bytes(newer), b"\xd0\x00");
 }

@@ -82,6 +82,14 @@ impl Link {
         }
     }
 
+    /// Whether its CONNECT may yet be read.
+    pub fn may_claim(&self) -> bool {
+        match &self.client {
+            Client::Nats(_) => false,
+            Client::Mqtt(mqtt) => mqtt.awaits_connack() && !self.to_shard.is_empty(),
+        }
+    }
+
     /// The MQTT client id.
     pub fn client_id(&self) -> Option<&str> {
         match &self.client {

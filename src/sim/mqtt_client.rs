@@ -119,6 +119,10 @@ impl MqttClient {
         }
     }
 
+    pub fn awaits_connack(&self) -> bool {
+        self.sent.front() == Some(&Sent::Connect)
+    }
+
     pub fn has_left(&self) -> bool {
         self.has_left
     }

@@ -51,6 +51,8 @@ struct Link {
     client: usize,
     place: Option<(CoreId, ConnectionId)>,
     to_shard: VecDeque<u8>,
+    /// Bytes of its CONNECT that the shard has not read.
+    connect_left: usize,
     to_client: VecDeque<u8>,
     /// The client has gone; whether the shard was told.
     is_dropped: bool,
@@ -171,6 +173,12 @@ impl Persistence {
 
     /// A client connects anew, on any core. The gateway may not know yet that it was gone.
     fn come_back(&mut self, client: usize) -> Check {
+        // Its CONNECTs are read in the order in which it sent them, and come home in any.
+        for link in self.active.clone() {
+            if self.links[link].client == client {
+                self.read(link, self.links[link].connect_left)?;
+            }
+        }
         let core = self.chance.below(self.shards.len());
         let peer = SocketAddr::from(([127, 0, 0, 1], 1_024));
         let nth = self.links.len();
@@ -193,6 +201,7 @@ impl Persistence {
             was_released: false,
             client,
             place: Some((core, id)),
+            connect_left: out.len(),
             to_shard: out.into(),
             to_client: VecDeque::new(),
             is_dropped: false,
@@ -234,7 +243,7 @@ impl Persistence {
 
     fn read(&mut self, link_idx: usize, n_max: usize) -> Result<bool, super::faults::Violation> {
         let link = &mut self.links[link_idx];
-        let Some((core, id)) = link.place else { return Ok(false) };
+        let Some((core, id)) = link.place.filter(|_| n_max > 0) else { return Ok(false) };
         let shard = &mut self.shards[core.idx()];
         if !shard.wants_input(id) || (link.to_shard.is_empty() && (!link.is_dropped || link.was_told)) {
             return Ok(false);
@@ -245,6 +254,7 @@ impl Persistence {
         } else {
             let n_kept = shard.begin_read(id, &mut self.buffer);
             let n = n_max.min(link.to_shard.len());
+            link.connect_left = link.connect_left.saturating_sub(n);
             let room = &mut self.buffer[n_kept..n_kept + n];
             room.iter_mut().zip(link.to_shard.drain(..n)).for_each(|(to, from)| *to = from);
             shard.receive(id, &self.buffer[..n_kept + n], self.now);

@@ -194,10 +194,11 @@ impl World {
         let new = self.links.len();
         let id = self.shards[core.idx()].accept(door, peer, new as u64, self.now);
         self.by_id.insert((core, id), new);
-        let link = Link::new(client, core, id);
-        // Of two with one name the one accepted later stays, whichever comes home first.
+        let mut link = Link::new(client, core, id);
+        // Of two with one name the one whose CONNECT is read later stays, whichever comes home first.
         for other in self.links.iter_mut().filter(|other| other.place != Place::Gone) {
             if link.client_id().is_some() && other.client_id() == link.client_id() {
+                link.may_end |= other.may_claim();
                 other.may_end = true;
             }
         }

@@ -37,6 +37,9 @@ impl Shard {
     ) -> Served {
         let home = self.home(connect.client_id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
+        if !connection.is_home {
+            connection.claimed_at = connection.read_at;
+        }
         if home != self.core && !connection.is_home {
             connection.life = Life::Leaving(home);
             self.clients.effects.depart.push((id, home));
@@ -112,12 +115,14 @@ impl Shard {
         }
     }
 
-    /// Whether a connection that was accepted later has this client id already. The CONNECTs of two that were
-    /// accepted on different cores may come home in either order, and the client waits on its last one.
+    /// Whether a connection whose CONNECT came later has this client id already. Those of two that were
+    /// accepted on different cores may come home in either order, and the client waits on its last one. Two
+    /// that were read in the same moment are in the order in which their connections were accepted.
     fn is_outdated(&self, id: ConnectionId, client_id: &[u8]) -> bool {
-        let own = self.clients.slots.get(id).map(|connection| connection.nth);
+        let claim = |connection: &Connection| (connection.claimed_at, connection.nth);
+        let own = self.clients.slots.get(id).map(claim);
         let holder = self.directory.get(client_id).and_then(|holder| self.clients.slots.get(holder));
-        holder.is_some_and(|holder| holder.is_open() && Some(holder.nth) > own)
+        holder.is_some_and(|holder| holder.is_open() && Some(claim(holder)) > own)
     }
 }
 

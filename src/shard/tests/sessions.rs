@@ -228,6 +228,25 @@ fn a_session_ends_in_its_time_and_a_disconnect_may_change_that() {
     assert_eq!(alone.shard.counters().n_closed[closed::Reason::PacketRefused as usize], 1);
 }
 
+// Section 3.14.2.2.2
+#[test]
+fn a_disconnect_that_is_refused_leaves_the_will_and_one_whose_wish_was_not_granted_is_taken() {
+    let mut alone = Alone::new(settings());
+    let (watcher, _) = alone.mqtt(Wish { client_id: "w", ..V5 });
+    alone.subscribe(watcher, "will", Qos::AtMostOnce);
+    let wish = Wish { properties: &[], will: Some(("will", &[])), ..V5 };
+    let (id, _) = alone.mqtt(wish);
+    alone.leave(id, Reason::Success, &[Property::SessionExpiryInterval(5)]);
+    assert_eq!(alone.shard.counters().n_closed[closed::Reason::PacketRefused as usize], 1);
+    assert_eq!(alone.hears(watcher), ["PUBLISH 0 0 dead"]);
+    let mut settings = settings();
+    settings.mqtt.offer.session_expiry_secs_max = 0;
+    let mut alone = Alone::new(settings);
+    let (id, _) = alone.mqtt(V5);
+    alone.leave(id, Reason::Success, &[Property::SessionExpiryInterval(5)]);
+    assert_eq!(alone.shard.counters().n_closed[closed::Reason::ByPeer as usize], 1);
+}
+
 // [MQTT-3.1.4-3]
 #[test]
 fn a_client_that_is_taken_over_is_told_and_its_session_goes_on() {
