@@ -4,7 +4,7 @@
 //! them wait as well.
 
 use super::closed::Closed;
-use super::connection::{Connection, Protocol};
+use super::connection::{Connection, Protocol, SubscriptionKind};
 use super::fanout::{Fanout, Publisher};
 use super::id::ConnectionId;
 use super::input::Served;
@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 /// The gateway as a publisher under its own names: no connection has this one.
 pub const GATEWAY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
 
-/// The same where it answers: what is addressed to a reply subject is for whoever subscribes to that.
+/// The same where it answers at a reply subject.
 pub const ANSWERING: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX - 1 };
 
 /// Notices that wait for room; those beyond it are dropped.
@@ -193,23 +193,28 @@ impl Shard {
         (self.must_stall, self.must_stop) = (must_stall, must_stop);
     }
 
-    /// Gives a message to the plain subscriptions here. What the gateway says under its own names is not for
-    /// those that ask for everything, in either world.
+    /// Gives a message to the plain subscriptions here. What the gateway says itself is not for those that ask
+    /// for everything, in either world; an answer is for a requester of NATS whose reply subscription begins with
+    /// a `*`.
     pub(super) fn deliver_to_plain(
         &mut self,
         publisher: ConnectionId,
         targets: &[Target],
         fanout: &mut Fanout<'_>,
     ) {
-        if publisher != GATEWAY {
+        if publisher != GATEWAY && publisher != ANSWERING {
             return self.clients.deliver_to_all(targets, fanout, &self.settings);
         }
         let names_it = |target: &&Target| {
             let subscriptions = self.clients.slots.subscriptions(target.connection);
             let subscription = subscriptions.and_then(|it| it.get(target.subscription));
             subscription.is_some_and(|it| {
-                let first = tokens(self.table.text(it.filter)).next();
-                !matches!(first, Some(b"*" | b">"))
+                let is_nats = matches!(it.kind, SubscriptionKind::Nats { .. });
+                match tokens(self.table.text(it.filter)).next() {
+                    Some(b">") => false,
+                    Some(b"*") => publisher == ANSWERING && is_nats,
+                    _ => true,
+                }
             })
         };
         let targets: Vec<Target> = targets.iter().filter(names_it).copied().collect();

@@ -100,6 +100,18 @@ impl Publication {
         }
     }
 
+    /// The header block with which it is read where it is kept: it says its quality, whoever gave it that.
+    pub(super) fn header_read(&self, is_from_mqtt: bool) -> Vec<u8> {
+        let told = self.header_told(is_from_mqtt, true);
+        let text = String::from_utf8_lossy(&told);
+        match text.strip_prefix("NATS/1.0\r\n") {
+            Some(lines) if self.quality == Quality::AtLeastOnce && !text.contains("Mqtt-QoS: ") => {
+                format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{lines}").into_bytes()
+            }
+            _ => told,
+        }
+    }
+
     fn identity_lines(&self) -> String {
         self.identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
     }

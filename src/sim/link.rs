@@ -2,6 +2,7 @@
 //! with little room.
 
 use super::client::Client;
+use super::mqtt_client::Sent;
 use crate::shard::id::{ConnectionId, CoreId};
 use std::collections::VecDeque;
 
@@ -86,7 +87,7 @@ impl Link {
     pub fn may_claim(&self) -> bool {
         match &self.client {
             Client::Nats(_) => false,
-            Client::Mqtt(mqtt) => mqtt.awaits_connack() && !self.to_shard.is_empty(),
+            Client::Mqtt(mqtt) => mqtt.sent.front() == Some(&Sent::Connect) && !self.to_shard.is_empty(),
         }
     }
 

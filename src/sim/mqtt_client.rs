@@ -29,7 +29,7 @@ pub struct MqttClient {
     receive_maximum: u16,
     unread: Vec<u8>,
     /// Packets sent whose answers keep their order, and publishes of QoS 0 between them.
-    sent: VecDeque<Sent>,
+    pub sent: VecDeque<Sent>,
     /// Publishes of QoS 1 without PUBACK, oldest first.
     receipts: VecDeque<(u16, usize)>,
     /// Messages of QoS 1 that came and are not acknowledged.
@@ -42,7 +42,7 @@ pub struct MqttClient {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Sent {
+pub enum Sent {
     Connect,
     /// The oracle's number and the place in its terms, per filter.
     Subscribe(u16, Vec<(usize, usize, Qos)>),
@@ -117,10 +117,6 @@ impl MqttClient {
             }
             _ => self.publish(scene),
         }
-    }
-
-    pub fn awaits_connack(&self) -> bool {
-        self.sent.front() == Some(&Sent::Connect)
     }
 
     pub fn has_left(&self) -> bool {

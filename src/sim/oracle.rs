@@ -474,12 +474,14 @@ impl Oracle {
             .iter()
             .any(|it| self.is_alive(it) && takes_surely(it) && self.must(it, publication));
         let may_be_taken = self.subscriptions.iter().any(|it| self.may(it, publication));
-        let is_v5 = self.listeners[publication.by].takes_header;
+        let (is_v5, is_mqtt) =
+            (self.listeners[publication.by].takes_header, self.listeners[publication.by].is_mqtt);
         match publication.receipt {
             Some(Reason::NoMatchingSubscribers) if is_taken => {
                 return broken(Kind::Receipt, format!("0x10 for {}", self.describe(publication_idx)));
             }
-            Some(Reason::Success) if is_v5 && !may_be_taken => {
+            // What a NATS client has kept is taken by the gateway itself.
+            Some(Reason::Success) if is_v5 && !may_be_taken && (is_mqtt || !publication.retain) => {
                 let what = format!("0x00 for {}, which nobody could take", self.describe(publication_idx));
                 return broken(Kind::Receipt, what);
             }

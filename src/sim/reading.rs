@@ -107,7 +107,7 @@ impl Scene<'_> {
         let is_from_mqtt = self.oracle.publisher_is_mqtt(found);
         let reading = &self.oracle.readings[reading_idx];
         let publication = &self.oracle.publications[found];
-        let mut told = publication.header_told(is_from_mqtt, true);
+        let mut told = publication.header_read(is_from_mqtt);
         if matches!(reading.what, What::Many(_)) {
             let seen = publication.subject.strip_prefix(reading.mount).unwrap_or_default();
             told = crossing::with_subject(&told, seen);
