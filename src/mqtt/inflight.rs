@@ -152,7 +152,10 @@ impl Inflight {
     pub fn begin(&mut self, kept: &Kept<'_>) -> u16 {
         debug_assert!(self.is_open());
         let id = nth_id_after(self.first_id, self.sent.len());
-        self.diary.note(&Change::Sent(*kept));
+        // Made only where it is wanted: a message is long.
+        if self.diary.is_open() {
+            self.diary.note(&Change::Sent(*kept));
+        }
         self.sent.push(kept, Sent { state: State::Published, is_under_way: true });
         self.n_current += 1;
         self.n_under_way += 1;
@@ -243,7 +246,9 @@ impl Inflight {
             waited.n_dropped += usize::from(!is_expired);
             waited.n_expired += usize::from(is_expired);
         }
-        self.diary.note(&Change::Waits(*kept));
+        if self.diary.is_open() {
+            self.diary.note(&Change::Waits(*kept));
+        }
         self.waiting.push(kept, ());
         waited
     }
