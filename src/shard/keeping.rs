@@ -85,6 +85,13 @@ pub struct Unsaid {
     notices: VecDeque<(u64, Notice)>,
 }
 
+impl Unsaid {
+    #[inline]
+    pub fn n_notices(&self) -> usize {
+        self.notices.len()
+    }
+}
+
 impl Shard {
     /// From now on, before anything else has happened, what a store should keep is written down.
     pub fn keep_journal(&mut self) {
@@ -161,8 +168,7 @@ impl Shard {
     }
 
     /// Takes in a session that an earlier process left, as if its client had just gone. It lives here, at its
-    /// home core; whether it is taken: not if it was to end with its connection, or nobody would subscribe to
-    /// what it did.
+    /// home core; whether it is taken: not if it was to end with its connection, or its client has one here.
     pub fn restore(&mut self, client_id: &[u8], stored: Stored, now: Time) -> bool {
         debug_assert_eq!(self.home(client_id), self.core);
         let Stored { mut session, filters, is_left } = stored;

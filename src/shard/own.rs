@@ -62,19 +62,9 @@ impl Answers {
         self.waiting.is_empty()
     }
 
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Whether another turn lets some leave.
     pub fn goes_on(&self) -> bool {
         !self.is_empty() && !self.is_blocked
-    }
-
-    #[inline]
-    pub fn are_too_many(&self) -> bool {
-        self.waiting.len() >= ANSWERS_MAX
     }
 }
 
@@ -127,7 +117,7 @@ impl Shard {
             };
             self.publish_own(&answer, plan);
         }
-        if self.answers.waiting.len() <= ANSWERS_MAX / 2 {
+        if self.n_answers() <= ANSWERS_MAX / 2 {
             for id in std::mem::take(&mut self.answers.held_up) {
                 if let Some(connection) = self.clients.slots.get_mut(id)
                     && std::mem::replace(&mut connection.awaits_answers, false)
@@ -137,6 +127,18 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether no publish that asks for an answer is taken for now.
+    #[inline]
+    pub(super) fn are_answers_too_many(&self) -> bool {
+        self.n_answers() >= ANSWERS_MAX
+    }
+
+    /// Answers that wait for their turn, or for a store.
+    #[inline]
+    pub(super) fn n_answers(&self) -> usize {
+        self.answers.waiting.len() + self.unsaid.n_notices()
     }
 
     /// Leaves a publish where it is until fewer answers wait.

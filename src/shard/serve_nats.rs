@@ -55,6 +55,7 @@ impl SubscribeRefused {
 impl Shard {
     /// Takes the first op of `input`, if it is whole and may be taken now.
     pub(super) fn serve_nats(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
+        let are_answers_too_many = self.are_answers_too_many();
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
         if !connection.is_open() {
             return Served::Ended;
@@ -63,7 +64,6 @@ impl Shard {
             return Served::Waiting;
         }
         let Protocol::Nats(nats) = &mut connection.protocol else { return Served::Ended };
-        let are_answers_too_many = self.answers.are_too_many();
         let (op, n_taken) = match parse(input, nats.headers(), &self.settings.nats.parse) {
             Ok(Parsed::Op(op, n_taken)) => (op, n_taken),
             Ok(Parsed::Incomplete { need }) => return Served::Incomplete { need },

@@ -41,7 +41,7 @@ fn of_very_many_acknowledgements_none_is_lost_and_no_presence_waits_for_them() {
         } else {
             alone.shard.tick(alone.now);
         }
-        n_most = n_most.max(alone.shard.answers.len());
+        n_most = n_most.max(alone.shard.n_answers());
         said += &alone.sent(reader);
     }
     // What it sent before it left is answered as well.

@@ -169,6 +169,33 @@ fn nobody_is_told_that_something_is_kept_before_it_is() {
 }
 
 #[test]
+fn a_store_that_lags_slows_those_who_wait_for_its_word_and_loses_no_answer() {
+    let mut alone = Alone::new(settings());
+    let (subscriber, _) = alone.mqtt(V5);
+    alone.subscribe(subscriber, "t", Qos::AtLeastOnce);
+    let [reader, publisher] = [alone.nats("SUB ack 1\r\n"), alone.nats("")];
+    alone.is_keeping = false;
+    let op = b"HPUB t ack 25 26\r\nNATS/1.0\r\nMqtt-QoS: 1\r\n\r\nx\r\n".as_slice();
+    let mut n_sent = 0;
+    while alone.shard.wants_input(publisher) {
+        n_sent += 500;
+        alone.receive(publisher, &op.repeat(500));
+    }
+    assert_eq!((n_sent, alone.shard.n_answers()), (1_500, 1_024));
+    assert_eq!(alone.sent(reader), "");
+    // Nobody tries again and again meanwhile.
+    assert!(alone.shard.wake_at().is_none_or(|at| at > alone.now));
+    let mut said = String::new();
+    for _ in 0..20 {
+        alone.keep();
+        alone.shard.tick(alone.now);
+        said += &alone.sent(reader);
+    }
+    assert_eq!(said.matches("MSG ack").count(), n_sent);
+    assert!(alone.shard.wants_input(publisher));
+}
+
+#[test]
 fn retained_messages_come_back_with_what_is_left_of_their_lives() {
     let mut alone = Alone::new(settings());
     let nats = alone.nats("");
