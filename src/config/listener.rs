@@ -32,6 +32,10 @@ pub struct Listener {
     pub mountpoint: Option<String>,
     /// How its clients spell topics; `None` where the section's counts.
     pub mapping: Option<String>,
+    /// What INFO gives as its address; empty for the one it listens on.
+    pub advertise: String,
+    /// Where its clients may go as well.
+    pub connect_urls: Vec<String>,
     /// Connections of this listener; 0 for as many as all may have.
     pub max_connections: usize,
 }
@@ -53,7 +57,7 @@ pub struct ListenerKey {
 }
 
 /// All keys of a listener, in the order in which they are printed. Its address comes first.
-pub static KEYS: [ListenerKey; 5] = [
+pub static KEYS: [ListenerKey; 7] = [
     ListenerKey {
         name: "bind",
         doc: &["Where its clients connect. It must be given; \"off\" is nowhere."],
@@ -90,6 +94,29 @@ pub static KEYS: [ListenerKey; 5] = [
         set: |it, value| it.mapping = Some(Setting::from_value(value)),
     },
     ListenerKey {
+        name: "advertise",
+        doc: &[
+            "Of NATS alone. The address that INFO gives its clients as this listener's. Empty: the one it listens",
+            "on. The section's is for the listener that `listen` is.",
+        ],
+        of: Some("nats"),
+        kind: Kind::HostPort,
+        get: |it| Some(it.advertise.to_value()),
+        set: |it, value| it.advertise = Setting::from_value(value),
+    },
+    ListenerKey {
+        name: "connect_urls",
+        doc: &[
+            "Of NATS alone. The addresses that its clients may use as well: connect_urls in INFO. They go on there,",
+            "so what listens there should have the same mountpoint. The section's are for the listener that `listen`",
+            "is, and are not told to others.",
+        ],
+        of: Some("nats"),
+        kind: Kind::HostPorts,
+        get: |it| Some(it.connect_urls.to_value()),
+        set: |it, value| it.connect_urls = Setting::from_value(value),
+    },
+    ListenerKey {
         name: "max_connections",
         doc: &["Connections of this listener. 0: as many as limits.connections_max lets in."],
         of: None,
@@ -115,6 +142,8 @@ impl Listener {
             allow_anonymous: false,
             mountpoint: None,
             mapping: None,
+            advertise: String::new(),
+            connect_urls: Vec::new(),
             max_connections: 0,
         }
     }

@@ -182,10 +182,11 @@ schema! {
         /// The server's name in INFO.
         server_name: String = Kind::Name { default: "strait" },
         /// The address that INFO gives as this gateway's own, for clients that reach it through another one. Empty:
-        /// the one it listens on.
+        /// the one it listens on. For clients of `listen`: other listeners have an `advertise` of their own.
         advertise: String = Kind::HostPort,
         /// The addresses of gateways that clients may use as well, this one's among them: connect_urls in INFO. One
-        /// that leaves in lame-duck mode takes its own out.
+        /// that leaves in lame-duck mode takes its own out. For clients of `listen`: other listeners have
+        /// `connect_urls` of their own, since whoever goes on elsewhere may be in another mount there.
         connect_urls: Vec<String> = Kind::HostPorts,
         /// The largest payload of PUB and HPUB, headers included: max_payload in INFO.
         payload_bytes_max: usize = Kind::integer(MIB, 1..=64 * MIB, "bytes"),

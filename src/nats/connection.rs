@@ -3,7 +3,7 @@
 
 use super::connect::Options;
 use super::encode;
-use super::handshake::{self, ServerInfo};
+use super::handshake::{self, Greeted, ServerInfo};
 use super::op::Publish;
 use super::sid::Sid;
 use crate::message::GATEWAY_INBOX;
@@ -14,7 +14,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -291,8 +291,8 @@ impl Connection {
     }
 
     /// The first line of every connection, and what it hears when that has changed.
-    pub fn greet(&self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
-        handshake::info(out, server, self.client_id, peer, false);
+    pub fn greet(&self, server: &ServerInfo, client: Greeted, out: &mut Vec<u8>) {
+        handshake::info(out, server, self.client_id, client, false);
     }
 
     /// Takes over the options of a CONNECT; a later one changes those that it names.
@@ -323,12 +323,12 @@ impl Connection {
 
     /// Answers a PING. The first answer after CONNECT is followed by one more INFO, never preceded:
     /// clients take the PONG as the end of their handshake. Those of protocol 0 expect none, then or later.
-    pub fn ping(&mut self, server: &ServerInfo, peer: SocketAddr, out: &mut Vec<u8>) {
+    pub fn ping(&mut self, server: &ServerInfo, client: Greeted, out: &mut Vec<u8>) {
         out.extend_from_slice(encode::PONG);
         if self.is_connected && !self.has_first_pong {
             self.has_first_pong = true;
             if self.options.protocol >= 1 {
-                handshake::info(out, server, self.client_id, peer, true);
+                handshake::info(out, server, self.client_id, client, true);
             }
         }
     }

@@ -7,28 +7,45 @@ use std::net::SocketAddr;
 /// some refuse a text that is not x.y.z.
 pub const COMPATIBLE_VERSION: &str = "2.10.0";
 
-/// What INFO says, as far as all connections share it.
+/// What INFO says, as far as connections share it.
 #[derive(Clone, Debug, Default)]
 pub struct ServerInfo {
     pub server_id: String,
     pub server_name: String,
-    /// Where clients reach this gateway.
-    pub host: String,
-    pub port: u16,
     pub payload_bytes_max: usize,
-    /// Where clients may go as well, each `host:port`.
-    pub connect_urls: Vec<String>,
+    /// By the place of a listener. Each is told of its own alone: a client that goes on at another one might have
+    /// left its mount.
+    pub reached: Vec<Reached>,
     /// The gateway is about to end: clients should go elsewhere, and nobody is sent here.
     pub is_lame_duck: bool,
 }
 
-impl ServerInfo {
-    /// The same in lame-duck mode: it says so, and no longer names itself among the others.
-    pub fn as_lame_duck(&self) -> Self {
+/// Where clients of one listener reach the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Reached {
+    pub host: String,
+    pub port: u16,
+    /// Where they may go as well, each `host:port`.
+    pub connect_urls: Vec<String>,
+}
+
+impl Reached {
+    /// As `connect_urls` would name it.
+    fn url(&self) -> String {
         let Self { host, port, .. } = self;
-        let own = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let others = self.connect_urls.iter().filter(|url| **url != own).cloned().collect();
-        Self { connect_urls: others, is_lame_duck: true, ..self.clone() }
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+impl ServerInfo {
+    /// The same in lame-duck mode: it says so, and no listener names one of this gateway's among the others.
+    pub fn as_lame_duck(&self) -> Self {
+        let own: Vec<_> = self.reached.iter().map(Reached::url).collect();
+        let mut leaving = Self { is_lame_duck: true, ..self.clone() };
+        for reached in &mut leaving.reached {
+            reached.connect_urls.retain(|url| !own.contains(url));
+        }
+        leaving
     }
 }
 
@@ -60,8 +77,18 @@ struct Info<'a> {
 const BUILD: &str = concat!("strait-", env!("CARGO_PKG_VERSION"));
 const LANGUAGE: &str = "none";
 
+/// Whom an INFO is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeted {
+    /// The place of the listener where it came in.
+    pub nth: u16,
+    pub peer: SocketAddr,
+}
+
 /// Appends an INFO op. `connect_info` marks the one that follows a client's first PONG.
-pub fn info(out: &mut Vec<u8>, server: &ServerInfo, client_id: u64, peer: SocketAddr, connect_info: bool) {
+pub fn info(out: &mut Vec<u8>, server: &ServerInfo, client_id: u64, client: Greeted, connect_info: bool) {
+    let nowhere = Reached::default();
+    let reached = server.reached.get(usize::from(client.nth)).unwrap_or(&nowhere);
     let info = Info {
         server_id: &server.server_id,
         server_name: &server.server_name,
@@ -69,13 +96,13 @@ pub fn info(out: &mut Vec<u8>, server: &ServerInfo, client_id: u64, peer: Socket
         proto: 1,
         git_commit: BUILD,
         go: LANGUAGE,
-        host: &server.host,
-        port: server.port,
+        host: &reached.host,
+        port: reached.port,
         headers: true,
         max_payload: server.payload_bytes_max,
         client_id,
-        client_ip: peer.ip().to_string(),
-        connect_urls: &server.connect_urls,
+        client_ip: client.peer.ip().to_string(),
+        connect_urls: &reached.connect_urls,
         ldm: server.is_lame_duck,
         connect_info,
         // The one account that there is, by the name that nats-server gives it.
@@ -100,7 +127,7 @@ mod tests {
             ..ServerInfo::default()
         };
         let mut out = Vec::new();
-        info(&mut out, &server, 7, "10.0.0.1:1".parse().unwrap(), true);
+        info(&mut out, &server, 7, at(0), true);
         let json = out.strip_prefix(b"INFO ").unwrap().strip_suffix(b"\r\n").unwrap();
         let value: serde_json::Value = serde_json::from_slice(json).unwrap();
         assert_eq!(value["client_id"], 7);
@@ -112,20 +139,48 @@ mod tests {
     }
 
     #[test]
-    fn a_lame_duck_says_so_and_takes_its_own_address_out() {
-        for (host, own) in [("a.example", "a.example:4222"), ("::1", "[::1]:4222")] {
-            let server = ServerInfo {
-                host: host.into(),
-                port: 4222,
-                connect_urls: vec![own.into(), "b.example:4222".into()],
-                ..ServerInfo::default()
-            };
+    fn each_listener_tells_of_itself_alone() {
+        let server = ServerInfo {
+            reached: vec![reached("a.example", 1, &["b.example:1"]), reached("10.0.0.1", 2, &[])],
+            ..ServerInfo::default()
+        };
+        let told = |nth| {
             let mut out = Vec::new();
-            info(&mut out, &server.as_lame_duck(), 7, "10.0.0.1:1".parse().unwrap(), false);
+            info(&mut out, &server, 7, at(nth), false);
             let value: serde_json::Value =
                 serde_json::from_slice(out.strip_prefix(b"INFO ").unwrap()).unwrap();
-            assert_eq!(value["ldm"], true);
-            assert_eq!(value["connect_urls"], serde_json::json!(["b.example:4222"]));
+            (value["host"].clone(), value["port"].clone(), value.get("connect_urls").cloned())
+        };
+        let urls = serde_json::json!(["b.example:1"]);
+        assert_eq!(told(0), ("a.example".into(), 1.into(), Some(urls)));
+        assert_eq!(told(1), ("10.0.0.1".into(), 2.into(), None));
+        assert_eq!(told(2), ("".into(), 0.into(), None));
+    }
+
+    #[test]
+    fn a_lame_duck_says_so_and_takes_all_addresses_of_its_own_out() {
+        for (host, own) in [("a.example", "a.example:4222"), ("::1", "[::1]:4222")] {
+            let urls = [own, "127.0.0.1:9", "b.example:4222"];
+            let server = ServerInfo {
+                reached: vec![reached(host, 4222, &urls), reached("127.0.0.1", 9, &urls)],
+                ..ServerInfo::default()
+            };
+            for nth in [0, 1] {
+                let mut out = Vec::new();
+                info(&mut out, &server.as_lame_duck(), 7, at(nth), false);
+                let value: serde_json::Value =
+                    serde_json::from_slice(out.strip_prefix(b"INFO ").unwrap()).unwrap();
+                assert_eq!(value["ldm"], true);
+                assert_eq!(value["connect_urls"], serde_json::json!(["b.example:4222"]));
+            }
         }
+    }
+
+    fn at(nth: u16) -> Greeted {
+        Greeted { nth, peer: "10.0.0.1:1".parse().unwrap() }
+    }
+
+    fn reached(host: &str, port: u16, urls: &[&str]) -> Reached {
+        Reached { host: host.into(), port, connect_urls: urls.iter().map(|url| (*url).to_owned()).collect() }
     }
 }

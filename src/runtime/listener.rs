@@ -6,7 +6,7 @@ use super::mesh::{Accepted, Mesh};
 use super::{StartError, core};
 use crate::admin::desk::Shared;
 use crate::nats::encode;
-use crate::nats::handshake::{self, ServerInfo};
+use crate::nats::handshake::{self, Greeted, ServerInfo};
 use crate::shard::id::CoreId;
 use crate::shard::{Door, Listener};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -139,7 +139,8 @@ impl Acceptor {
     fn turn_away(&self, socket: &Socket, peer: SocketAddr) {
         if self.bound.door.listener == Listener::Nats {
             let mut out = Vec::new();
-            handshake::info(&mut out, &self.server, 0, peer, false);
+            let client = Greeted { nth: self.bound.door.nth, peer };
+            handshake::info(&mut out, &self.server, 0, client, false);
             encode::error(&mut out, "maximum connections exceeded");
             let _ = socket.send_with_flags(&out, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         }

@@ -97,7 +97,9 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
         "" => format!("STRAIT{:016X}{:016X}", seed[7], seed[8]),
         given => given.to_owned(),
     };
-    let settings = Arc::new(settings::shard_settings(config, n_cores, server_id, address(Listener::Nats)));
+    let [.., n_nats] = n_doors(config);
+    let settings =
+        Arc::new(settings::shard_settings(config, n_cores, server_id, &bound_at(&listeners, n_nats)));
     let n_credits = settings::Lanes::new(&config.limits, n_cores).n_credits;
     let mesh = Mesh::new(n_cores, n_credits, n_doors(config));
     let mesh = Arc::new(mesh.map_err(|error| system("opening the cores' bells", &error))?);
@@ -166,6 +168,15 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
 /// How many listeners of each kind the configuration names, those that are off among them.
 fn n_doors(config: &Config) -> [usize; 2] {
     ["mqtt", "nats"].map(|section| 1 + config.listeners.iter().filter(|it| it.section == section).count())
+}
+
+/// Where each listener for NATS listens, by their places.
+fn bound_at(listeners: &[Bound], n_nats: usize) -> Vec<Option<SocketAddr>> {
+    let mut bound = vec![None; n_nats];
+    for it in listeners.iter().filter(|it| it.door.listener == Listener::Nats) {
+        bound[usize::from(it.door.nth)] = Some(it.address);
+    }
+    bound
 }
 
 fn start_admin(socket: Socket, desks: Desks, mesh: &Arc<Mesh>, clock: Clock) -> Result<(), StartError> {

@@ -1,12 +1,13 @@
 //! The configuration as shards take it.
 
 use crate::admin::About;
-use crate::config::listener::{EMQX, FIRST};
-use crate::config::schema::{Config, Limits};
+use crate::config::listener::{EMQX, FIRST, Listener};
+use crate::config::schema::{Config, Limits, Nats};
 use crate::config::subjects;
 use crate::message::Quality;
 use crate::mqtt;
 use crate::nats;
+use crate::nats::handshake::Reached;
 use crate::shard::qualities::Qualities;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::shard::{requests, retained};
@@ -52,11 +53,10 @@ pub fn shard_settings(
     config: &Config,
     n_cores: usize,
     server_id: String,
-    nats: Option<SocketAddr>,
+    nats: &[Option<SocketAddr>],
 ) -> Settings {
     let limits = &config.limits;
     let lanes = Lanes::new(limits, n_cores);
-    let advertised = advertised(&config.nats.advertise, nats);
     Settings {
         n_cores,
         nats: NatsSettings {
@@ -67,10 +67,8 @@ pub fn shard_settings(
             server: nats::handshake::ServerInfo {
                 server_id,
                 server_name: config.nats.server_name.clone(),
-                host: advertised.0,
-                port: advertised.1,
                 payload_bytes_max: config.nats.payload_bytes_max,
-                connect_urls: config.nats.connect_urls.clone(),
+                reached: reached(config, nats),
                 is_lame_duck: false,
             },
             ping_interval: Span::from_secs(config.nats.ping_interval_secs.into()),
@@ -225,7 +223,21 @@ fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The host, without brackets, and the port that INFO gives as this gateway's own.
+/// Where clients of each listener reach the gateway, by their places. `bound` is where each listens, by the same.
+fn reached(config: &Config, bound: &[Option<SocketAddr>]) -> Vec<Reached> {
+    let Nats { advertise, connect_urls, .. } = &config.nats;
+    let named = config.listeners.iter().filter(|it| it.section == "nats");
+    let told = std::iter::once((advertise, connect_urls))
+        .chain(named.map(|Listener { advertise, connect_urls, .. }| (advertise, connect_urls)));
+    let listen = bound.iter().copied().chain(std::iter::repeat(None));
+    let reached = |((advertise, connect_urls), listen): ((&String, &Vec<String>), _)| {
+        let (host, port) = advertised(advertise, listen);
+        Reached { host, port, connect_urls: connect_urls.clone() }
+    };
+    told.zip(listen).map(reached).collect()
+}
+
+/// The host, without brackets, and the port that INFO gives as a listener's own.
 fn advertised(advertise: &str, listen: Option<SocketAddr>) -> (String, u16) {
     let listen = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
     match advertise.rsplit_once(':') {
@@ -246,6 +258,27 @@ mod tests {
         assert_eq!(advertised("", listen), ("10.0.0.1".into(), 4222));
         assert_eq!(advertised("gateway.example:99", listen), ("gateway.example".into(), 99));
         assert_eq!(advertised("[::1]:99", listen), ("::1".into(), 99));
+    }
+
+    #[test]
+    fn a_listener_tells_of_itself_and_of_nothing_that_the_section_s_is_told() {
+        let mut config = Config::default();
+        config.nats.advertise = "gateway.example:99".into();
+        config.nats.connect_urls = vec!["gateway.example:99".into()];
+        let mut told = Listener::new("nats", "b");
+        told.advertise = "b.example:1".into();
+        told.connect_urls = vec!["c.example:1".into()];
+        config.listeners = vec![Listener::new("mqtt", "x"), Listener::new("nats", "a"), told];
+        let bound = ["127.0.0.1:4222", "10.0.0.1:4223", "10.0.0.1:4224"].map(|it| it.parse().ok());
+        let reached = reached(&config, &bound);
+        let reached: Vec<_> =
+            reached.iter().map(|it| (it.host.as_str(), it.port, it.connect_urls.join(" "))).collect();
+        let expected = [
+            ("gateway.example", 99, "gateway.example:99".to_owned()),
+            ("10.0.0.1", 4223, String::new()),
+            ("b.example", 1, "c.example:1".to_owned()),
+        ];
+        assert_eq!(reached, expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::message::{Origin, ProtocolKind, Quality};
 use crate::mqtt::change::Change;
 use crate::mqtt::session::Session;
 use crate::mqtt::share::Share;
+use crate::nats::handshake::Greeted;
 use crate::nats::sid::Sid;
 use crate::subject::view::View;
 use crate::time::{Span, Time};
@@ -166,6 +167,11 @@ impl Connection {
             Protocol::Mqtt(_) => ProtocolKind::Mqtt,
             Protocol::Nats(_) => ProtocolKind::Nats,
         }
+    }
+
+    /// As an INFO is made out to it.
+    pub fn greeted(&self) -> Greeted {
+        Greeted { nth: self.door.nth, peer: self.peer }
     }
 
     /// Where what it publishes came in.

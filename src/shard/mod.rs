@@ -316,7 +316,7 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get(id)
             && let Protocol::Nats(nats) = &connection.protocol
         {
-            nats.greet(&self.server, peer, &mut greeting);
+            nats.greet(&self.server, connection.greeted(), &mut greeting);
         }
         self.clients.write(id, &greeting);
         self.check_deadlines(id, now);

@@ -119,23 +119,23 @@ impl Shard {
     /// some end their subscriptions on it: it waits for what other cores may have posted.
     fn nats_ping(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get(id) else { return };
-        let peer = connection.peer;
+        let client = connection.greeted();
         if matches!(&connection.protocol, Protocol::Nats(nats) if nats.n_subscriptions() > 0) {
             self.post_fence();
             self.stamp(id);
         }
         let server = self.server.clone();
-        self.with_nats(id, |nats, out| nats.ping(&server, peer, out));
+        self.with_nats(id, |nats, out| nats.ping(&server, client, out));
     }
 
     /// Tells a client what INFO says now, if it may hear of that.
     pub(super) fn tell_server(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get(id) else { return };
-        let peer = connection.peer;
+        let client = connection.greeted();
         let server = self.server.clone();
         self.with_nats(id, |nats, out| {
             if nats.hears_of_changes() {
-                nats.greet(&server, peer, out);
+                nats.greet(&server, client, out);
             }
         });
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 
 import nats
@@ -9,6 +10,7 @@ import nats.errors
 import pytest
 
 import gateway
+import wire_nats as wire
 from clients import Paho, run, settle
 
 HOSTILE = {
@@ -196,6 +198,89 @@ def test_a_listener_has_a_limit_of_its_own_and_a_client_that_goes_makes_room(mou
         assert second and second.is_connected
         await second.close()
         await other.close()
+
+    run(scenario())
+
+
+@pytest.fixture
+def announcing(start_strait):
+    """A gateway whose section and whose listener `told` have addresses to announce; `plain` has none."""
+    ports = {name: gateway.free_port() for name in ("plain", "told", "one")}
+    section_port = gateway.free_port()
+    env = {
+        "STRAIT__NATS__ADVERTISE": "section.example:1",
+        "STRAIT__NATS__CONNECT_URLS": f"127.0.0.1:{section_port},elsewhere.example:1",
+        "STRAIT__NATS__LISTENERS__TOLD__ADVERTISE": "told.example:2",
+        "STRAIT__NATS__LISTENERS__TOLD__CONNECT_URLS": "told.example:2,section.example:1,other.example:2",
+        "STRAIT__NATS__LISTENERS__ONE__MAX_CONNECTIONS": "1",
+        "STRAIT__LIMITS__LAME_DUCK_GRACE_SECS": "2",
+        "STRAIT__LIMITS__LAME_DUCK_DURATION_SECS": "1",
+    }
+    for name, port in ports.items():
+        variable = f"STRAIT__NATS__LISTENERS__{name.upper()}"
+        env |= {f"{variable}__BIND": str(port), f"{variable}__MOUNTPOINT": f"m.{name}"}
+    strait = start_strait(2, env=env, nats_port=section_port)
+    strait.ports = ports
+    return strait
+
+
+def announced(info):
+    return info["host"], info["port"], info.get("connect_urls")
+
+
+def test_a_listener_announces_itself_and_not_what_others_announce(announcing):
+    at = {name: ("127.0.0.1", port) for name, port in announcing.ports.items()}
+    told = ["told.example:2", "section.example:1", "other.example:2"]
+    expected = {
+        announcing.nats: ("section.example", 1, [f"127.0.0.1:{announcing.nats[1]}", "elsewhere.example:1"]),
+        at["plain"]: (*at["plain"], None),
+        at["told"]: ("told.example", 2, told),
+        at["one"]: (*at["one"], None),
+    }
+    clients = {address: wire.Connection(address) for address in expected}
+    for address, client in clients.items():
+        assert announced(client.info) == expected[address]
+        client.send(wire.connect(), b"PING\r\n")
+        while (op := client.receive()).kind != "PONG":
+            pass
+        assert announced(json.loads(client.expect("INFO").text)) == expected[address]
+    # What is said to one who is turned away is said by the listener as well.
+    with wire.Connection(at["one"]) as refused:
+        assert announced(refused.info) == (*at["one"], None)
+        refused.expect_error("maximum connections exceeded")
+    announcing.process.send_signal(signal.SIGUSR2)
+    left = {announcing.nats: [f"127.0.0.1:{announcing.nats[1]}", "elsewhere.example:1"], at["told"]: ["other.example:2"]}
+    for address, client in clients.items():
+        info = json.loads(client.expect("INFO").text)
+        assert info["ldm"] and announced(info) == (*expected[address][:2], left.get(address))
+        assert client.until_closed() == []
+    gateway.running.remove(announcing)
+    assert announcing.process.wait(20) == 0
+
+
+def test_a_client_that_reconnects_stays_in_its_mount(announcing):
+    async def scenario():
+        back = asyncio.Event()
+
+        async def reconnected():
+            back.set()
+
+        url = f"nats://127.0.0.1:{announcing.ports['plain']}"
+        nc = await nats.connect(url, reconnect_time_wait=0.05, max_reconnect_attempts=100, reconnected_cb=reconnected)
+        watcher = await nats.connect(announcing.nats_url)
+        outside = await watcher.subscribe(">")
+        await settle(watcher)
+        for n in range(5):
+            assert nc.discovered_servers == [] and len(nc.servers) == 1
+            back.clear()
+            nc._transport.close()
+            await asyncio.wait_for(back.wait(), 20)
+            await nc.publish("a", b"%d" % n)
+            await settle(nc)
+            message = await outside.next_msg(10)
+            assert (message.subject, message.data) == ("m.plain.a", b"%d" % n)
+        await nc.close()
+        await watcher.close()
 
     run(scenario())
 

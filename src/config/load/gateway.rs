@@ -40,21 +40,27 @@ const KEYS_OF_GATEWAY: [Alias; 8] = [
 ];
 
 /// Of the listener that is called `default` there, and is `listen` here.
-const KEYS_OF_FIRST: [Alias; 5] = [
+const KEYS_OF_FIRST: [Alias; 7] = [
     ("bind", "listen", Spelling::AsHere),
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::Negated),
+    // EMQX knows neither.
+    ("advertise", "advertise", Spelling::AsHere),
+    ("connect_urls", "connect_urls", Spelling::AsHere),
 ];
 
 /// Of every other listener.
-const KEYS_OF_LISTENER: [Alias; 5] = [
+const KEYS_OF_LISTENER: [Alias; 7] = [
     ("bind", "bind", Spelling::AsHere),
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::Negated),
+    // EMQX knows neither.
+    ("advertise", "advertise", Spelling::AsHere),
+    ("connect_urls", "connect_urls", Spelling::AsHere),
 ];
 
 /// What a key has there that nobody sets, where that is another value than here.
@@ -341,7 +347,8 @@ mod tests {
                     heartbeat_wait_timeout = \"7s\"\nprotocol.max_payload_size = \"2MB\"\nserver_id = \"one\"\n\
                     server_name = \"two\"\n[gateway.nats.listeners.tcp.default]\nbind = \"127.0.0.1:4222\"\n\
                     max_connections = 9\n[gateway.nats.listeners.tcp.edge]\nbind = \"0.0.0.0:4223\"\n\
-                    enable_authn = false\nmountpoint = \"e/\"\nmapping = \"emqx\"\nmax_connections = 8\n";
+                    enable_authn = false\nmountpoint = \"e/\"\nmapping = \"emqx\"\nmax_connections = 8\n\
+                    advertise = \"edge.example:1\"\nconnect_urls = [\"b.example:1\"]\n";
         let config = read(text).unwrap();
         let nats = &config.nats;
         assert_eq!((nats.mountpoint.as_str(), nats.payload_bytes_max), ("plant.${username}.", 2 << 20));
@@ -352,7 +359,14 @@ mod tests {
         assert_eq!((edge.name.as_str(), edge.bind), ("edge", "0.0.0.0:4223".parse().ok()));
         assert_eq!((edge.allow_anonymous, edge.max_connections), (true, 8));
         assert_eq!((edge.mountpoint.as_deref(), edge.mapping.as_deref()), (Some("e."), Some("emqx")));
-        assert_eq!(nats.mapping, "exact");
+        assert_eq!(
+            (edge.advertise.as_str(), edge.connect_urls.join(" ")),
+            ("edge.example:1", "b.example:1".into())
+        );
+        assert_eq!(
+            (nats.mapping.as_str(), nats.advertise.as_str(), nats.connect_urls.len()),
+            ("exact", "", 0)
+        );
     }
 
     #[test]

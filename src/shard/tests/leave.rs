@@ -1,6 +1,7 @@
 //! Lame-duck mode and the drain of one shard alone.
 
 use super::*;
+use crate::nats::handshake::Reached;
 
 fn handshaken(alone: &mut Alone, protocol: u8) -> ConnectionId {
     let id = alone.connect(Listener::Nats);
@@ -20,7 +21,12 @@ fn mqtt_5(alone: &mut Alone) -> ConnectionId {
 #[test]
 fn a_lame_duck_tells_those_who_can_hear_it_and_closes_all_one_by_one() {
     let mut settings = settings();
-    settings.nats.server.connect_urls = vec![":0".into(), "b.example:4222".into()];
+    let reached = Reached {
+        host: "a.example".into(),
+        port: 4222,
+        connect_urls: vec!["a.example:4222".into(), "b.example:4222".into()],
+    };
+    settings.nats.server.reached = vec![reached];
     let mut alone = Alone::new(settings);
     let told = handshaken(&mut alone, 1);
     let old = handshaken(&mut alone, 0);
