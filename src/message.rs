@@ -39,7 +39,25 @@ pub struct Message<'a> {
     pub run: Option<Run<'a>>,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// One of QoS 0 that says nothing beside its payload: what others differ from.
+    #[inline]
+    pub const fn plain(subject: &'a [u8], payload: Payload<'a>) -> Self {
+        Self {
+            subject,
+            topic: b"",
+            reply: b"",
+            header: b"",
+            digits: Digits { header: 0, total: 0 },
+            properties: b"",
+            payload,
+            quality: Quality::AtMostOnce,
+            retain: false,
+            version: 0,
+            run: None,
+        }
+    }
+
     /// How many messages this stands for.
     #[inline]
     pub fn n(&self) -> usize {

@@ -14,7 +14,13 @@ pub enum Payload<'a> {
     Shared(&'a Bytes),
 }
 
-impl Payload<'_> {
+impl<'a> Payload<'a> {
+    /// The bytes, or the copy that is shared of them; see [`share_if_large`].
+    #[inline]
+    pub fn of(bytes: &'a [u8], shared: Option<&'a Bytes>) -> Self {
+        shared.map_or(Self::Copied(bytes), Self::Shared)
+    }
+
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strait::message::{Digits, Message, Quality};
+use strait::message::Message;
 use strait::mqtt::decode::{Decoded, Limits, decode};
 use strait::mqtt::packet::{Packet, Version};
 use strait::mqtt::property::{Pair, Properties, Property, PropertyBlock};
@@ -127,17 +127,5 @@ fn who() -> Vec<Property<'static>> {
 }
 
 fn message<'a>(properties: &'a [u8], header: &'a [u8], reply: &'a [u8]) -> Message<'a> {
-    Message {
-        subject: b"a",
-        topic: b"",
-        reply,
-        header,
-        digits: Digits::default(),
-        properties,
-        payload: Payload::Copied(b""),
-        quality: Quality::AtMostOnce,
-        retain: false,
-        version: 0,
-        run: None,
-    }
+    Message { reply, header, properties, ..Message::plain(b"a", Payload::Copied(b"")) }
 }

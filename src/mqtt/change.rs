@@ -305,7 +305,7 @@ impl<'a> ChangeReader<'a> {
         visit(Kept {
             topic,
             properties,
-            payload: shared.as_ref().map_or(Payload::Copied(payload), Payload::Shared),
+            payload: Payload::of(payload, shared.as_ref()),
             quality,
             retain: flags & RETAIN != 0,
             expires_at,

@@ -33,10 +33,6 @@ impl<T> Chunked<T> {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
@@ -65,7 +61,7 @@ mod tests {
     #[test]
     fn values_keep_their_indices_and_their_places() {
         let mut list = Chunked::default();
-        assert!(list.is_empty());
+        assert_eq!(list.len(), 0);
         let n = 3 * CHUNK + 1;
         list.push(0);
         (1..CHUNK).for_each(|value| list.push(value));

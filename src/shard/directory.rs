@@ -45,8 +45,4 @@ impl Directory {
     pub fn len(&self) -> usize {
         self.n
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.n == 0
-    }
 }

@@ -379,17 +379,12 @@ mod tests {
 
     fn message<'a>(subject: &'a [u8], payload: Payload<'a>) -> Message<'a> {
         Message {
-            subject,
-            topic: b"",
             reply: b"r",
-            header: b"",
-            digits: Digits::default(),
             properties: b"pp",
-            payload,
             quality: Quality::AtLeastOnce,
             retain: true,
             version: 9,
-            run: None,
+            ..Message::plain(subject, payload)
         }
     }
 

@@ -7,9 +7,9 @@
 pub mod id;
 pub mod core_set;
 pub mod keys;
-pub mod split_table;
-pub mod chunked;
-pub mod directory;
+mod split_table;
+mod chunked;
+mod directory;
 pub mod settings;
 pub mod closed;
 pub mod latency;

@@ -11,7 +11,7 @@ use super::input::Served;
 use super::publish::{Ask, Plan};
 use super::table::Target;
 use super::{Door, Shard};
-use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
+use crate::message::{Message, Origin, ProtocolKind};
 use crate::mqtt::packet::Version;
 use crate::payload::Payload;
 use crate::subject::{SubjectFilter, mapping, tokens};
@@ -170,17 +170,8 @@ impl Shard {
 
     fn publish_own(&mut self, notice: &Notice, plan: Plan) {
         let mut message = Message {
-            subject: &notice.subject,
-            topic: b"",
-            reply: b"",
-            header: b"",
-            digits: Digits::default(),
-            properties: b"",
-            payload: Payload::Copied(&notice.payload),
-            quality: Quality::AtMostOnce,
             retain: notice.retain,
-            version: 0,
-            run: None,
+            ..Message::plain(&notice.subject, Payload::Copied(&notice.payload))
         };
         self.clients.origin = Origin { protocol: ProtocolKind::Mqtt, read_at: self.now };
         if notice.retain && self.retained.is_offered() {

@@ -9,7 +9,7 @@ use super::id::{ConnectionId, CoreId};
 use super::own::{ANSWERING, is_kept_from};
 use super::publish::{Ask, Plan};
 use super::retained::{Budget, Cursor, Found, Kept};
-use crate::message::{Digits, Message, Origin, ProtocolKind, Quality};
+use crate::message::{Message, Origin, ProtocolKind};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::payload::Payload;
 use crate::subject::SubjectFilter;
@@ -226,19 +226,7 @@ impl Shard {
         payload: Payload<'_>,
         protocol: ProtocolKind,
     ) {
-        let message = Message {
-            subject: reply,
-            topic: b"",
-            reply: b"",
-            header,
-            digits: Digits::default(),
-            properties: b"",
-            payload,
-            quality: Quality::AtMostOnce,
-            retain: false,
-            version: 0,
-            run: None,
-        };
+        let message = Message { header, ..Message::plain(reply, payload) };
         // What its reader publishes next, in the same turn, comes from the reader.
         let origin = Origin { protocol, read_at: self.now };
         let before = std::mem::replace(&mut self.clients.origin, origin);

@@ -13,7 +13,7 @@ use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, GroupPick};
 use super::members::Asked;
 use super::own::GATEWAY;
-use crate::message::{Digits, Message, Origin};
+use crate::message::{Message, Origin};
 use crate::mqtt::inflight::{Leftovers, Limits};
 use crate::mqtt::kept::Kept;
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -242,16 +242,10 @@ fn properties_anew(kept: &Kept<'_>, now: Time) -> PropertyBlock {
 
 fn message_anew<'m>(kept: &Kept<'m>, subject: &'m [u8], properties: &'m PropertyBlock) -> Message<'m> {
     Message {
-        subject,
         topic: kept.topic,
-        reply: b"",
-        header: b"",
-        digits: Digits::default(),
         properties: properties.properties().raw(),
-        payload: kept.payload,
         quality: kept.quality,
         retain: kept.retain,
-        version: 0,
-        run: None,
+        ..Message::plain(subject, kept.payload)
     }
 }

@@ -5,7 +5,7 @@
 //! has seen the counter at W and then takes a stripe's lock finds all of that stripe's changes up to W.
 
 use super::keys::Keys;
-use crate::message::{Digits, Message, ProtocolKind, Quality};
+use crate::message::{Message, ProtocolKind, Quality};
 use crate::mqtt::property::Properties;
 use crate::payload::{Payload, SHARED_BYTES_MIN, share_if_large};
 use crate::store::journal;
@@ -99,17 +99,12 @@ impl Kept {
     pub fn message(&self) -> Message<'_> {
         let [subject, properties, header, payload] = self.parts();
         Message {
-            subject,
-            topic: b"",
-            reply: b"",
             header,
-            digits: Digits::default(),
             properties,
-            payload: self.large.as_ref().map_or(Payload::Copied(payload), Payload::Shared),
             quality: self.quality,
             retain: true,
             version: self.version,
-            run: None,
+            ..Message::plain(subject, Payload::of(payload, self.large.as_ref()))
         }
     }
 
@@ -319,17 +314,12 @@ impl Retained {
     pub fn restore(&self, entry: &journal::Retained<'_>) -> Result<(), Full> {
         let payload = share_if_large(entry.payload);
         let message = Message {
-            subject: entry.subject,
-            topic: b"",
-            reply: b"",
             header: entry.header,
-            digits: Digits::default(),
             properties: entry.properties,
-            payload: payload.as_ref().map_or(Payload::Copied(entry.payload), Payload::Shared),
             quality: entry.quality,
             retain: true,
             version: entry.version,
-            run: None,
+            ..Message::plain(entry.subject, Payload::of(entry.payload, payload.as_ref()))
         };
         let mut kept = Kept::new(&message, entry.source, entry.protocol, Time::START);
         (kept.version, kept.expires_at) = (entry.version, entry.expires_at);

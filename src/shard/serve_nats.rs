@@ -225,7 +225,7 @@ impl Shard {
         } else {
             None
         };
-        let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
+        let payload = Payload::of(publish.payload, shared.as_ref());
         let message = Message { quality, run, ..neutral(publish, payload) };
         let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match asked {
@@ -418,16 +418,9 @@ fn asks_for_answer(publish: &Publish<'_>) -> bool {
 /// A publish as it came.
 fn neutral<'a>(publish: &Publish<'a>, payload: Payload<'a>) -> Message<'a> {
     Message {
-        subject: publish.subject,
-        topic: b"",
         reply: publish.reply,
         header: publish.header,
         digits: publish.digits,
-        properties: b"",
-        payload,
-        quality: Quality::AtMostOnce,
-        retain: false,
-        version: 0,
-        run: None,
+        ..Message::plain(publish.subject, payload)
     }
 }

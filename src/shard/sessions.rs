@@ -9,7 +9,7 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::publish::Ask;
 use super::table::Target;
-use crate::message::{Digits, Message, Origin, ProtocolKind};
+use crate::message::{Message, Origin, ProtocolKind};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::inflight::Inflight;
 use crate::mqtt::packet::{self, Connect};
@@ -89,21 +89,14 @@ impl Shard {
             };
             let is_large = will.payload.len() >= SHARED_BYTES_MIN;
             let mut message = Message {
-                subject: &subject,
                 topic: &will.topic,
-                reply: b"",
-                header: b"",
-                digits: Digits::default(),
                 properties: &will.properties,
-                payload: if is_large {
-                    Payload::Shared(&will.payload)
-                } else {
-                    Payload::Copied(&will.payload)
-                },
                 quality: will.quality,
                 retain: will.retain,
-                version: 0,
-                run: None,
+                ..Message::plain(
+                    &subject,
+                    if is_large { Payload::Shared(&will.payload) } else { Payload::Copied(&will.payload) },
+                )
             };
             self.clients.origin = Origin { protocol: ProtocolKind::Mqtt, read_at: now };
             if will.retain {

@@ -6,7 +6,7 @@ use super::connection::Protocol;
 use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
 use super::publish::Ask;
-use crate::message::{Digits, Message, Quality};
+use crate::message::Message;
 pub use crate::nats::connection::ServerRequest as Asked;
 use crate::payload::Payload;
 use crate::time::Time;
@@ -44,19 +44,7 @@ impl Shard {
     pub fn answer(&mut self, request: &Request, payload: &[u8], now: Time) {
         self.now = now;
         let plan = self.plan_anyway(&request.reply);
-        let message = Message {
-            subject: &request.reply,
-            topic: b"",
-            reply: b"",
-            header: b"",
-            digits: Digits::default(),
-            properties: b"",
-            payload: Payload::Copied(payload),
-            quality: Quality::AtMostOnce,
-            retain: false,
-            version: 0,
-            run: None,
-        };
+        let message = Message::plain(&request.reply, Payload::Copied(payload));
         let publisher = Publisher { id: request.requester, hears_itself: true };
         self.carry_out(publisher, &message, plan, Ask::Nothing);
         self.settle(now);

@@ -1,23 +1,15 @@
 //! Vectors and properties of what crosses. Not the fan-out around it: the simulation plays that.
 
 use super::*;
-use crate::message::Digits;
 use crate::payload::Payload;
 use proptest::prelude::*;
 
 fn message<'a>(properties: &'a PropertyBlock, header: &'a [u8], reply: &'a [u8]) -> Message<'a> {
     Message {
-        subject: b"a.b",
-        topic: b"",
         reply,
         header,
-        digits: Digits::default(),
         properties: properties.properties().raw(),
-        payload: Payload::Copied(b""),
-        quality: Quality::AtMostOnce,
-        retain: false,
-        version: 0,
-        run: None,
+        ..Message::plain(b"a.b", Payload::Copied(b""))
     }
 }
 

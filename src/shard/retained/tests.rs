@@ -12,17 +12,10 @@ fn keys() -> Keys {
 
 fn message<'a>(subject: &'a [u8], properties: &'a [u8], payload: &'a [u8]) -> Message<'a> {
     Message {
-        subject,
-        topic: b"",
-        reply: b"",
-        header: b"",
-        digits: Digits::default(),
         properties,
-        payload: Payload::Copied(payload),
         quality: Quality::AtLeastOnce,
         retain: true,
-        version: 0,
-        run: None,
+        ..Message::plain(subject, Payload::Copied(payload))
     }
 }
 

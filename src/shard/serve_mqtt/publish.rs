@@ -1,6 +1,6 @@
 //! PUBLISH: what may be published, and how it is given to the crossroads.
 
-use crate::message::{Digits, GATEWAY_INBOX, Message, Run};
+use crate::message::{GATEWAY_INBOX, Message, Run};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::packet::{Publish, Qos};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -244,17 +244,16 @@ impl Shard {
         }
         let asked = responder.and_then(|it| self.subject_for(&it, subject, &reply));
         let mut message = Message {
-            subject: asked.as_deref().unwrap_or(subject),
             topic: if asked.is_some() { b"" } else { publish.topic },
             reply: &reply,
-            header: b"",
-            digits: Digits::default(),
             properties: publish.properties.raw(),
-            payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: publish.qos.quality(),
             retain: publish.retain,
-            version: 0,
             run,
+            ..Message::plain(
+                asked.as_deref().unwrap_or(subject),
+                Payload::of(publish.payload, shared.as_ref()),
+            )
         };
         if publish.retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
             self.drop_plan(plan);
@@ -284,17 +283,10 @@ impl Shard {
         self.with_mqtt(id, |mqtt, _| mqtt.receive(usize::from(publish.qos != Qos::AtMostOnce)));
         let shared = share_if_large(publish.payload);
         let message = Message {
-            subject,
             topic: publish.topic,
-            reply: b"",
-            header: b"",
-            digits: Digits::default(),
             properties: publish.properties.raw(),
-            payload: shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared),
             quality: publish.qos.quality(),
-            retain: false,
-            version: 0,
-            run: None,
+            ..Message::plain(subject, Payload::of(publish.payload, shared.as_ref()))
         };
         self.carry_out_answer(id, &message, to, ask(publish));
         Served::Taken(n_taken)

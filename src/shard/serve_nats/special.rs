@@ -66,7 +66,7 @@ impl Shard {
         let reply = self.canonical_reply(id, publish.reply);
         let is_mounted = self.view(id).is_some_and(|view| view.is_mounted());
         let shared = share_if_large(publish.payload);
-        let payload = shared.as_ref().map_or(Payload::Copied(publish.payload), Payload::Shared);
+        let payload = Payload::of(publish.payload, shared.as_ref());
         let asked = crossing::asked(publish.header);
         let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, is_mounted));
         let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
