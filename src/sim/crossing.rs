@@ -1,7 +1,7 @@
 //! What a message says in the other protocol's words: the few that this world's clients send, written down by
 //! hand.
 
-use super::oracle::Publication;
+use super::record::Publication;
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::subject::mapping;

@@ -6,7 +6,8 @@
 //! ones may give came by a group; what it must have heard by the plain ones did not.
 
 use super::faults::{Check, Kind, broken};
-use super::oracle::{Ear, Oracle, Publication, Subscription};
+use super::oracle::Oracle;
+use super::record::{Ear, Publication, Subscription};
 use crate::message::Quality;
 use std::collections::BTreeSet;
 

@@ -19,6 +19,7 @@ mod persistence;
 mod session_client;
 mod store;
 
+mod record;
 mod oracle;
 mod own;
 mod groups;

@@ -1,13 +1,14 @@
 //! An MQTT client, 3.1.1 or 5.0: sends packets of the small alphabet, acknowledges at once, late or out of
 //! order, and holds the gateway to its packet identifiers, its window and the order of its answers.
 
+mod publishing;
+
 use super::client::Scene;
-use super::crossing::CORRELATION;
 use super::faults::{Check, Kind, Violation, broken};
-use super::oracle::{Known, Subscription, Terms};
 use super::own::Came;
+use super::record::{Known, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS, TOPICS};
+use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS};
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -15,7 +16,7 @@ use crate::mqtt::packet::{
     Connect, Disconnect, Filters, Packet, Publish, Qos, RetainHandling, Subscribe, SubscribeOptions,
     Unsubscribe, UnsubscribeFilters, Version,
 };
-use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
+use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::share::Wanted;
 use crate::subject::mapping::map_topic_filter;
@@ -140,54 +141,6 @@ impl MqttClient {
     fn packet_id(&mut self) -> u16 {
         self.next_packet_id = self.next_packet_id % 60_000 + 1;
         self.next_packet_id
-    }
-
-    fn publish(&mut self, scene: &mut Scene<'_>) -> &'static str {
-        let quality = if scene.chance.one_in(2) { Quality::AtLeastOnce } else { Quality::AtMostOnce };
-        let mut block = PropertyBlock::new();
-        let mut asks = None;
-        if self.version.is_v5() && scene.chance.one_in(5) {
-            let topic = *scene.chance.pick(&TOPICS);
-            asks = Some(topic);
-            let properties =
-                [Property::ResponseTopic(topic.as_bytes()), Property::CorrelationData(CORRELATION)];
-            properties.into_iter().for_each(|it| block.push(it).expect("it is legal"));
-        } else if self.version.is_v5() && scene.chance.one_in(3) {
-            let pair = Pair { name: b"name", value: b"a value" };
-            let properties = [Property::ContentType(b"text"), Property::UserProperty(pair)];
-            properties.into_iter().for_each(|it| block.push(it).expect("it is legal"));
-        }
-        let mut publication = scene.publication(quality, true);
-        publication.properties = block.properties().raw().to_vec();
-        publication.asks = asks;
-        if scene.scenario.settings.mqtt.identifies_publishers {
-            publication.identity.push(("Mqtt-Client-Id", self.client_id.clone()));
-        }
-        // What it says of that itself nobody hears.
-        if self.version.is_v5() && scene.chance.one_in(4) {
-            let forged = Property::UserProperty(Pair { name: b"mqtt-client-id", value: b"root" });
-            block.push(forged).expect("it is legal");
-        }
-        publication.retain = asks.is_none() && scene.chance.below(10) < scene.scenario.n_retained_in_ten;
-        if publication.retain && scene.chance.one_in(4) {
-            publication.payload.clear();
-        }
-        let (payload, retain) = (publication.payload.clone(), publication.retain);
-        let number = scene.oracle.publish(publication);
-        let topic = scene.oracle.publications[number].topic.clone().expect("it was made from a topic");
-        let (qos, packet_id) = match quality {
-            Quality::AtMostOnce => (Qos::AtMostOnce, 0),
-            Quality::AtLeastOnce | Quality::ExactlyOnce => (Qos::of(quality), self.packet_id()),
-        };
-        let properties = block.properties();
-        let publish =
-            Publish { dup: false, qos, retain, topic: &topic, packet_id, properties, payload: &payload };
-        encode::publish(scene.out, self.version, &publish).expect("all of it is short");
-        match quality {
-            Quality::AtMostOnce => self.sent.push_back(Sent::Publish(number)),
-            Quality::AtLeastOnce | Quality::ExactlyOnce => self.receipts.push_back((packet_id, number)),
-        }
-        "PUBLISH"
     }
 
     fn subscribe(&mut self, scene: &mut Scene<'_>, choice: &[&'static str]) -> &'static str {

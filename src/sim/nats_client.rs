@@ -1,16 +1,17 @@
 //! A NATS client: sends ops of the small alphabet, knows which answers it is owed and in which order, and
 //! reads what comes without leniency.
 
+mod asking;
+
 use super::client::Scene;
-use super::crossing::{ASKING_HEADER, CORRELATION, HEADERS, KEEPING_HEADER};
+use super::crossing::{HEADERS, KEEPING_HEADER};
 use super::faults::{Check, Kind, broken};
-use super::oracle::{At, Known, Publication, Subscription, Terms};
 use super::own::Came;
+use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
 use super::scenario::{FILTERS, GROUPS, MOUNTS};
 use super::wire::{ServerOp, parse};
 use crate::message::{GATEWAY_INBOX, Quality};
-use crate::mqtt::property::{Pair, Property, PropertyBlock};
 use crate::shard::census::cid;
 use crate::subject::{SubjectFilter, mapping};
 use std::collections::VecDeque;
@@ -155,25 +156,6 @@ impl NatsClient {
         self.publish_to(&subject, publication, scene);
     }
 
-    /// Answers a request of MQTT: the client that asked hears it at its response topic.
-    fn answer(&mut self, reply: &[u8], request: usize, scene: &mut Scene<'_>) {
-        let asked = &scene.oracle.publications[request];
-        let (asker, topic) = (asked.by, asked.asks.unwrap_or_default());
-        let mut told = PropertyBlock::new();
-        told.push(Property::CorrelationData(CORRELATION)).expect("it is legal");
-        let identity = self.identity(scene);
-        for (name, value) in &identity {
-            let pair = Pair { name: name.as_bytes(), value: value.as_bytes() };
-            told.push(Property::UserProperty(pair)).expect("it is legal");
-        }
-        let mut subject = Vec::new();
-        mapping::topic_to_subject(topic.as_bytes(), &mut subject);
-        let answers = Some((asker, told.properties().raw().to_vec()));
-        // Whatever the client is: only a header asks for more.
-        let publication = scene.publication(Quality::AtMostOnce, false);
-        self.publish_to(reply, Publication { subject, answers, ..publication }, scene);
-    }
-
     /// Publishes to a subject that is spelled so.
     fn publish_to(&mut self, subject: &[u8], publication: Publication, scene: &mut Scene<'_>) {
         let Publication { reply, acknowledged_at, header, payload, .. } = &publication;
@@ -198,33 +180,6 @@ impl NatsClient {
         self.sent.push_back(Sent::Publish(number));
     }
 
-    /// A publish with a reply subject of its own, so that a 503 can be told from others.
-    fn request(&mut self, scene: &mut Scene<'_>) -> &'static str {
-        if self.inbox.is_none() {
-            return self.open_inbox(scene);
-        }
-        let number = scene.oracle.publications.len();
-        let inbox = [self.mount(), format!("_INBOX.c{}.{number}", scene.connection).as_bytes()].concat();
-        let publication = self.publication(scene);
-        if self.headers && scene.scenario.wants_acknowledgements && scene.chance.one_in(2) {
-            let (header, quality) = (ASKING_HEADER.as_bytes().to_vec(), Quality::AtLeastOnce);
-            let publication = Publication { acknowledged_at: inbox, header, quality, ..publication };
-            self.publish(publication, scene);
-            return "HPUB with a wish for an acknowledgement";
-        }
-        let is_request = self.no_responders;
-        self.publish(Publication { reply: inbox, is_request, ..publication }, scene);
-        "PUB of a request"
-    }
-
-    fn open_inbox(&mut self, scene: &mut Scene<'_>) -> &'static str {
-        let filter = format!("_INBOX.c{}.*", scene.connection);
-        self.n_sids += 1;
-        let number = self.enter(self.n_sids, &filter, None, scene);
-        self.inbox = Some(number);
-        "SUB of its inbox"
-    }
-
     /// A publish that is kept, or that clears what was.
     fn keep(&mut self, scene: &mut Scene<'_>) -> &'static str {
         let mut publication = self.publication(scene);
@@ -236,15 +191,6 @@ impl NatsClient {
         }
         self.publish(publication, scene);
         "HPUB of what is kept"
-    }
-
-    fn read(&mut self, scene: &mut Scene<'_>) -> &'static str {
-        if self.inbox.is_none() {
-            return self.open_inbox(scene);
-        }
-        let reading = scene.start_reading(self.mount());
-        self.sent.push_back(Sent::Read(reading));
-        "PUB of a request for what is retained"
     }
 
     fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
@@ -416,7 +362,7 @@ impl NatsClient {
         let mount = self.mount();
         let subject = [mount, subject].concat();
         if header.starts_with(b"NATS/1.0 503") {
-            return hear_no_responders(&subject, mount, header, payload, *sid, scene);
+            return asking::hear_no_responders(&subject, mount, header, payload, *sid, scene);
         }
         if let Some(number) = scene.oracle.own_at(&subject) {
             let (ear, is_marked) = ((scene.connection, Some(*sid)), !reply.is_empty());
@@ -477,38 +423,5 @@ fn confirm(sent: Sent, scene: &mut Scene<'_>) {
             let n_heard = subscription.n_heard;
             subscription.max = subscription.max.map(|(max, _)| (max, Some(n_heard)));
         }
-    }
-}
-
-fn hear_no_responders(
-    subject: &[u8],
-    mount: &[u8],
-    header: &[u8],
-    payload: &[u8],
-    sid: u32,
-    scene: &mut Scene<'_>,
-) -> Check {
-    let last = subject.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
-    let number: Option<usize> = std::str::from_utf8(last).ok().and_then(|text| text.parse().ok());
-    let request = number.and_then(|number| scene.oracle.publications.get(number)).filter(|publication| {
-        let asked = publication.subject.strip_prefix(mount).unwrap_or_default();
-        let expected = [b"NATS/1.0 503\r\nNats-Subject: ", asked, b"\r\n\r\n"].concat();
-        publication.by == scene.connection
-            && publication.is_request
-            && publication.reply == subject
-            && header == expected
-            && payload.is_empty()
-            && !publication.is_final
-    });
-    let ear = (scene.connection, Some(sid));
-    let is_for_reply = scene.oracle.subscriptions.iter().any(|subscription| {
-        subscription.ear == ear && subscription.filters.iter().any(|filter| filter.matches(subject))
-    });
-    match (number, request) {
-        (Some(number), Some(_)) if is_for_reply => {
-            scene.oracle.publications[number].n_no_responders += 1;
-            Ok(())
-        }
-        _ => scene.unexpected(&format!("503 for {}", String::from_utf8_lossy(subject))),
     }
 }

@@ -4,8 +4,9 @@
 
 use super::client::Scene;
 use super::faults::{Check, Kind, Part, broken};
-use super::oracle::{Ear, Oracle, Publication};
+use super::oracle::Oracle;
 use super::reading::Step;
+use super::record::{Ear, Publication};
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
 use crate::subject::mapping;

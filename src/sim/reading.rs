@@ -5,8 +5,9 @@
 use super::client::Scene;
 use super::crossing;
 use super::faults::{Check, Kind, Lie, Part, Violation, broken};
-use super::oracle::{At, Ear, Oracle, Publication};
+use super::oracle::Oracle;
 use super::own::{Came, Cause, UNKNOWN};
+use super::record::{At, Ear, Publication};
 use super::retained::is_before;
 use super::scenario::{FILTERS, SUBJECTS, TOPICS};
 use crate::message::Quality;

@@ -3,7 +3,8 @@
 //! subject one is later only where its client began it after the other's had learned that it was done.
 
 use super::faults::{Check, Kind, broken};
-use super::oracle::{At, Ear, Known, Oracle, Publication, Subscription};
+use super::oracle::Oracle;
+use super::record::{At, Ear, Known, Publication, Subscription};
 use crate::message::Quality;
 
 /// A SUBSCRIBE that asks for what is retained.

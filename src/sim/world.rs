@@ -8,7 +8,8 @@ use super::faults::{Check, Kind, Lie, Withheld, broken};
 use super::link::{End, Link, Place};
 use super::mqtt_client::MqttClient;
 use super::nats_client::NatsClient;
-use super::oracle::{self, Oracle};
+use super::oracle::Oracle;
+use super::record;
 use super::scenario::{MOUNTS, Scenario};
 use super::store::Store;
 use crate::shard::id::{ConnectionId, CoreId};
@@ -204,7 +205,7 @@ impl World {
         }
         self.note(|| format!("open {new} at {core:?}: {:?}", link.client));
         self.links.push(link);
-        self.oracle.listeners.push(oracle::Listener { is_alive: true, ..oracle::Listener::default() });
+        self.oracle.listeners.push(record::Listener { is_alive: true, ..record::Listener::default() });
         self.with_client(new, |client, scene| {
             client.connect(scene);
             Ok(())
