@@ -7,7 +7,7 @@ use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use crate::subject::mapping;
 
 /// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for, if any.
-pub const HEADERS: [(&str, Told, Option<Quality>); 7] = [
+pub const HEADERS: [(&str, Told, Option<Quality>); 9] = [
     (KEEPING_HEADER, Told::User(&[]), None),
     // What is forged is the first line of either.
     ("NATS/1.0\r\nMQTT-Client-ID: root\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), None),
@@ -16,6 +16,8 @@ pub const HEADERS: [(&str, Told, Option<Quality>); 7] = [
     ("NATS/1.0\r\nx:1\r\nx: 2\r\n\r\n", Told::User(&[("x", "1"), ("x", "2")]), None),
     (ASKING_HEADER, Told::User(&[("Status", "5%")]), Some(Quality::AtLeastOnce)),
     ("NATS/1.0\r\nContent-Type: text\r\n\r\n", Told::ContentType("text"), None),
+    ("NATS/1.0\r\nMqtt-QoS: 0\r\nA: b\r\n\r\n", Told::User(&[("A", "b")]), Some(Quality::AtMostOnce)),
+    (CORRELATING_HEADER, Told::Correlation, None),
 ];
 
 /// One that asks for its message to be kept.
@@ -24,7 +26,10 @@ pub const KEEPING_HEADER: &str = "NATS/1.0\r\nMqtt-Retain: 1\r\n\r\n";
 /// One that asks for a quality, and with a reply subject for an acknowledgement.
 pub const ASKING_HEADER: &str = "NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-User-Status: 5%25\r\n\r\n";
 
-/// The correlation data of MQTT requests, and how a header has it.
+/// One of a request that wants to know its answer again.
+pub const CORRELATING_HEADER: &str = "NATS/1.0\r\nMqtt-Correlation-Data: AA0KYw==\r\n\r\n";
+
+/// The correlation data of requests, and how a header has it.
 pub const CORRELATION: &[u8] = b"\0\r\nc";
 const CORRELATION_BASE64: &str = "AA0KYw==";
 
@@ -32,6 +37,7 @@ const CORRELATION_BASE64: &str = "AA0KYw==";
 pub enum Told {
     User(&'static [(&'static str, &'static str)]),
     ContentType(&'static str),
+    Correlation,
 }
 
 impl Publication {
@@ -60,6 +66,7 @@ impl Publication {
             None if self.reply.is_empty() && self.identity.is_empty() => return Vec::new(),
             None => String::new(),
             Some(Told::ContentType(text)) => format!("Content-Type: {text}\r\n"),
+            Some(Told::Correlation) => format!("Mqtt-Correlation-Data: {CORRELATION_BASE64}\r\n"),
             // The one name that means something to client libraries.
             Some(Told::User([("Status", _)])) => "Mqtt-User-Status: 5%25\r\n".into(),
             Some(Told::User(pairs)) => {
@@ -85,6 +92,8 @@ impl Publication {
                 lines += &format!(
                     "Mqtt-Response-Topic: {topic}\r\nMqtt-Correlation-Data: {CORRELATION_BASE64}\r\n"
                 );
+            } else if self.properties == correlating().properties().raw() {
+                lines += &format!("Mqtt-Correlation-Data: {CORRELATION_BASE64}\r\n");
             } else if !self.properties.is_empty() {
                 lines += "Content-Type: text\r\nname: a value\r\n";
             }
@@ -160,6 +169,7 @@ impl Publication {
         match told.map(|(_, told, _)| told) {
             None => assert!(self.header.is_empty(), "a header block that is not in the list"),
             Some(Told::ContentType(text)) => push(Property::ContentType(text.as_bytes())),
+            Some(Told::Correlation) => push(Property::CorrelationData(CORRELATION)),
             Some(Told::User(pairs)) => {
                 for (name, value) in *pairs {
                     push(Property::UserProperty(Pair { name: name.as_bytes(), value: value.as_bytes() }));
@@ -168,6 +178,13 @@ impl Publication {
         }
         block.properties().raw().to_vec()
     }
+}
+
+/// The properties of an answer to a request with correlation data.
+pub fn correlating() -> PropertyBlock {
+    let mut block = PropertyBlock::new();
+    block.push(Property::CorrelationData(CORRELATION)).expect("it is legal");
+    block
 }
 
 /// The header block of a message in a list, which says its subject.

@@ -4,6 +4,7 @@
 use super::chance::Chance;
 use crate::shard::interest::Change;
 use crate::shard::mail::{Acknowledgement, Batch, Item};
+use crate::shard::settings::Settings;
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,10 @@ pub enum Lie {
     HeardTwice(Part),
     /// It was right some time ago.
     Stale(Part),
+    /// The last rule for the quality of what NATS publishes holds, and not the first.
+    RulesReversed,
+    /// A rule holds whatever a header asks for.
+    RuleBeforeHeader,
 }
 
 /// What clients are told besides each other's messages.
@@ -82,6 +87,8 @@ pub enum Part {
     Acknowledgement,
     Reading,
     Replay,
+    /// An answer of MQTT to a request of NATS.
+    Answer,
 }
 
 /// What a lie keeps back in one lane.
@@ -104,6 +111,13 @@ impl Lie {
         }
     }
 
+    /// Falsifies what the shards are told when they begin.
+    pub fn misconfigure(self, settings: &mut Settings) {
+        if self == Self::RulesReversed {
+            settings.nats.qualities.0.reverse();
+        }
+    }
+
     /// Falsifies a batch before it is delivered.
     pub fn falsify(self, batch: &mut Batch, withheld: &mut Withheld, chance: &mut Chance) {
         match self {
@@ -113,7 +127,9 @@ impl Lie {
             | Self::Doubled
             | Self::Unheard(_)
             | Self::HeardTwice(_)
-            | Self::Stale(_) => {}
+            | Self::Stale(_)
+            | Self::RulesReversed
+            | Self::RuleBeforeHeader => {}
             Self::TakenAhead => {
                 for item in &batch.items {
                     if let Item::Acknowledged(acknowledgement) = item {

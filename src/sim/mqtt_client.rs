@@ -38,6 +38,8 @@ pub struct MqttClient {
     next_packet_id: u16,
     /// Filter and the oracle's number.
     subscriptions: Vec<(&'static str, usize)>,
+    /// Response topics of requests of NATS, and whether they have correlation data.
+    asked: Vec<(Vec<u8>, bool)>,
     has_left: bool,
     was_dismissed: bool,
 }
@@ -67,6 +69,7 @@ impl MqttClient {
             unacknowledged: Vec::new(),
             next_packet_id: 1,
             subscriptions: Vec::new(),
+            asked: Vec::new(),
             has_left: false,
             was_dismissed: false,
         }
@@ -100,6 +103,9 @@ impl MqttClient {
     pub fn act(&mut self, scene: &mut Scene<'_>) -> &'static str {
         if self.has_left {
             return "nothing";
+        }
+        if !self.asked.is_empty() && scene.chance.one_in(3) {
+            return self.answer(scene);
         }
         match scene.chance.weighted(&scene.scenario.mqtt_ops) {
             1 => self.subscribe(scene, &TOPIC_FILTERS),
@@ -352,6 +358,11 @@ impl MqttClient {
             let what =
                 format!("{}: PUBLISH differs from {}", scene.connection, scene.oracle.describe(number));
             return broken(Kind::Content, what);
+        }
+        if let Some(topic) = publish.properties.response_topic()
+            && !is_from_mqtt
+        {
+            self.asked.push((topic.to_vec(), publish.properties.correlation_data().is_some()));
         }
         let quality = self.take_quality(publish, scene)?;
         let ear = (scene.connection, None);

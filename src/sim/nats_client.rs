@@ -5,7 +5,7 @@ mod asking;
 
 use super::client::Scene;
 use super::crossing::{HEADERS, KEEPING_HEADER};
-use super::faults::{Check, Kind, broken};
+use super::faults::{Check, Kind, Lie, broken};
 use super::own::Came;
 use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
@@ -92,7 +92,8 @@ impl NatsClient {
         }
         if !self.requests.is_empty() && scene.chance.one_in(3) {
             let reply = self.requests.remove(0);
-            let publication = Publication { subject: reply, ..self.publication(scene) };
+            let quality = self.quality(&reply, scene);
+            let publication = Publication { subject: reply, quality, ..self.publication(scene) };
             self.publish(publication, scene);
             return "answers a request";
         }
@@ -110,7 +111,9 @@ impl NatsClient {
             5 if self.headers => {
                 let (header, _, quality) = *scene.chance.pick(&HEADERS[1..]);
                 let publication = self.publication(scene);
-                let quality = quality.unwrap_or(publication.quality);
+                let is_ruled = scene.lie == Lie::RuleBeforeHeader
+                    && scene.scenario.ruled(&publication.subject).is_some();
+                let quality = quality.filter(|_| !is_ruled).unwrap_or(publication.quality);
                 let publication = Publication { header: header.as_bytes().to_vec(), quality, ..publication };
                 self.publish(publication, scene);
                 "HPUB"
@@ -130,9 +133,10 @@ impl NatsClient {
     }
 
     fn publication(&self, scene: &mut Scene<'_>) -> Publication {
-        let publication = scene.publication(self.quality(), false);
-        let identity = self.identity(scene);
-        Publication { subject: [self.mount(), &publication.subject].concat(), identity, ..publication }
+        let publication = scene.publication(Quality::AtMostOnce, false);
+        let subject = [self.mount(), &publication.subject].concat();
+        let (quality, identity) = (self.quality(&subject, scene), self.identity(scene));
+        Publication { subject, quality, identity, ..publication }
     }
 
     /// Who it is, where the gateway tells that.
@@ -146,8 +150,9 @@ impl NatsClient {
     }
 
     /// Of what it publishes without saying which.
-    fn quality(&self) -> Quality {
-        if self.verbose { Quality::AtLeastOnce } else { Quality::AtMostOnce }
+    fn quality(&self, subject: &[u8], scene: &Scene<'_>) -> Quality {
+        let otherwise = if self.verbose { Quality::AtLeastOnce } else { Quality::AtMostOnce };
+        scene.scenario.ruled(subject).unwrap_or(otherwise)
     }
 
     fn publish(&mut self, publication: Publication, scene: &mut Scene<'_>) {

@@ -282,7 +282,11 @@ impl Scene<'_> {
 
     /// How often the client hears a message that comes once.
     pub fn n_heard(&mut self, ear: Ear, number: usize) -> usize {
-        let handled = self.oracle.publications[number].handled;
+        let publication = &self.oracle.publications[number];
+        if publication.is_answer {
+            return self.lie.n_heard(Part::Answer, self.chance);
+        }
+        let handled = publication.handled;
         let is_new = |at: At| handled.is_some_and(|handled| handled < at);
         let mut of_ear = self.oracle.subscriptions.iter().filter(|it| it.ear == ear);
         let must_be_replay =

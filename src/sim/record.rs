@@ -73,6 +73,8 @@ pub struct Publication {
     pub retain: bool,
     /// MQTT: the response topic of a request.
     pub asks: Option<&'static str>,
+    /// An answer of MQTT to a request of NATS.
+    pub is_answer: bool,
     /// The answer to a request of MQTT: for the connection that asked alone, and with these properties.
     pub answers: Option<(usize, Vec<u8>)>,
     /// What the gateway says itself has a cause.
@@ -107,6 +109,7 @@ impl Publication {
             quality,
             retain: false,
             asks: None,
+            is_answer: false,
             answers: None,
             cause: None,
             is_request: false,

@@ -2,6 +2,7 @@
 //! heavy, and the limits range from never reached to always in the way.
 
 use super::chance::Chance;
+use crate::message::Quality;
 use crate::mqtt::alias;
 use crate::mqtt::connection::Offer;
 use crate::mqtt::decode;
@@ -113,6 +114,12 @@ impl Scenario {
         }
     }
 
+    /// The quality that a rule gives what NATS clients publish, if one does.
+    pub fn ruled(&self, subject: &[u8]) -> Option<Quality> {
+        let mut rules = self.settings.nats.qualities.0.iter();
+        rules.find(|(filter, _)| filter.matches(subject)).map(|(_, quality)| *quality)
+    }
+
     /// The longest delivery of this world.
     pub fn frame_bytes_max(&self) -> usize {
         match (self.n_large_in_hundred, self.n_shared_in_hundred) {
@@ -153,7 +160,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             pong_timeout: Span::default(),
             subscriptions_max: 0,
             subscription_tokens_max: 0,
-            qualities: Qualities::default(),
+            qualities: Qualities(RULES[chance.below(4)].iter().map(|(it, of)| (filter(it), *of)).collect()),
             replayed: REPLAYED[chance.below(3)].iter().map(|it| filter(it)).collect(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
             mappings: Vec::new(),
@@ -217,6 +224,14 @@ const REQUESTS: requests::Limits =
 fn filter(text: &str) -> SubjectFilter {
     SubjectFilter::parse(text.as_bytes()).expect("it is one")
 }
+
+/// The quality of what NATS clients publish, by subject: the first that matches.
+const RULES: [&[(&str, Quality)]; 4] = [
+    &[],
+    &[],
+    &[("a.b", Quality::AtMostOnce), ("a.>", Quality::AtLeastOnce)],
+    &[("a.b.*", Quality::AtMostOnce), ("*.b.>", Quality::AtLeastOnce), ("*.b", Quality::AtLeastOnce)],
+];
 
 /// What NATS subscriptions have replayed; each choice has one at most.
 const REPLAYED: [&[&str]; 3] = [&[], &["a.>"], &[">"]];

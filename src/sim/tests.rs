@@ -78,6 +78,18 @@ fn a_replay_to_nats_that_never_comes_or_comes_twice_is_found() {
     assert_found(Lie::HeardTwice(Part::Replay), &[Kind::NotDue]);
 }
 
+#[test]
+fn an_answer_of_mqtt_to_a_request_of_nats_that_never_comes_or_comes_twice_is_found() {
+    assert_found(Lie::Unheard(Part::Answer), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::Answer), &[Kind::NotDue]);
+}
+
+#[test]
+fn a_rule_that_gives_way_to_a_later_one_or_holds_before_a_header_is_found() {
+    assert_found(Lie::RulesReversed, &[Kind::NotDue]);
+    assert_found(Lie::RuleBeforeHeader, &[Kind::NotDue]);
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

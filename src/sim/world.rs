@@ -70,7 +70,9 @@ impl World {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(&mut chance);
         let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
-        let settings = Arc::new(scenario.settings.clone());
+        let mut settings = scenario.settings.clone();
+        lie.misconfigure(&mut settings);
+        let settings = Arc::new(settings);
         let n = settings.n_cores;
         let retained = Arc::new(Retained::new(settings.mqtt.retained, &keys));
         let mut shards: Vec<Shard> = (0..n)

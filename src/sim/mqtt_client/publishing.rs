@@ -6,8 +6,10 @@ use crate::mqtt::encode;
 use crate::mqtt::packet::{Publish, Qos};
 use crate::mqtt::property::{Pair, Property, PropertyBlock};
 use crate::sim::client::Scene;
-use crate::sim::crossing::CORRELATION;
+use crate::sim::crossing::{CORRELATION, correlating};
+use crate::sim::record::Publication;
 use crate::sim::scenario::TOPICS;
+use crate::subject::mapping;
 
 impl MqttClient {
     pub(super) fn publish(&mut self, scene: &mut Scene<'_>) -> &'static str {
@@ -28,9 +30,7 @@ impl MqttClient {
         let mut publication = scene.publication(quality, true);
         publication.properties = block.properties().raw().to_vec();
         publication.asks = asks;
-        if scene.scenario.settings.mqtt.identifies_publishers {
-            publication.identity.push(("Mqtt-Client-Id", self.client_id.clone()));
-        }
+        publication.identity = self.identity(scene);
         // What it says of that itself nobody hears.
         if self.version.is_v5() && scene.chance.one_in(4) {
             let forged = Property::UserProperty(Pair { name: b"mqtt-client-id", value: b"root" });
@@ -40,7 +40,35 @@ impl MqttClient {
         if publication.retain && scene.chance.one_in(4) {
             publication.payload.clear();
         }
-        let (payload, retain) = (publication.payload.clone(), publication.retain);
+        self.send(publication, &block, scene);
+        "PUBLISH"
+    }
+
+    /// Answers a request of NATS: whoever asked hears it at its inbox.
+    pub(super) fn answer(&mut self, scene: &mut Scene<'_>) -> &'static str {
+        let (topic, is_correlated) = self.asked.remove(0);
+        let quality = if scene.chance.one_in(2) { Quality::AtLeastOnce } else { Quality::AtMostOnce };
+        let block = if is_correlated { correlating() } else { PropertyBlock::new() };
+        let mut publication = scene.publication(quality, true);
+        publication.subject.clear();
+        mapping::topic_to_subject(&topic, &mut publication.subject);
+        publication.properties = block.properties().raw().to_vec();
+        publication.identity = self.identity(scene);
+        publication.is_answer = true;
+        self.send(publication, &block, scene);
+        "PUBLISH of an answer to NATS"
+    }
+
+    /// Who it is, where the gateway tells that.
+    fn identity(&self, scene: &Scene<'_>) -> Vec<(&'static str, String)> {
+        let is_told = scene.scenario.settings.mqtt.identifies_publishers;
+        is_told.then(|| ("Mqtt-Client-Id", self.client_id.clone())).into_iter().collect()
+    }
+
+    /// Publishes with these properties, of which others may hear less.
+    fn send(&mut self, publication: Publication, block: &PropertyBlock, scene: &mut Scene<'_>) {
+        let (payload, retain, quality) =
+            (publication.payload.clone(), publication.retain, publication.quality);
         let number = scene.oracle.publish(publication);
         let topic = scene.oracle.publications[number].topic.clone().expect("it was made from a topic");
         let (qos, packet_id) = match quality {
@@ -55,6 +83,5 @@ impl MqttClient {
             Quality::AtMostOnce => self.sent.push_back(Sent::Publish(number)),
             Quality::AtLeastOnce | Quality::ExactlyOnce => self.receipts.push_back((packet_id, number)),
         }
-        "PUBLISH"
     }
 }

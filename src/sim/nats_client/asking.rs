@@ -4,7 +4,7 @@ use super::{NatsClient, Sent};
 use crate::message::Quality;
 use crate::mqtt::property::{Pair, Property, PropertyBlock};
 use crate::sim::client::Scene;
-use crate::sim::crossing::{ASKING_HEADER, CORRELATION};
+use crate::sim::crossing::{ASKING_HEADER, CORRELATING_HEADER, CORRELATION};
 use crate::sim::faults::Check;
 use crate::sim::record::Publication;
 use crate::subject::mapping;
@@ -44,7 +44,9 @@ impl NatsClient {
             return "HPUB with a wish for an acknowledgement";
         }
         let is_request = self.no_responders;
-        self.publish(Publication { reply: inbox, is_request, ..publication }, scene);
+        let is_correlated = self.headers && scene.chance.one_in(2);
+        let header = if is_correlated { CORRELATING_HEADER.as_bytes().to_vec() } else { Vec::new() };
+        self.publish(Publication { reply: inbox, is_request, header, ..publication }, scene);
         "PUB of a request"
     }
 
