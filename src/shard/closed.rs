@@ -9,7 +9,9 @@ use std::fmt;
 /// The reasons, by whose they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The peer closed its end, or said DISCONNECT.
+    /// MQTT: the client said DISCONNECT, with this reason.
+    Disconnect(MqttReason),
+    /// The peer closed its end, which in MQTT is without a word.
     ByPeer,
     /// The peer vanished: reads fail.
     Lost,
@@ -47,6 +49,8 @@ pub enum Slow {
 /// The kinds of them that are counted apart: a bounded set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
+    Normal,
+    DisconnectWithWill,
     ByPeer,
     Lost,
     BadInput,
@@ -61,9 +65,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 13;
     /// In the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
+        Self::Normal,
+        Self::DisconnectWithWill,
         Self::ByPeer,
         Self::Lost,
         Self::BadInput,
@@ -79,6 +85,8 @@ impl Reason {
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Normal => "normal",
+            Self::DisconnectWithWill => "disconnect_with_will",
             Self::ByPeer => "by_peer",
             Self::Lost => "lost",
             Self::BadInput => "bad_input",
@@ -98,6 +106,8 @@ impl Closed {
     /// What it is counted as.
     pub fn reason(self) -> Reason {
         match self {
+            Self::Disconnect(MqttReason::Success) => Reason::Normal,
+            Self::Disconnect(_) => Reason::DisconnectWithWill,
             Self::ByPeer => Reason::ByPeer,
             Self::Lost => Reason::Lost,
             Self::Nats(_) | Self::Mqtt(_) | Self::NotConnect => Reason::BadInput,
@@ -122,7 +132,8 @@ impl Closed {
             | Self::MqttRefused(_)
             | Self::NotConnect
             | Self::ConnectTimeout => true,
-            Self::ByPeer
+            Self::Disconnect(_)
+            | Self::ByPeer
             | Self::Lost
             | Self::KeepAlive
             | Self::SlowConsumer(_)
@@ -160,6 +171,7 @@ impl Closed {
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Disconnect(reason) => write!(f, "DISCONNECT of the client: {reason}"),
             Self::ByPeer => f.write_str("closed by the client"),
             Self::Lost => f.write_str("the connection was lost"),
             Self::Nats(malformed) => write!(f, "bad input: {malformed}"),

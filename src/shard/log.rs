@@ -87,7 +87,24 @@ fn cut(subject: &[u8]) -> &[u8] {
 /// A subject as the log shows it.
 fn shown(subject: &[u8]) -> String {
     let more = if subject.len() > SUBJECT_SHOWN_MAX { "…" } else { "" };
-    format!("{}{more}", subject[..subject.len().min(SUBJECT_SHOWN_MAX)].escape_ascii())
+    format!("{}{more}", on_one_line(&subject[..subject.len().min(SUBJECT_SHOWN_MAX)]))
+}
+
+/// What a client sent as it reads in a line of the log: text as it is, quotes among it, and escapes for whatever
+/// would end the line, steer a terminal, or is no text.
+fn on_one_line(bytes: &[u8]) -> String {
+    let mut line = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '\'' | '"' => line.push(letter),
+                '\0'..='\x7f' => line.extend((letter as u8).escape_ascii().map(char::from)),
+                _ => line.extend(letter.escape_debug()),
+            }
+        }
+        line.extend(chunk.invalid().iter().flat_map(|byte| byte.escape_ascii()).map(char::from));
+    }
+    line
 }
 
 impl Clients {
@@ -177,7 +194,7 @@ impl Shard {
             return;
         }
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
-        let what = what.trim_ascii_end().escape_ascii();
+        let what = on_one_line(what.trim_ascii_end());
         tracing::warn!(protocol, %peer, id, name, "refused: {what}");
     }
 }

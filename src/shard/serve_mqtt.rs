@@ -197,6 +197,6 @@ impl Shard {
                 mqtt.session.set_expiry(Expiry::from_secs(secs.min(secs_max)));
             }
         });
-        self.end(id, Closed::ByPeer, now)
+        self.end(id, Closed::Disconnect(disconnect.reason), now)
     }
 }

@@ -279,7 +279,7 @@ pub fn subscription(one: &SeenSubscription, cid: u64) -> Map<String, Value> {
 /// In nats-server's words, as far as it has any.
 fn reason(closed: Closed) -> &'static str {
     match closed.reason() {
-        Reason::ByPeer => "Client Closed",
+        Reason::Normal | Reason::DisconnectWithWill | Reason::ByPeer => "Client Closed",
         Reason::Lost => "Read Error",
         Reason::BadInput => match closed.nats_error() {
             Some("Maximum Payload Violation") => "Maximum Message Payload Exceeded",

@@ -80,6 +80,21 @@ fn a_publisher_on_another_core_is_named_and_a_long_subject_is_cut() {
 }
 
 #[test]
+fn what_a_client_was_refused_reads_as_it_was_told_and_stays_on_one_line() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let told = lines(|| {
+        alone.receive(id, "PUB /24SYS.é 0\r\n\r\nPUB /24SYS.\x1b[2J\x07 0\r\n\r\n".as_bytes());
+        alone.receive(id, b"PUB /24SYS.\xff\xc3\\ 0\r\n\r\n");
+    });
+    assert_eq!(told.len(), 3, "{told:#?}");
+    for (line, subject) in told.iter().zip(["é", r"\x1b[2J\x07", r"\xff\xc3\\"]) {
+        let said = format!("refused: -ERR 'Permissions Violation for Publish to \"/24SYS.{subject}\"'");
+        assert!(line.contains(&said), "{said} is not in\n{line}");
+    }
+}
+
+#[test]
 fn what_no_mqtt_client_asked_for_is_not_told() {
     let mut several = Several::new(2, settings());
     let publisher = publisher(&mut several);

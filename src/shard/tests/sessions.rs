@@ -244,7 +244,7 @@ fn a_disconnect_that_is_refused_leaves_the_will_and_one_whose_wish_was_not_grant
     let mut alone = Alone::new(settings);
     let (id, _) = alone.mqtt(V5);
     alone.leave(id, Reason::Success, &[Property::SessionExpiryInterval(5)]);
-    assert_eq!(alone.shard.counters().n_closed[closed::Reason::ByPeer as usize], 1);
+    assert_eq!(alone.shard.counters().n_closed[closed::Reason::Normal as usize], 1);
 }
 
 // [MQTT-3.1.4-3]
