@@ -70,7 +70,7 @@ pub enum Ring {
 pub struct Port {
     /// As the configuration calls it: "mqtt", "nats", or the name of a listener.
     pub name: String,
-    /// How to have it listen elsewhere.
+    /// What has it listen at another address.
     pub elsewhere: String,
     /// The address.
     pub address: SocketAddr,
@@ -331,11 +331,15 @@ fn judge_port(port: &Port) -> Finding {
         PortState::Free => Finding::ok(subject, format!("{address} is free")),
         PortState::Taken(Some(Process { id, name })) => fail(
             format!("{address} is in use by {name} (process {id})"),
-            format!("kill {id}  # or listen elsewhere: {elsewhere}"),
+            format!("listen at another: {elsewhere}; or have {name} do so, if it is yours"),
         ),
         PortState::Taken(None) => fail(
             format!("{address} is in use"),
-            format!("sudo ss -ltnp 'sport = {}'  # shows by whom; or {elsewhere}", address.port()),
+            format!(
+                "listen at another: {elsewhere}; who has this one, often a broker or a gateway that runs \
+                 already, is shown by sudo ss -ltnp 'sport = :{}'",
+                address.port()
+            ),
         ),
         PortState::Forbidden => fail(
             format!("{address}: ports below 1024 are reserved"),
@@ -343,10 +347,10 @@ fn judge_port(port: &Port) -> Finding {
         ),
         PortState::NotOurs => fail(
             format!("{address}: no interface of this host has that address"),
-            format!("ip -brief address  # shows those it has; {elsewhere}"),
+            format!("listen at one that it has, which `ip -brief address` shows: {elsewhere}"),
         ),
         PortState::Failed(why) => {
-            fail(format!("cannot listen on {address}: {why}"), format!("listen elsewhere: {elsewhere}"))
+            fail(format!("cannot listen on {address}: {why}"), format!("listen at another: {elsewhere}"))
         }
     }
 }

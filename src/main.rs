@@ -52,17 +52,14 @@ fn start() -> Exit {
             with_configuration(&cli, |resolved, file| print_out(&print::effective_toml(resolved, file)))
         }
         Some(Command::Check) => with_configuration(&cli, check),
-        None => with_configuration(&cli, |resolved, _| run(&resolved.config)),
+        None => with_configuration(&cli, |resolved, _| run(resolved)),
     }
 }
 
 fn with_configuration(cli: &Cli, then: impl FnOnce(&Resolved, Option<&File>) -> Exit) -> Exit {
     let file = match read_file(cli.config.as_deref()) {
         Ok(file) => file,
-        Err(why) => {
-            eprintln!("error: {why}");
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
     match resolve(file.as_ref(), variables(), &cli.flags()) {
         Ok(resolved) => then(&resolved, file.as_ref()),
@@ -71,12 +68,18 @@ fn with_configuration(cli: &Cli, then: impl FnOnce(&Resolved, Option<&File>) -> 
 }
 
 /// The file that was asked for, or the one in the working directory if it is there.
-fn read_file(asked: Option<&Path>) -> Result<Option<File>, String> {
+fn read_file(asked: Option<&Path>) -> Result<Option<File>, Exit> {
     let path = asked.unwrap_or(Path::new("strait.toml"));
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(File { name: path.display().to_string(), text })),
+    match fs::read(path) {
+        Ok(bytes) => match File::read(path.display().to_string(), bytes) {
+            Ok(file) => Ok(Some(file)),
+            Err(wrong) => Err(report(&wrong)),
+        },
         Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read the configuration file {}: {error}", path.display())),
+        Err(error) => {
+            eprintln!("error: cannot read the configuration file {}: {error}", path.display());
+            Err(Exit::Config)
+        }
     }
 }
 
@@ -126,7 +129,7 @@ fn check(resolved: &Resolved, file: Option<&File>) -> Exit {
     let source =
         file.map_or("no file, every key at its default unless a variable or flag sets it", |file| &file.name);
     let mut text = format!("{:<8} {:<14} {source}\n", "ok", "configuration");
-    let findings = probe(&resolved.config).0;
+    let findings = probe(resolved).0;
     for finding in &findings {
         text += &format!("{finding}\n");
     }
@@ -135,9 +138,10 @@ fn check(resolved: &Resolved, file: Option<&File>) -> Exit {
     }
 }
 
-fn run(config: &Config) -> Exit {
+fn run(resolved: &Resolved) -> Exit {
+    let config = &resolved.config;
     start_log(config);
-    let (findings, shards) = probe(config);
+    let (findings, shards) = probe(resolved);
     for finding in &findings {
         if finding.is_failure() {
             eprintln!("{finding}");
@@ -159,10 +163,10 @@ fn run(config: &Config) -> Exit {
 }
 
 /// What this host offers for this configuration, and how many shards that makes.
-fn probe(config: &Config) -> (Vec<Finding>, usize) {
+fn probe(resolved: &Resolved) -> (Vec<Finding>, usize) {
     runtime::host::raise_limits();
-    let facts = runtime::host::gather(config);
-    (host::judge(&facts, config), host::shards(config, facts.cores))
+    let facts = runtime::host::gather(resolved);
+    (host::judge(&facts, &resolved.config), host::shards(&resolved.config, facts.cores))
 }
 
 fn exit_of(findings: &[Finding]) -> Exit {

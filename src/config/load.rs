@@ -25,6 +25,29 @@ pub struct File {
     pub text: String,
 }
 
+impl File {
+    /// A file of these bytes, which must be UTF-8.
+    pub fn read(name: String, bytes: Vec<u8>) -> Result<Self, Diagnostics> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self { name, text }),
+            Err(error) => {
+                // What precedes it is as long in the text that is shown.
+                let at = error.utf8_error().valid_up_to();
+                let byte = error.as_bytes()[at];
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                let place = Place::File(at..at + char::REPLACEMENT_CHARACTER.len_utf8());
+                let mut wrong = Diagnostic::new(
+                    place,
+                    "the configuration file is not UTF-8".into(),
+                    format!("the byte 0x{byte:02X} is no part of a character"),
+                );
+                wrong.help = Some(format!("save it as UTF-8: iconv -f ISO-8859-1 -t UTF-8 {name}"));
+                Err(Diagnostics::new(Some(Self { name, text }), vec![wrong]))
+            }
+        }
+    }
+}
+
 /// A flag of the command line that stands for a key.
 #[derive(Clone, Debug)]
 pub struct Flag {
@@ -71,6 +94,8 @@ pub struct Resolved {
     origins: Vec<Origin>,
     /// By path, of those keys of listeners that somebody gave.
     listener_origins: BTreeMap<String, Origin>,
+    /// By path, what the file calls the keys to which it gives another program's names.
+    spellings: BTreeMap<String, String>,
 }
 
 impl Resolved {
@@ -88,6 +113,14 @@ impl Resolved {
         let key_idx =
             KEYS.iter().position(|key| key.path() == path).expect("the path is one of the schema's");
         &self.origins[key_idx]
+    }
+
+    /// What whoever gave a key its value calls it.
+    pub(crate) fn name_of<'p>(&'p self, path: &'p str) -> &'p str {
+        match self.origin_of(path) {
+            Origin::File(_) | Origin::Refused => self.spellings.get(path).map_or(path, String::as_str),
+            Origin::Default | Origin::Variable(_) | Origin::Flag(_) => path,
+        }
     }
 }
 
@@ -107,8 +140,8 @@ pub fn resolve(
     flags: &[Flag],
 ) -> Result<Resolved, Diagnostics> {
     let origins = vec![Origin::Default; KEYS.len()];
-    let listener_origins = BTreeMap::new();
-    let resolved = Resolved { config: Config::default(), origins, listener_origins };
+    let (listener_origins, spellings) = (BTreeMap::new(), BTreeMap::new());
+    let resolved = Resolved { config: Config::default(), origins, listener_origins, spellings };
     let mut layers = Layers { resolved, found: Vec::new() };
     let readable = file.is_none_or(|file| layers.read_file(&file.text));
     let mut variables: Vec<_> =

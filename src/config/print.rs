@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::config::key::Kind;
+use crate::config::key::{Kind, Value};
 use crate::config::listener::{self, Listener};
 use crate::config::load::{File, Origin, Resolved};
 use crate::config::schema::{Config, KEYS, SECTIONS};
@@ -94,12 +94,24 @@ pub fn effective_toml(resolved: &Resolved, file: Option<&File>) -> String {
     for listener in &resolved.config.listeners {
         push(&mut text, format_args!("\n[{}]\n", listener.path()));
         for key in listener::keys(listener.section) {
-            let Some(value) = (key.get)(listener) else { continue };
-            let origin = note_of(resolved.origin_of(&format!("{}.{}", listener.path(), key.name)), file);
+            let (value, origin) = match (key.get)(listener) {
+                Some(value) => {
+                    let origin = resolved.origin_of(&format!("{}.{}", listener.path(), key.name));
+                    (value, note_of(origin, file))
+                }
+                None => inherited(resolved, listener.section, key.name),
+            };
             push(&mut text, format_args!("{} = {}{origin}\n", key.name, value.to_toml()));
         }
     }
     text
+}
+
+/// The section's value of a key, which counts where a listener has none of its own.
+fn inherited(resolved: &Resolved, section: &str, name: &str) -> (Value, String) {
+    let key = KEYS.iter().find(|key| key.section == section && key.name == name);
+    let key = key.expect("a listener inherits what its section has");
+    ((key.get)(&resolved.config), format!("  # {}", key.path()))
 }
 
 /// Who gave a value, as a comment behind it.
@@ -179,6 +191,18 @@ mod tests {
         ] {
             assert!(printed.contains(line), "{line} is not in\n{printed}");
         }
-        assert_eq!(load(Some(&file(printed)), [], &[]).unwrap(), resolved.config);
+        let again = resolve(Some(&file(printed.clone())), [], &[]).unwrap();
+        let values = |text: &str| text.parse::<toml::Table>().unwrap();
+        assert_eq!(values(&effective_toml(&again, None)), values(&printed));
+    }
+
+    #[test]
+    fn what_a_listener_has_from_its_section_is_in_force_and_shown() {
+        let given =
+            file("[nats]\nmountpoint = \"plant\"\n[nats.listeners.a]\nbind = 1\nmapping = \"emqx\"\n".into());
+        let printed = effective_toml(&resolve(Some(&given), [], &[]).unwrap(), Some(&given));
+        let (_, listener) = printed.split_once("[nats.listeners.a]\n").unwrap();
+        assert!(listener.contains("mountpoint = \"plant\"  # nats.mountpoint\n"), "{listener}");
+        assert!(listener.contains("mapping = \"emqx\"  # strait.toml:5\n"), "{listener}");
     }
 }

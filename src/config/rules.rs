@@ -57,16 +57,18 @@ fn open_to_everybody(resolved: &Resolved, listening: &Listening) -> Option<Diagn
     let listen = address.filter(|&listen| !allows_anonymous && !address::is_loopback(listen))?;
     let origin = origin(resolved, path)?;
     origin_is_known(resolved, &format!("{table}.allow_anonymous"))?;
-    let title = format!("`{path}` would let anybody in: {listen} can be reached from other hosts");
+    let name = resolved.name_of(path);
+    let title = format!("`{name}` would let anybody in: {listen} can be reached from other hosts");
     let mut wrong = Diagnostic::new(origin.place(), title, "clients need no credentials here");
     let allow = match origin {
         Origin::Variable(_) => {
             format!("set STRAIT__{}__ALLOW_ANONYMOUS=true", table.replace('.', "__").to_ascii_uppercase())
         }
         Origin::Flag(_) => "add --allow-anonymous".into(),
-        Origin::Default | Origin::File(_) | Origin::Refused => {
-            format!("add `allow_anonymous = true` to [{table}]")
-        }
+        Origin::Default | Origin::File(_) | Origin::Refused => match name.strip_suffix(".bind") {
+            Some(foreign) if name != path => format!("add `enable_authn = false` to [{foreign}]"),
+            Some(_) | None => format!("add `allow_anonymous = true` to [{table}]"),
+        },
     };
     wrong.help = Some(format!(
         "listen on loopback (127.0.0.1:{}), or {allow} if that is what you want",
@@ -84,7 +86,7 @@ fn one_address_twice(resolved: &Resolved, first: &Listening, second: &Listening)
     // The default cannot be wrong: the value to point at is the one that somebody gave.
     let (at, other) =
         if from_two == Origin::Default { (&from_one, &from_two) } else { (&from_two, &from_one) };
-    let (first, second) = (&first.path, &second.path);
+    let (first, second) = (resolved.name_of(&first.path), resolved.name_of(&second.path));
     let title = if one == two {
         format!("`{first}` and `{second}` are both {one}")
     } else {

@@ -194,10 +194,10 @@ schema! {
         control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
         /// The QoS of what is published to some subjects, as "FILTER QOS": the first whose filter matches holds.
         /// A publish whose Mqtt-QoS header says one has that; one without a rule has 1 from a client that is
-        /// verbose, and otherwise 0.
+        /// verbose, and otherwise 0. Filters are of subjects as others see them, of mounted clients with the mount.
         publish_qos: Vec<String> = Kind::Subjects { with_qos: true },
         /// Subscriptions that are sent what was retained before them: those that one of these filters covers. What
-        /// comes so has the header Mqtt-Retain.
+        /// comes so has the header Mqtt-Retain. Filters are as others see them, of mounted clients with the mount.
         replay_retained: Vec<String> = Kind::Subjects { with_qos: false },
         /// How long a connection is silent before it is sent a PING. The first comes two seconds after CONNECT, or
         /// earlier where this is less.

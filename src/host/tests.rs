@@ -68,7 +68,10 @@ fn a_taken_port_names_its_address_and_its_process() {
     };
     let finding = judge_port(&taken(Some(Process { id: 7, name: "mosquitto".into() })));
     assert_eq!(finding.text, "127.0.0.1:1883 is in use by mosquitto (process 7)");
-    assert!(judge_port(&taken(None)).mend.is_some_and(|mend| mend.contains("sport = 1883")));
+    let mend = finding.mend.unwrap();
+    assert!(mend.contains("strait --mqtt ADDR") && !mend.contains("kill"), "{mend}");
+    let mend = judge_port(&taken(None)).mend.unwrap();
+    assert!(mend.contains("strait --mqtt ADDR") && mend.contains("sport = :1883"), "{mend}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Socket, Type};
 
 use crate::config::address;
-use crate::config::schema::Config;
+use crate::config::load::Resolved;
 use crate::host::{Facts, Port, PortState, Process, Ring, kernel_suffices, memlock_suffices};
 
 /// Raises the limits of open files and locked memory as far as this process may: a user who has a hard limit
@@ -30,18 +30,24 @@ pub fn raise_limits() {
 
 /// All that the judgement needs to know, for these listeners.
 #[must_use]
-pub fn gather(config: &Config) -> Facts {
+pub fn gather(resolved: &Resolved) -> Facts {
+    let config = &resolved.config;
     let kernel = read_trimmed("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
     let memlock_bytes = getrlimit(Resource::Memlock).current;
     // On a kernel without some operations glommio ends the process instead of returning an error.
     let can_try = kernel_suffices(&kernel) && memlock_suffices(memlock_bytes);
-    let first = |section: &str| (section.to_owned(), format!("strait --{section} ADDR"));
+    let key = |path: &str| format!("`{}` in the configuration", resolved.name_of(path));
+    let first = |section: &str| {
+        let listen = key(&format!("{section}.listen"));
+        (section.to_owned(), format!("strait --{section} IP:PORT, or {listen}"))
+    };
     let mut listeners = vec![
         (first("mqtt"), config.mqtt.listen),
         (first("nats"), config.nats.listen),
         (first("admin"), config.admin.listen),
     ];
-    listeners.extend(config.listeners.iter().map(|it| ((it.path(), format!("{}.bind", it.path())), it.bind)));
+    let named = config.listeners.iter();
+    listeners.extend(named.map(|it| ((it.path(), key(&format!("{}.bind", it.path()))), it.bind)));
     Facts {
         ring: if can_try { try_ring() } else { Ring::NotTried },
         io_uring_disabled: read_number("/proc/sys/kernel/io_uring_disabled"),

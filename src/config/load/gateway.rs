@@ -20,8 +20,8 @@ enum Spelling {
     Size,
     /// With slashes between its tokens.
     Mountpoint,
-    /// What is true there is false here.
-    Negated,
+    /// Whether clients must say who they are, the opposite of `allow_anonymous`. True promises what there is not.
+    EnableAuthn,
 }
 
 /// Its name there, the key of `[nats]` that it is, and how it is written.
@@ -45,7 +45,7 @@ const KEYS_OF_FIRST: [Alias; 7] = [
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
-    ("enable_authn", "allow_anonymous", Spelling::Negated),
+    ("enable_authn", "allow_anonymous", Spelling::EnableAuthn),
     // EMQX knows neither.
     ("advertise", "advertise", Spelling::AsHere),
     ("connect_urls", "connect_urls", Spelling::AsHere),
@@ -57,7 +57,7 @@ const KEYS_OF_LISTENER: [Alias; 7] = [
     ("max_connections", "max_connections", Spelling::AsHere),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
-    ("enable_authn", "allow_anonymous", Spelling::Negated),
+    ("enable_authn", "allow_anonymous", Spelling::EnableAuthn),
     // EMQX knows neither.
     ("advertise", "advertise", Spelling::AsHere),
     ("connect_urls", "connect_urls", Spelling::AsHere),
@@ -104,6 +104,7 @@ impl Layers {
                         let path = format!("{path}.{}", name.get_ref());
                         self.read_alias(&path, key, *spelling, value);
                     }
+                    None if self.is_foreign(path, name, value) => {}
                     None => {
                         let names =
                             KEYS_OF_GATEWAY.iter().filter_map(|(alias, ..)| alias.strip_prefix(prefix));
@@ -121,7 +122,9 @@ impl Layers {
         for (kind, value) in kinds {
             if kind.get_ref() != "tcp" {
                 // TLS and WebSocket have listeners of their own there.
-                self.not_known(&path, kind, &["tcp"]);
+                if !self.is_foreign(&path, kind, value) {
+                    self.not_known(&path, kind, &["tcp"]);
+                }
                 continue;
             }
             let path = format!("{path}.tcp");
@@ -151,7 +154,9 @@ impl Layers {
         for (name, value) in keys {
             let Some((alias, key, spelling)) = aliases.iter().find(|(alias, ..)| *alias == name.get_ref())
             else {
-                self.not_known(path, name, &aliases.map(|(alias, ..)| alias));
+                if !self.is_foreign(path, name, value) {
+                    self.not_known(path, name, &aliases.map(|(alias, ..)| alias));
+                }
                 continue;
             };
             let path = format!("{path}.{alias}");
@@ -176,6 +181,7 @@ impl Layers {
             return;
         }
         let origin = Origin::File(value.span());
+        self.resolved.spellings.insert(format!("nats.{key}"), path.into());
         match here(path, spelling, value.get_ref(), |raw| KEYS[key_idx].kind.read(path, raw)) {
             Ok(read) => self.set(key_idx, read, origin),
             Err(mistake) => {
@@ -198,6 +204,7 @@ impl Layers {
         if self.is_given_twice(path, &own, &origin, value) {
             return;
         }
+        self.resolved.spellings.insert(own, path.into());
         let key = listener::keys("nats").find(|it| it.name == key).expect("it is a listener's");
         let read = here(path, spelling, value.get_ref(), |raw| key.kind.read(path, raw));
         self.set_listener_key("nats", listener, key, read, Origin::File(value.span()));
@@ -233,6 +240,23 @@ impl Layers {
         wrong.help = Some(format!("write [{path}] and its keys on the lines below"));
         self.found.push(wrong);
         None
+    }
+
+    /// Whether it is a key of EMQX's that is nothing here, which is then said, unless its value changes nothing.
+    fn is_foreign(
+        &mut self,
+        path: &str,
+        name: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> bool {
+        let Some(key) = foreign::find(name.get_ref().as_ref()) else { return false };
+        if !key.takes(value.get_ref()) {
+            let title = format!("`{path}.{}` of EMQX's is not supported", name.get_ref().as_ref());
+            let mut wrong = Diagnostic::new(Place::File(name.span()), title, "this would have no effect");
+            wrong.help = Some(key.why.into());
+            self.found.push(wrong);
+        }
+        true
     }
 
     fn not_known(&mut self, path: &str, name: &Spanned<impl AsRef<str>>, known: &[&str]) {
@@ -282,8 +306,17 @@ fn here(
         (Spelling::Mountpoint, DeValue::String(text)) => {
             read(&DeValue::String(text.replace('/', ".").into()))
         }
-        (Spelling::Negated, DeValue::Boolean(flag)) => read(&DeValue::Boolean(!flag)),
-        (Spelling::AsHere | Spelling::Size | Spelling::Mountpoint | Spelling::Negated, raw) => read(raw),
+        (Spelling::EnableAuthn, DeValue::Boolean(false)) => read(&DeValue::Boolean(true)),
+        (Spelling::EnableAuthn, DeValue::Boolean(true)) => Err(Mistake {
+            title: format!("`{path}` can't be true: there is no authentication yet"),
+            label: "clients would come in without a check of who they are".into(),
+            help: Some(
+                "leave it out and listen on loopback, or write `enable_authn = false` to let anybody in"
+                    .into(),
+            ),
+            ..Mistake::default()
+        }),
+        (Spelling::AsHere | Spelling::Size | Spelling::Mountpoint | Spelling::EnableAuthn, raw) => read(raw),
     }
 }
 
@@ -330,6 +363,8 @@ fn number(text: &str) -> Option<(u64, &str)> {
     Some((digits.parse().ok()?, rest))
 }
 
+mod foreign;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,6 +374,13 @@ mod tests {
     fn read(text: &str) -> Result<Config, String> {
         let file = File { name: "strait.toml".into(), text: text.into() };
         load(Some(&file), [], &[]).map_err(|wrong| wrong.render(false))
+    }
+
+    fn expect_refused(text: &str, said: &[&str]) {
+        let wrong = read(text).unwrap_err();
+        for said in said {
+            assert!(wrong.contains(said), "{said} is not in\n{wrong}");
+        }
     }
 
     #[test]
@@ -367,6 +409,69 @@ mod tests {
             (nats.mapping.as_str(), nats.advertise.as_str(), nats.connect_urls.len()),
             ("exact", "", 0)
         );
+    }
+
+    #[test]
+    fn what_promises_more_than_there_is_is_refused_with_what_there_is() {
+        for (text, said) in [
+            (
+                "[gateway.nats.listeners.ssl.a]\nbind = 1\n",
+                &["`gateway.nats.listeners.ssl` of EMQX's is not supported", "no TLS yet"][..],
+            ),
+            ("[gateway.nats.listeners.udp.a]\nbind = 1\n", &["unknown key `udp`", "tcp"]),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nenable_authn = true\n",
+                &["`gateway.nats.listeners.tcp.a.enable_authn` can't be true", "strait.toml:3:16"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.default]\nbind = 1\nenable_authn = true\n",
+                &["`gateway.nats.listeners.tcp.default.enable_authn` can't be true", "no authentication yet"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nenable_authn = 1\n",
+                &["`gateway.nats.listeners.tcp.a.enable_authn` takes true or false"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = \"0.0.0.0:1\"\n",
+                &[
+                    "`gateway.nats.listeners.tcp.a.bind` would let anybody in",
+                    "add `enable_authn = false` to [gateway.nats.listeners.tcp.a]",
+                ],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.default]\nbind = \"0.0.0.0:1\"\n",
+                &["add `enable_authn = false` to [gateway.nats.listeners.tcp.default]"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.default]\nbind = 1883\n",
+                &["`mqtt.listen` and `gateway.nats.listeners.tcp.default.bind` are both 127.0.0.1:1883"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\naccess_rules = [\"deny all\"]\n",
+                &["`gateway.nats.listeners.tcp.a.access_rules` of EMQX's", "no address is denied"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nproxy_protocol = true\n",
+                &["proxy_protocol` of EMQX's is not supported"],
+            ),
+            ("[gateway.nats]\nenable = false\n", &["`gateway.nats.enable` of EMQX's", "leave it out"]),
+            ("[gateway.nats.authentication]\nmechanism = \"jwt\"\n", &["there is no authentication yet"]),
+        ] {
+            expect_refused(text, said);
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_taken() {
+        let text = "[gateway.nats]\nenable = true\nenable_stats = true\n[gateway.nats.listeners.tcp.default]\n\
+                    bind = 1\nenable = true\nacceptors = 16\nproxy_protocol = false\n\
+                    proxy_protocol_timeout = \"3s\"\naccess_rules = [\"allow all\"]\nmax_conn_rate = \"infinity\"\n";
+        let mut expected = read("[gateway.nats.listeners.tcp.default]\nbind = 1\n").unwrap();
+        assert_eq!(read(text).unwrap(), expected);
+        // On loopback nobody need be asked for more.
+        expected.nats.allow_anonymous = true;
+        let text = "[gateway.nats.listeners.tcp.default]\nbind = 1\nenable_authn = false\n";
+        assert_eq!(read(text).unwrap(), expected);
     }
 
     #[test]
@@ -400,8 +505,13 @@ mod tests {
             ("[gateway.nats]\nheartbeat_wait_timeot = \"5s\"\n", &["did you mean `heartbeat_wait_timeout`?"]),
             (
                 "[gateway.nats]\nidle_timeout = \"5s\"\n",
-                &["unknown key `idle_timeout` in [gateway.nats]", "EMQX"],
+                &[
+                    "`gateway.nats.idle_timeout` of EMQX's is not supported",
+                    "would have no effect",
+                    "CONNECT",
+                ],
             ),
+            ("[gateway.nats]\nzzz = 1\n", &["unknown key `zzz` in [gateway.nats]", "EMQX's keys"]),
             (
                 "[gateway.nats]\nheartbeat_wait_timeout = \"500ms\"\n",
                 &["takes a duration of whole seconds", "\"30s\""],
@@ -414,14 +524,10 @@ mod tests {
             ("[gateway.nats]\nmax_payload_size = \"1XB\"\n", &["takes a size"]),
             ("[gateway.nats]\nmax_payload_size = \"1GB\"\n", &["is out of range: 1073741824"]),
             ("[gateway.stomp]\n", &["unknown key `stomp` in [gateway]"]),
-            ("[gateway.nats.listeners.ssl.a]\nbind = 1\n", &["unknown key `ssl`", "tcp"]),
             ("[gateway.nats.listeners.tcp.a]\nmax_connections = 1\n", &["its `bind` is missing"]),
             ("gateway = 1\n", &["`gateway` is a section"]),
         ] {
-            let wrong = read(text).unwrap_err();
-            for said in said {
-                assert!(wrong.contains(said), "{said} is not in\n{wrong}");
-            }
+            expect_refused(text, said);
         }
     }
 

@@ -122,6 +122,17 @@ fn a_mountpoint_is_told_what_would_be_one() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_shown_where_it_ceases_to_be_one() {
+    let told = File::read("strait.toml".into(), b"log = \"info\"\n# caf\xe9\n".to_vec()).unwrap_err();
+    let text = told.render(false);
+    for part in ["is not UTF-8", "strait.toml:2:6", "the byte 0xE9", "iconv"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let cut_short = File::read("strait.toml".into(), b"\xc3".to_vec()).unwrap_err();
+    assert!(cut_short.render(false).contains("strait.toml:1:1"));
+}
+
+#[test]
 fn an_unknown_key_is_shown_where_it_stands_with_the_nearest_one() {
     expect(
         "[mqtt]\n  lisetn = \"127.0.0.1:1883\"\n",
