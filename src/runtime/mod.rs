@@ -25,12 +25,12 @@ use glommio::{LocalExecutorBuilder, Placement};
 use listener::{Acceptor, Bound, bind_named};
 use mesh::Mesh;
 use ring::Ring;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
 use std::fmt;
-use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -88,6 +88,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 
 /// Serves until TERM or INT.
 pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
+    pass_over_signals()?;
     let listeners = bind_all(config)?;
     let admin = config.admin.listen.map(|address| bind_named("admin requests", address)).transpose()?;
     let address = |wanted| listeners.iter().find(|it| it.door.listener == wanted).map(|it| it.address);
@@ -131,7 +132,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
         spawn_thread(format!("accept-{}", name(bound.door.listener)), move || acceptor.run())?;
     }
     shared.set_stage(Stage::Serving);
-    greet(&listeners, admin_address, n_cores);
+    greet(&listeners, admin_address, n_cores, !config.nats.mountpoint.is_empty());
     let is_lame_duck = wait_for_end(&event)?;
     shared.set_stage(Stage::Draining);
     if is_lame_duck {
@@ -249,6 +250,25 @@ fn forward_signals(events: &Sender<Event>) -> Result<(), StartError> {
     })
 }
 
+/// Signals by which other servers read their configuration again, or open their logs: they would end the
+/// process, and all its connections, where nobody takes them.
+fn pass_over_signals() -> Result<(), StartError> {
+    let mut signals = Signals::new([SIGHUP, SIGUSR1]).map_err(|error| system("taking signals", &error))?;
+    spawn_thread("signals-else".into(), move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                tracing::info!(
+                    "HUP changes nothing: the configuration is read at the start only, restart for that"
+                );
+            } else {
+                tracing::info!(
+                    "USR1 changes nothing: the log goes to standard error, there is no file to reopen"
+                );
+            }
+        }
+    })
+}
+
 /// Waits for `n` events of a kind. Others of no consequence pass; a core that ends never does.
 fn wait_for(event: &Receiver<Event>, n: usize, is_wanted: impl Fn(&Event) -> bool) -> Result<(), StartError> {
     let mut n_seen = 0;
@@ -332,24 +352,48 @@ fn stop(
     Ok(())
 }
 
-fn greet(listeners: &[Bound], admin: Option<SocketAddr>, n_cores: usize) {
+/// Says what listens, and what to try.
+fn greet(listeners: &[Bound], admin: Option<SocketAddr>, n_cores: usize, is_mounted: bool) {
+    // Whoever has closed the output goes without it.
+    let _ = io::stdout().write_all(greeting(listeners, admin, n_cores, is_mounted).as_bytes());
+}
+
+/// `is_mounted` is whether the first listener for NATS has a mountpoint.
+fn greeting(listeners: &[Bound], admin: Option<SocketAddr>, n_cores: usize, is_mounted: bool) -> String {
     let shards = if n_cores == 1 { "one shard".into() } else { format!("{n_cores} shards") };
-    println!("strait {} serves on {shards}", env!("CARGO_PKG_VERSION"));
-    for Bound { name, address, .. } in listeners {
-        println!("  {name} on {address}");
+    let mut lines = vec![format!("strait {} serves on {shards}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(listeners.iter().map(|Bound { name, address, .. }| format!("  {name} on {address}")));
+    lines.extend(admin.map(|address| format!("  metrics on http://{address}/metrics")));
+    let first = |wanted| listeners.iter().find(|it| it.door == Door::first(wanted)).map(|it| it.address);
+    if let Some(mqtt) = first(Listener::Mqtt) {
+        let port = mqtt.port();
+        let at = match reached(mqtt) {
+            // Where these clients look by themselves.
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => format!("-p {port}"),
+            other => format!("-h {other} -p {port}"),
+        };
+        let nats = first(Listener::Nats);
+        // What is published at a mountpoint is below it, and who published may be a part of that.
+        let filter = if nats.is_some() && is_mounted { "#" } else { "demo/#" };
+        lines.push("Try, in two other terminals:".into());
+        lines.push(format!("  mosquitto_sub {at} -t '{filter}' -v"));
+        lines.push(match nats {
+            Some(nats) => {
+                let (host, port) = (reached(nats), nats.port());
+                format!("  printf 'PUB demo.hello 5\\r\\nworld\\r\\n' | nc -q 1 {host} {port}")
+            }
+            None => format!("  mosquitto_pub {at} -t demo/hello -m world"),
+        });
     }
-    if let Some(address) = admin {
-        println!("  metrics on http://{address}/metrics");
-    }
-    let port =
-        |wanted| listeners.iter().find(|it| it.door == Door::first(wanted)).map(|it| it.address.port());
-    if let Some(mqtt) = port(Listener::Mqtt) {
-        println!("Try, in two other terminals:");
-        println!("  mosquitto_sub -p {mqtt} -t 'demo/#' -v");
-        match port(Listener::Nats) {
-            Some(nats) => println!("  printf 'PUB demo.hello 5\\r\\nworld\\r\\n' | nc -q 1 127.0.0.1 {nats}"),
-            None => println!("  mosquitto_pub -p {mqtt} -t demo/hello -m world"),
-        }
+    lines.join("\n") + "\n"
+}
+
+/// Where this host reaches what listens there.
+fn reached(address: SocketAddr) -> IpAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        other => other,
     }
 }
 
@@ -369,4 +413,44 @@ fn random() -> io::Result<[u64; 9]> {
     let mut words =
         bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
     Ok(std::array::from_fn(|_| words.next().expect("nine words")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(listener: Listener, address: &str) -> Bound {
+        let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let (door, address) = (Door::first(listener), address.parse().unwrap());
+        let name = name(listener).to_owned();
+        Bound { door, name, socket: Arc::new(socket), address, connections_max: 1 }
+    }
+
+    #[test]
+    fn what_to_try_is_what_works_with_these_listeners() {
+        let (mqtt, nats) = (Listener::Mqtt, Listener::Nats);
+        for (listeners, is_mounted, expected) in [
+            (
+                vec![bound(mqtt, "127.0.0.1:1883"), bound(nats, "127.0.0.1:4222")],
+                false,
+                &["mosquitto_sub -p 1883 -t 'demo/#' -v\n", "nc -q 1 127.0.0.1 4222\n"][..],
+            ),
+            (
+                vec![bound(mqtt, "0.0.0.0:1"), bound(nats, "[::]:2")],
+                true,
+                &["mosquitto_sub -p 1 -t '#' -v\n", "nc -q 1 ::1 2\n"],
+            ),
+            (
+                vec![bound(mqtt, "10.0.0.1:1")],
+                true,
+                &["mosquitto_sub -h 10.0.0.1 -p 1 -t 'demo/#' -v\n", "mosquitto_pub -h 10.0.0.1 -p 1 "],
+            ),
+        ] {
+            let told = greeting(&listeners, None, 1, is_mounted);
+            for expected in expected {
+                assert!(told.contains(expected), "{expected} is not in\n{told}");
+            }
+        }
+        assert!(!greeting(&[bound(nats, "127.0.0.1:4222")], None, 1, false).contains("Try"));
+    }
 }

@@ -1,5 +1,6 @@
 """How the process begins and ends: ports in use, signals, what clients are told, a restart."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -24,6 +25,32 @@ def test_a_port_in_use_is_named_and_ends_the_start(taken, n_cores):
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.returncode == gateway.PORT_IN_USE, done.stderr
     assert at in done.stderr
+
+
+def test_signals_that_mean_something_to_other_servers_change_nothing(start_strait):
+    strait = start_strait(2)
+    with mqtt.connected(strait.mqtt) as subscriber, nats.connected(strait.nats) as publisher:
+        subscriber.subscribe("still")
+        for number, said in ((signal.SIGHUP, "HUP changes nothing"), (signal.SIGUSR1, "USR1 changes nothing")):
+            strait.process.send_signal(number)
+            gateway.wait_until(lambda: said in strait.log(), said)
+        publisher.publish("still", b"here")
+        assert subscriber.message() == ("still", b"here")
+    strait.stop()
+
+
+def test_nobody_needs_to_read_what_it_prints():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [gateway.BINARY, "--mqtt", "0", "--nats", "0", "--admin", "off"]
+    process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    # The greeting comes before the signals are waited for, and TERM may come before either.
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.terminate()
+    assert "panicked" not in process.communicate(timeout=20)[1]
+    assert process.returncode == 0
 
 
 def test_two_gateways_do_not_share_a_port(start_strait):
