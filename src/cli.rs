@@ -12,21 +12,27 @@ use crate::config::load::Flag;
 
 const EXAMPLES: &str = "\
 Examples:
-  strait                                      MQTT on 127.0.0.1:1883, NATS on 127.0.0.1:20243,
-                                              metrics on http://127.0.0.1:18083/metrics
-  strait --mqtt 1884 --nats off               MQTT alone, on another port of loopback
+  strait                               MQTT on 127.0.0.1:1883, NATS on :20243,
+                                       http://127.0.0.1:18083/metrics
+  strait --mqtt 1884 --nats off        MQTT alone, on another port of loopback
   strait --nats 0.0.0.0:4222 --allow-anonymous
-                                              for other hosts, without credentials
-  strait config default > strait.toml         a file with every key and what it means
+                                       for other hosts, without credentials
+  strait config default > strait.toml  a file with every key and what it means
   strait --config /etc/strait/strait.toml check
-                                              what would keep it from running here?
-  strait map spBv1.0/plant/7                  what NATS calls it: spBv1//0.plant.7
-  strait map --subject 'plant.*.>'            what MQTT calls it: plant/+/+/#
+                                       what would keep it from running here?
+  strait map spBv1.0/plant/7           in NATS it is spBv1//0.plant.7
+  strait map --subject 'plant.*.>'     in MQTT it is plant/+/+/#
 
-Every key can also be set by a variable: STRAIT__MQTT__PAYLOAD_BYTES_MAX=65536 strait
+Every key is also a variable: STRAIT__MQTT__PAYLOAD_BYTES_MAX=65536 strait
 
-Exit codes: 0 ended in order, 1 a name that the other world can't spell (map), 64 wrong usage, 69 no io_uring or too little locked memory, 70 a bug,
-71 the system refuses something else, such as a port in use, 78 wrong configuration.";
+Exit codes:
+   0  ended in order
+   1  a name that the other world can't spell (map)
+  64  wrong usage
+  69  no io_uring, or too little locked memory
+  70  a bug
+  71  the system refuses something else, such as a port in use
+  78  wrong configuration";
 
 /// A gateway between MQTT and NATS: a message published by a client of one reaches the subscribers of both.
 #[derive(Debug, Parser)]
@@ -88,12 +94,13 @@ pub struct Map {
     pub names: Vec<OsString>,
 }
 
+// A paragraph is one line here: it is broken where the terminal ends.
 const MAPPING: &str = "\
-Each name is answered by a line. A filter is one that has a wildcard or begins with `$share/`. A queue group, which is
-what a shared subscription is in NATS, stands behind its filter, as in SUB. `a/#` also matches `a`, which `a.>` does
+Each name is answered by a line. A filter is one that has a wildcard or begins with `$share/`. A queue group, which is \
+what a shared subscription is in NATS, stands behind its filter, as in SUB. `a/#` also matches `a`, which `a.>` does \
 not: it is two filters, with a tab between them.
 
-A name that the other world can't spell is answered by an empty line, and the reason on standard error; then the exit
+A name that the other world can't spell is answered by an empty line, and the reason on standard error; then the exit \
 code is 1.
 
 Examples:
@@ -143,6 +150,30 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_flags_fits_a_terminal_of_80_columns_as_it_is_laid_out() {
+        let at = |width| {
+            let mut command = Cli::command().term_width(width);
+            let main = command.render_long_help().to_string();
+            let map = command.find_subcommand_mut("map").unwrap().clone().term_width(width);
+            [main, map.clone().render_long_help().to_string()]
+        };
+        for (narrow, wide) in at(80).into_iter().zip(at(1_000)) {
+            // Lines that are laid out by hand begin with blanks; paragraphs are filled.
+            let laid_out = |help: &str| -> Vec<String> {
+                let (_, after) = help.split_once("Examples:").unwrap();
+                after.lines().map(str::to_owned).collect()
+            };
+            assert_eq!(laid_out(&narrow), laid_out(&wide));
+            for paragraph in wide.split("\n\n").filter(|it| it.len() > 80 && !it.contains("\n ")) {
+                let filled: Vec<_> =
+                    narrow.lines().filter(|line| !line.is_empty() && paragraph.contains(line)).collect();
+                let (_last, full) = filled.split_last().unwrap();
+                assert!(full.iter().all(|line| line.len() > 60), "{full:?}");
+            }
+        }
     }
 
     #[test]
