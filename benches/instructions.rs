@@ -28,6 +28,9 @@ const TOLERANCE_ELSEWHERE: f64 = 25.0;
 /// A count so far below its budget, in percent, asks for a new budget.
 const WORTH_AN_UPDATE: f64 = 5.0;
 
+/// What a message with three user properties, or headers, may cost of one without that crosses alike.
+const TIMES_MAX: f64 = 2.0;
+
 const USAGE: &str = "usage: scripts/instructions [--update | --profile] [PART OF A SCENARIO'S NAME]...";
 
 fn main() -> ExitCode {
@@ -187,9 +190,10 @@ fn compare(budget: &Budget, counts: &BTreeMap<String, f64>, host: &str) -> ExitC
         is_over |= percent > tolerance;
         is_under |= percent < -WORTH_AN_UPDATE;
     }
+    let are_apart = compare_told(counts);
     if !budget.made_with.contains(std::env::consts::ARCH) {
         println!("\nThe budget is another architecture's: nothing to compare with.");
-        return ExitCode::SUCCESS;
+        return if are_apart { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     if !is_same_host {
         println!("\nThe budget was made with {}\nand this is            {host}:", budget.made_with);
@@ -200,10 +204,30 @@ fn compare(budget: &Budget, counts: &BTreeMap<String, f64>, host: &str) -> ExitC
         println!("scripts/instructions --update, and the commit says why.");
         return ExitCode::FAILURE;
     }
+    if are_apart {
+        println!("\nMore than {TIMES_MAX} times the cost of a message that says nothing beside its payload.");
+        return ExitCode::FAILURE;
+    }
     if is_under {
         println!("\nWell under the budget: scripts/instructions --update keeps it that way.");
     }
     ExitCode::SUCCESS
+}
+
+/// Shows what messages that say something beside their payload cost of those that don't, where both were
+/// counted. Whether that is too much for one of them, on whatever host.
+fn compare_told(counts: &BTreeMap<String, f64>) -> bool {
+    let mut are_apart = false;
+    println!("\n{:<40} {:>12}", "beside the same without", "times");
+    for (name, count) in counts.iter().filter(|(name, _)| name.starts_with("turn/")) {
+        let without = name.replace("-properties", "").replace("-headers", "");
+        let Some(plain) = counts.get(&without).filter(|_| without != *name) else { continue };
+        let times = count / plain;
+        let word = if times > TIMES_MAX { "OVER" } else { "" };
+        println!("{name:<40} {times:>12.2} {word}");
+        are_apart |= times > TIMES_MAX;
+    }
+    are_apart
 }
 
 /// The committed counts, and what made them.

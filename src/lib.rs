@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod admin;
 
 pub mod time;
+mod scan;
 pub mod payload;
 pub mod message;
 pub mod subject;

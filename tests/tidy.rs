@@ -18,13 +18,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Counters and recorded latencies, and nothing else of a shard.
     ("admin", &["shard", "message", "time"]),
     ("sim", &["shard", "store", "mqtt", "nats", "subject", "message", "payload", "time"]),
-    ("shard", &["mqtt", "nats", "store", "subject", "message", "payload", "time"]),
+    ("shard", &["mqtt", "nats", "store", "subject", "message", "payload", "scan", "time"]),
     ("store", &["mqtt", "message", "time"]),
-    ("mqtt", &["subject", "message", "payload", "time"]),
+    ("mqtt", &["subject", "message", "payload", "scan", "time"]),
     ("nats", &["subject", "message", "payload"]),
     ("subject", &[]),
     ("message", &["payload", "time"]),
     ("payload", &[]),
+    ("scan", &[]),
     ("time", &[]),
 ];
 

@@ -26,18 +26,26 @@ pub const ALL: &[Named] = &[
     Named { name: "turn/mqtt-nats/1:1/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 1, 16) },
     Named { name: "turn/mqtt-nats/1:8/16B", make: || fan(Speaks::Mqtt, Speaks::Nats, 8, 16) },
     Named { name: "turn/nats-mqtt/1:1/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 1, 16) },
-    Named { name: "turn/mqtt5-nats/alike/16B", make: || told(Speaks::Mqtt, 0, 1, 16) },
-    Named { name: "turn/mqtt5-nats/alike-properties/16B", make: || told(Speaks::Mqtt, 3, 1, 16) },
-    Named { name: "turn/mqtt5-nats/alike/128B", make: || told(Speaks::Mqtt, 0, 1, 128) },
-    Named { name: "turn/mqtt5-nats/alike-properties/128B", make: || told(Speaks::Mqtt, 3, 1, 128) },
-    Named { name: "turn/mqtt5-nats/subjects/16B", make: || told(Speaks::Mqtt, 0, 64, 16) },
-    Named { name: "turn/mqtt5-nats/subjects-properties/16B", make: || told(Speaks::Mqtt, 3, 64, 16) },
-    Named { name: "turn/nats-mqtt5/alike/16B", make: || told(Speaks::Nats, 0, 1, 16) },
-    Named { name: "turn/nats-mqtt5/alike-headers/16B", make: || told(Speaks::Nats, 3, 1, 16) },
-    Named { name: "turn/nats-mqtt5/alike/128B", make: || told(Speaks::Nats, 0, 1, 128) },
-    Named { name: "turn/nats-mqtt5/alike-headers/128B", make: || told(Speaks::Nats, 3, 1, 128) },
-    Named { name: "turn/nats-mqtt5/subjects/16B", make: || told(Speaks::Nats, 0, 64, 16) },
-    Named { name: "turn/nats-mqtt5/subjects-headers/16B", make: || told(Speaks::Nats, 3, 64, 16) },
+    Named { name: "turn/mqtt5-nats/alike/16B", make: || told(Speaks::Mqtt, &ALIKE, 0, 16) },
+    Named { name: "turn/mqtt5-nats/alike-properties/16B", make: || told(Speaks::Mqtt, &ALIKE, 3, 16) },
+    Named { name: "turn/mqtt5-nats/alike/128B", make: || told(Speaks::Mqtt, &ALIKE, 0, 128) },
+    Named { name: "turn/mqtt5-nats/alike-properties/128B", make: || told(Speaks::Mqtt, &ALIKE, 3, 128) },
+    Named { name: "turn/mqtt5-nats/subjects/16B", make: || told(Speaks::Mqtt, &SUBJECTS, 0, 16) },
+    Named { name: "turn/mqtt5-nats/subjects-properties/16B", make: || told(Speaks::Mqtt, &SUBJECTS, 3, 16) },
+    Named { name: "turn/mqtt5-nats/subjects-1:8/16B", make: || told(Speaks::Mqtt, &WIDE, 0, 16) },
+    Named { name: "turn/mqtt5-nats/subjects-1:8-properties/16B", make: || told(Speaks::Mqtt, &WIDE, 3, 16) },
+    Named { name: "turn/mqtt5-nats/other-core/16B", make: || told(Speaks::Mqtt, &AFAR, 0, 16) },
+    Named { name: "turn/mqtt5-nats/other-core-properties/16B", make: || told(Speaks::Mqtt, &AFAR, 3, 16) },
+    Named { name: "turn/nats-mqtt5/alike/16B", make: || told(Speaks::Nats, &ALIKE, 0, 16) },
+    Named { name: "turn/nats-mqtt5/alike-headers/16B", make: || told(Speaks::Nats, &ALIKE, 3, 16) },
+    Named { name: "turn/nats-mqtt5/alike/128B", make: || told(Speaks::Nats, &ALIKE, 0, 128) },
+    Named { name: "turn/nats-mqtt5/alike-headers/128B", make: || told(Speaks::Nats, &ALIKE, 3, 128) },
+    Named { name: "turn/nats-mqtt5/subjects/16B", make: || told(Speaks::Nats, &SUBJECTS, 0, 16) },
+    Named { name: "turn/nats-mqtt5/subjects-headers/16B", make: || told(Speaks::Nats, &SUBJECTS, 3, 16) },
+    Named { name: "turn/nats-mqtt5/subjects-1:8/16B", make: || told(Speaks::Nats, &WIDE, 0, 16) },
+    Named { name: "turn/nats-mqtt5/subjects-1:8-headers/16B", make: || told(Speaks::Nats, &WIDE, 3, 16) },
+    Named { name: "turn/nats-mqtt5/other-core/16B", make: || told(Speaks::Nats, &AFAR, 0, 16) },
+    Named { name: "turn/nats-mqtt5/other-core-headers/16B", make: || told(Speaks::Nats, &AFAR, 3, 16) },
     Named { name: "turn/nats-mqtt/1:8/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 8, 16) },
 ];
 
@@ -132,15 +140,30 @@ fn topics(n_topics: usize, payload_len: usize) -> Turn {
 /// What the messages say beside their payload, in either world.
 const TOLD: [(&str, &str); 3] = [("device", "press-7"), ("unit", "celsius"), ("trace-id", "5c1f0a9e")];
 
-/// From MQTT 5 to NATS, or back, with so many user properties or headers; a subscriber for each subject.
-fn told(from: Speaks, n_told: usize, n_subjects: usize, payload_len: usize) -> Box<dyn Scenario> {
-    let mut world = World::new(1);
+/// To whom such messages go.
+struct Audience {
+    n_subjects: usize,
+    /// To each subject.
+    n_subscribers: usize,
+    is_afar: bool,
+}
+
+const ALIKE: Audience = Audience { n_subjects: 1, n_subscribers: 1, is_afar: false };
+const SUBJECTS: Audience = Audience { n_subjects: 64, ..ALIKE };
+const WIDE: Audience = Audience { n_subscribers: 8, ..SUBJECTS };
+const AFAR: Audience = Audience { is_afar: true, ..ALIKE };
+
+/// From MQTT 5 to NATS, or back, with so many user properties or headers.
+fn told(from: Speaks, to: &Audience, n_told: usize, payload_len: usize) -> Box<dyn Scenario> {
+    let n_cores = if to.is_afar { 2 } else { 1 };
+    let mut world = World::new(n_cores);
     let topic = |n: usize| format!("sensor/{n}/temp");
     let subject = |n: usize| format!("sensor.{n}.temp");
-    for n in 0..n_subjects {
+    let afar = n_cores as u16 - 1;
+    for n in (0..to.n_subjects).flat_map(|n| std::iter::repeat_n(n, to.n_subscribers)) {
         match from {
-            Speaks::Mqtt => world.nats(0, &format!("SUB {} 1\r\n", subject(n))),
-            Speaks::Nats => world.mqtt(&format!("s{n}"), Version::V5, Some((&topic(n), Qos::AtMostOnce))),
+            Speaks::Mqtt => world.nats(afar, &format!("SUB {} 1\r\n", subject(n))),
+            Speaks::Nats => world.mqtt_at_home("s", Version::V5, Some((&topic(n), Qos::AtMostOnce))),
         };
     }
     let frame = |n: usize| match from {
@@ -148,10 +171,10 @@ fn told(from: Speaks, n_told: usize, n_subjects: usize, payload_len: usize) -> B
         Speaks::Nats => told_op(&subject(n), &TOLD[..n_told], payload_len),
     };
     let publisher = match from {
-        Speaks::Mqtt => world.mqtt("p", Version::V5, None),
-        Speaks::Nats => world.nats(0, ""),
+        Speaks::Mqtt => world.mqtt_at_home("p", Version::V5, None),
+        Speaks::Nats => world.nats(afar, ""),
     };
-    Box::new(Turn::of(world, publisher, (0..n_subjects).map(frame)))
+    Box::new(Turn::of(world, publisher, (0..to.n_subjects).map(frame)))
 }
 
 fn told_op(subject: &str, told: &[(&str, &str)], payload_len: usize) -> Vec<u8> {

@@ -51,6 +51,7 @@ pub struct World {
     /// From, to, and what is under way.
     mail: VecDeque<(CoreId, CoreId, Batch)>,
     now: Time,
+    n_names: usize,
 }
 
 impl World {
@@ -63,6 +64,7 @@ impl World {
             buffer: vec![0; KEPT_BYTES + READ_BYTES],
             mail: VecDeque::new(),
             now: Time::from_micros(1),
+            n_names: 0,
         }
     }
 
@@ -98,6 +100,18 @@ impl World {
         }
         self.say(client, &packets);
         client
+    }
+
+    /// The same, of a name that begins so and that no other client has, whose home is where it comes in.
+    pub fn mqtt_at_home(&mut self, prefix: &str, version: Version, filter: Option<(&str, Qos)>) -> Client {
+        let n_cores = self.shards.len();
+        loop {
+            self.n_names += 1;
+            let name = format!("{prefix}{}", self.n_names);
+            if keys().home(name.as_bytes(), n_cores) == CoreId(0) {
+                return self.mqtt(&name, version, filter);
+            }
+        }
     }
 
     fn accept(&mut self, core: u16, listener: Listener) -> Client {

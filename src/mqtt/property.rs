@@ -12,6 +12,7 @@ use crate::mqtt::value::{
     VarintNotZero, ZeroOrOne,
 };
 use crate::mqtt::wire::{Reader, is_utf8_without_nul, put_binary};
+use crate::scan::Plain;
 
 /// A user property: anything the applications agreed on. Names may repeat, and order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,10 +155,37 @@ impl PropertyId {
 }
 
 /// A property block known to be legal for the packet it came in. Empty before MQTT 5.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Properties<'a> {
     /// Whole properties, without the length before them.
     raw: &'a [u8],
+    /// Those that it may hold: exactly what it does where it was read from a packet, so that nobody scans it
+    /// for what is not there.
+    may_hold: IdSet,
+}
+
+impl PartialEq for Properties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Properties<'_> {}
+
+/// A set of properties, one bit each: identifiers end at 0x2A.
+#[derive(Clone, Copy, Debug, Default)]
+struct IdSet(u64);
+
+impl IdSet {
+    const ALL: IdSet = IdSet(u64::MAX);
+
+    const fn has(self, id: PropertyId) -> bool {
+        self.0 & (1 << id as u8) != 0
+    }
+
+    const fn with(self, id: PropertyId) -> Self {
+        IdSet(self.0 | (1 << id as u8))
+    }
 }
 
 macro_rules! getters {
@@ -170,11 +198,11 @@ macro_rules! getters {
 
 impl<'a> Properties<'a> {
     /// No properties.
-    pub const EMPTY: Properties<'static> = Properties { raw: &[] };
+    pub const EMPTY: Properties<'static> = Properties { raw: &[], may_hold: IdSet(0) };
 
     /// A block that was one when it came in, of a PUBLISH that was decoded before.
     pub(crate) const fn from_checked(raw: &'a [u8]) -> Self {
-        Properties { raw }
+        Properties { raw, may_hold: IdSet::ALL }
     }
 
     /// The block without its length, fit to be copied into another packet of the kind.
@@ -192,28 +220,34 @@ impl<'a> Properties<'a> {
     pub(super) fn read(reader: &mut Reader<'a>, place: Place) -> Result<Self, Malformed> {
         let n = reader.varint()?;
         let raw = reader.take(n as usize)?;
-        if !raw.is_empty() {
-            check(raw, place)?;
-        }
-        Ok(Properties { raw })
+        let may_hold = if raw.is_empty() { IdSet::default() } else { check(raw, place)? };
+        Ok(Properties { raw, may_hold })
     }
 
     /// The first of its kind, which is another than user property: of those there may be many, and they are
     /// stepped over unread.
+    #[inline]
     fn first(self, id: PropertyId) -> Option<Property<'a>> {
-        let mut reader = Reader::of_checked(self.raw);
+        if self.may_hold.has(id) { self.scan_for(id) } else { None }
+    }
+
+    fn scan_for(self, id: PropertyId) -> Option<Property<'a>> {
+        let mut iter = self.iter();
         loop {
-            if reader.peek().first() == Some(&(PropertyId::UserProperty as u8)) {
-                reader.u8().ok()?;
-                reader.binary().ok()?;
-                reader.binary().ok()?;
+            if iter.next_pair().is_some() {
                 continue;
             }
-            let property = Property::read(&mut reader).ok()?;
+            let property = iter.next()?;
             if property.id() == id {
                 return Some(property);
             }
         }
+    }
+
+    /// Whether there may be a user property.
+    #[inline]
+    pub(crate) const fn may_have_pairs(self) -> bool {
+        self.may_hold.has(PropertyId::UserProperty)
     }
 
     /// User properties, in the order sent.
@@ -222,8 +256,11 @@ impl<'a> Properties<'a> {
     }
 
     /// In a SUBSCRIBE at most one; in a PUBLISH from a server one for each subscription it matched.
+    #[inline]
     pub fn subscription_identifiers(self) -> impl Iterator<Item = u32> {
-        self.iter()
+        let scanned = if self.may_hold.has(PropertyId::SubscriptionIdentifier) { self } else { Self::EMPTY };
+        scanned
+            .iter()
             .filter_map(|it| if let Property::SubscriptionIdentifier(id) = it { Some(id) } else { None })
     }
 
@@ -283,35 +320,74 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// One pass, whatever the block holds: 65,535 user properties cost what their bytes cost.
-fn check(raw: &[u8], place: Place) -> Result<(), Malformed> {
+/// One pass, whatever the block holds: 65,535 user properties cost what their bytes cost. Says which it holds.
+fn check(raw: &[u8], place: Place) -> Result<IdSet, Malformed> {
     let mut reader = Reader::new(raw);
-    // Identifiers end at 0x2A, so a word holds the set of those seen.
-    let mut seen = 0u64;
-    while !reader.is_empty() {
+    let mut seen = IdSet::default();
+    while let Some(&first) = reader.peek().first() {
+        // Most are user properties, which are allowed anywhere and may repeat.
+        if first == PropertyId::UserProperty as u8 {
+            reader.u8()?;
+            TwoTexts::read(&mut reader, PropertyId::UserProperty)?;
+            seen = seen.with(PropertyId::UserProperty);
+            continue;
+        }
         let id = Property::read(&mut reader)?.id();
         // [MQTT-2.2.2-1] and the table above.
         if id.places() & place.0 == 0 {
             return Err(Malformed::PropertyNotAllowed(id));
         }
-        let bit = 1 << id as u8;
-        if seen & bit != 0 && !id.may_repeat_in(place) {
+        if seen.has(id) && !id.may_repeat_in(place) {
             return Err(Malformed::PropertyTwice(id));
         }
-        seen |= bit;
+        seen = seen.with(id);
     }
     // Section 3.1.2.11.10: data makes no sense without a method.
-    let has = |id: PropertyId| seen & (1 << id as u8) != 0;
-    if has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod) {
+    if seen.has(PropertyId::AuthenticationData) && !seen.has(PropertyId::AuthenticationMethod) {
         return Err(Malformed::PropertyMissing(PropertyId::AuthenticationMethod));
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Iterates a block.
 #[derive(Clone, Copy, Debug)]
 pub struct PropertyIter<'a> {
     reader: Reader<'a>,
+}
+
+/// A user property as a block holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WirePair<'a> {
+    /// The name, the two bytes of the value's length, and the value.
+    bytes: &'a [u8],
+    name_len: usize,
+}
+
+impl<'a> WirePair<'a> {
+    /// Name and value with two bytes between them, for whoever writes the same elsewhere; and where those are.
+    #[inline]
+    pub(crate) const fn joined(self) -> (&'a [u8], usize) {
+        (self.bytes, self.name_len)
+    }
+
+    #[inline]
+    pub(crate) fn pair(self) -> Pair<'a> {
+        let (name, rest) = self.bytes.split_at_checked(self.name_len).unwrap_or_default();
+        Pair { name, value: rest.get(2..).unwrap_or_default() }
+    }
+}
+
+impl<'a> PropertyIter<'a> {
+    /// The next property, where that is a user property: for those who are to see many.
+    #[inline]
+    pub(crate) fn next_pair(&mut self) -> Option<WirePair<'a>> {
+        let rest = self.reader.peek().strip_prefix(&[PropertyId::UserProperty as u8])?;
+        let mut reader = Reader::of_checked(rest);
+        let name_len = reader.binary().ok()?.len();
+        reader.binary().ok()?;
+        self.reader = reader;
+        Some(WirePair { bytes: rest.get(2..rest.len() - reader.len())?, name_len })
+    }
 }
 
 impl<'a> Iterator for PropertyIter<'a> {
@@ -362,6 +438,24 @@ impl PropertyBlock {
         put_binary(&mut self.raw, value)
     }
 
+    /// As [`Self::push_user`], of a text that is a name of `name_len` bytes, two of any kind, and a value.
+    #[inline]
+    pub(crate) fn push_joined(&mut self, text: Plain<'_>, name_len: usize) -> Result<(), Unencodable> {
+        let text = text.as_bytes();
+        let value_len = text.len().checked_sub(name_len + 2).ok_or(Unencodable)?;
+        let (Ok(name), Ok(value)) = (u16::try_from(name_len), u16::try_from(value_len)) else {
+            return Err(Unencodable);
+        };
+        let [high, low] = name.to_be_bytes();
+        self.raw.extend_from_slice(&[PropertyId::UserProperty as u8, high, low]);
+        let at = self.raw.len() + name_len;
+        self.raw.extend_from_slice(text);
+        if let Some(between) = self.raw.get_mut(at..at + 2) {
+            between.copy_from_slice(&value.to_be_bytes());
+        }
+        Ok(())
+    }
+
     /// Appends the properties that `unwanted` does not name. A server forwards a message without its topic
     /// alias and subscription identifiers, which belong to the connection it came on. [MQTT-3.3.2-7]
     pub fn push_without(&mut self, properties: Properties<'_>, unwanted: impl Fn(&Property<'_>) -> bool) {
@@ -385,6 +479,6 @@ impl PropertyBlock {
 
     /// The block as a packet holds it.
     pub fn properties(&self) -> Properties<'_> {
-        Properties { raw: &self.raw }
+        Properties { raw: &self.raw, may_hold: IdSet::ALL }
     }
 }

@@ -128,6 +128,7 @@ impl Binary {
 pub(super) struct Text;
 
 impl Text {
+    #[inline]
     pub(super) fn read<'a>(reader: &mut Reader<'a>, id: PropertyId) -> Result<&'a [u8], Malformed> {
         reader.string(Malformed::PropertyNotUtf8(id))
     }
@@ -156,6 +157,7 @@ impl Topic {
 pub(super) struct TwoTexts;
 
 impl TwoTexts {
+    #[inline]
     pub(super) fn read<'a>(reader: &mut Reader<'a>, id: PropertyId) -> Result<Pair<'a>, Malformed> {
         Ok(Pair { name: Text::read(reader, id)?, value: Text::read(reader, id)? })
     }

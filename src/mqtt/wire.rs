@@ -3,6 +3,7 @@
 
 use crate::mqtt::encode::Unencodable;
 use crate::mqtt::malformed::Malformed;
+use crate::scan::is_plain;
 
 /// The largest value a variable byte integer can hold, and so the largest remaining length.
 pub(super) const VARINT_MAX: u32 = 268_435_455;
@@ -99,6 +100,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A UTF-8 string, checked; `error` names the field at fault.
+    #[inline]
     pub(super) fn string(&mut self, error: Malformed) -> Result<&'a [u8], Malformed> {
         let bytes = self.binary()?;
         if self.is_checked || is_utf8_without_nul(bytes) { Ok(bytes) } else { Err(error) }
@@ -153,14 +155,14 @@ pub(super) fn put_varint(out: &mut Vec<u8>, value: u32) {
 }
 
 // [MQTT-1.5.4-1] [MQTT-1.5.4-2]: well-formed (so no surrogates) and without U+0000.
+#[inline]
 pub(super) fn is_utf8_without_nul(bytes: &[u8]) -> bool {
-    // One pass without branches, after which nearly every string is known to be ASCII.
-    let (mut high, mut has_nul) = (0, false);
-    for &byte in bytes {
-        high |= byte;
-        has_nul |= byte == 0;
-    }
-    !has_nul && (high < 0x80 || str::from_utf8(bytes).is_ok())
+    // Nearly every string is plain.
+    is_plain(bytes) || is_unusual_text(bytes)
+}
+
+fn is_unusual_text(bytes: &[u8]) -> bool {
+    memchr::memchr(0, bytes).is_none() && str::from_utf8(bytes).is_ok()
 }
 
 /// Appends a two-byte length and the bytes, if a length can say how many.

@@ -97,6 +97,9 @@ pub fn parse<'a>(input: &'a [u8], headers: bool, limits: &Limits) -> Result<Pars
     if let Some((sizes, taken)) = usual_pub(input, limits) {
         return publish(input, taken, sizes, limits);
     }
+    if headers && let Some((sizes, taken)) = usual_hpub(input, limits) {
+        return publish(input, taken, sizes, limits);
+    }
     parse_any(input, headers, limits)
 }
 
@@ -108,14 +111,7 @@ fn usual_pub<'a>(input: &'a [u8], limits: &Limits) -> Option<(Sizes<'a>, usize)>
     let subject_len = arguments.iter().position(|&byte| byte <= b' ')?;
     let (subject, rest) = arguments.split_at_checked(subject_len)?;
     let size = rest.strip_prefix(b" ")?;
-    let (mut total_len, mut n_digits) = (0, 0);
-    for &byte in size {
-        match byte {
-            b'0'..=b'9' if n_digits < 9 => total_len = total_len * 10 + usize::from(byte - b'0'),
-            _ => break,
-        }
-        n_digits += 1;
-    }
+    let (total_len, n_digits) = usual_size(size);
     let is_line = size.get(n_digits..)?.starts_with(b"\r\n");
     let arguments_len = subject_len + 1 + n_digits;
     let is_usual =
@@ -125,11 +121,46 @@ fn usual_pub<'a>(input: &'a [u8], limits: &Limits) -> Option<(Sizes<'a>, usize)>
     is_usual.then_some((sizes, 4 + arguments_len + 2))
 }
 
+/// The number that some bytes begin with, and its digits: at most nine, and none where it is not one.
+#[inline]
+fn usual_size(bytes: &[u8]) -> (usize, usize) {
+    let (mut size, mut n_digits) = (0, 0);
+    for &byte in bytes {
+        match byte {
+            b'0'..=b'9' if n_digits < 9 => size = size * 10 + usize::from(byte - b'0'),
+            _ => break,
+        }
+        n_digits += 1;
+    }
+    (size, n_digits)
+}
+
+/// The same of `HPUB`, a subject and two sizes.
+fn usual_hpub<'a>(input: &'a [u8], limits: &Limits) -> Option<(Sizes<'a>, usize)> {
+    let arguments = input.strip_prefix(b"HPUB ")?;
+    let subject_len = arguments.iter().position(|&byte| byte <= b' ')?;
+    let (subject, rest) = arguments.split_at_checked(subject_len)?;
+    let header = rest.strip_prefix(b" ")?;
+    let (header_len, n_header) = usual_size(header);
+    let total = header.get(n_header..)?.strip_prefix(b" ")?;
+    let (total_len, n_total) = usual_size(total);
+    let is_line = total.get(n_total..)?.starts_with(b"\r\n");
+    let arguments_len = subject_len + 1 + n_header + 1 + n_total;
+    let is_usual = is_line
+        && subject_len > 0
+        && n_header > 0
+        && n_total > 0
+        && header_len <= total_len
+        && arguments_len < limits.control_line_bytes_max;
+    let digits = Digits { header: n_header as u8, total: n_total as u8 };
+    is_usual.then_some((Sizes { subject, reply: b"", header_len, total_len, digits }, 5 + arguments_len + 2))
+}
+
 /// The subject of the publish at the start of `input` and the length of its frame, where it is spelt as most
 /// are. Nothing is checked: for those who want to know what is likely to come.
 #[inline]
 pub fn glance<'a>(input: &'a [u8], limits: &Limits) -> Option<(&'a [u8], usize)> {
-    let (sizes, taken) = usual_pub(input, limits)?;
+    let (sizes, taken) = usual_pub(input, limits).or_else(|| usual_hpub(input, limits))?;
     Some((sizes.subject, taken + sizes.total_len + 2))
 }
 

@@ -6,12 +6,15 @@
 //! there as they were. Who published a message only the gateway says: what a client says of that itself is
 //! taken out before the message goes on, so that wherever it stands afterwards the gateway has said it.
 
+mod text;
+
 use crate::message::{Message, Quality};
-use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock, PropertyId};
+use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock, PropertyId, WirePair};
+use crate::scan::Plain;
 use crate::subject::mapping;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use std::borrow::Cow;
+use text::{bare, escaped, is_plain_value, is_token, number, strip_prefix, unescaped};
 
 const VERSION: &[u8] = b"NATS/1.0";
 const USER: &str = "Mqtt-User-";
@@ -59,8 +62,17 @@ pub fn write_header(message: &Message<'_>, out: &mut Vec<u8>) {
     if message.retain {
         line(out, RETAIN, b"1");
     }
-    for property in Properties::from_checked(message.properties).iter() {
-        write_property(property, message.reply, out);
+    // Room for all of them: a user property as it is takes a byte less.
+    out.reserve(message.properties.len() + 2);
+    let mut properties = Properties::from_checked(message.properties).iter();
+    loop {
+        if let Some(pair) = properties.next_pair() {
+            write_pair(pair, out);
+        } else if let Some(property) = properties.next() {
+            write_property(property, message.reply, out);
+        } else {
+            break;
+        }
     }
     if out.len() == n_empty {
         out.clear();
@@ -84,23 +96,34 @@ fn write_property(property: Property<'_>, reply: &[u8], out: &mut Vec<u8>) {
                 line(out, RESPONSE_TOPIC, &escaped(topic, false));
             }
         }
-        Property::UserProperty(Pair { name, value }) => {
-            if is_forbidden(name) {
-                // The gateway's, since no client's comes this far.
-                out.extend_from_slice(name);
-                return line(out, "", &escaped(value, false));
-            }
-            if is_plain_name(name) && is_plain_value(value) {
-                out.extend_from_slice(name);
-            } else {
-                out.extend_from_slice(USER.as_bytes());
-                out.extend_from_slice(&escaped(name, true));
-                return line(out, "", &escaped(value, false));
-            }
-            line(out, "", value);
-        }
         _ => {}
     }
+}
+
+#[inline]
+fn write_pair(pair: WirePair<'_>, out: &mut Vec<u8>) {
+    let Pair { name, value } = pair.pair();
+    if !is_plain_name(name) || !is_plain_value(value) {
+        return write_unusual_pair(name, value, out);
+    }
+    // What stands between them has the size of the value's length.
+    let (joined, name_len) = pair.joined();
+    let at = out.len() + name_len;
+    out.extend_from_slice(joined);
+    out[at..at + 2].copy_from_slice(b": ");
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline(never)]
+fn write_unusual_pair(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    // One of the gateway's is its own, since no client's comes this far.
+    if is_forbidden(name) {
+        out.extend_from_slice(name);
+    } else {
+        out.extend_from_slice(USER.as_bytes());
+        out.extend_from_slice(&escaped(name, true));
+    }
+    line(out, "", &escaped(value, false));
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -129,9 +152,7 @@ pub fn write_properties(message: &Message<'_>, out: &mut PropertyBlock) -> Unmap
         if !block.description.is_empty() {
             maker.user(DESCRIPTION.as_bytes(), block.description);
         }
-        for (name, value) in block.lines() {
-            maker.header(name, value);
-        }
+        maker.lines(block.rest);
     }
     maker.n_unmappable
 }
@@ -144,6 +165,23 @@ struct Maker<'o> {
 }
 
 impl Maker<'_> {
+    fn lines(&mut self, block: &[u8]) {
+        let mut rest = block;
+        while !rest.is_empty() {
+            if let Some((text, name_len)) = usual_line(rest)
+                && self.out.push_joined(text, name_len).is_ok()
+            {
+                rest = &rest[text.as_bytes().len() + 2..];
+                continue;
+            }
+            let (line, after) = rest.split_at(memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+            if let Some((name, value)) = name_and_value(line) {
+                self.header(name, value);
+            }
+            rest = after;
+        }
+    }
+
     fn header(&mut self, name: &[u8], value: &[u8]) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         let made = if is(CONTENT_TYPE) {
@@ -215,8 +253,9 @@ pub fn asked(header: &[u8]) -> Option<Asked> {
 /// Whether a name of the gateway's may be in it.
 #[inline]
 fn mentions(block: &[u8]) -> bool {
-    let mut places = memchr::memchr2_iter(b'M', b'm', block);
-    places.any(|at| block[at + 1..].get(..4).is_some_and(|it| it.eq_ignore_ascii_case(b"qtt-")))
+    // Of its letters the rarest.
+    let mut places = memchr::memchr2_iter(b'Q', b'q', block).filter(|at| *at > 0);
+    places.any(|at| block[at - 1..].get(..5).is_some_and(|it| it.eq_ignore_ascii_case(b"mqtt-")))
 }
 
 #[cold]
@@ -369,7 +408,9 @@ impl Identity<'_> {
 /// Whether a client says among its properties what only the gateway may say.
 #[inline]
 pub fn has_forbidden_property(properties: Properties<'_>) -> bool {
-    mentions(properties.raw()) && properties.iter().any(|it| is_forbidden_property(&it))
+    properties.may_have_pairs()
+        && mentions(properties.raw())
+        && properties.iter().any(|it| is_forbidden_property(&it))
 }
 
 fn is_forbidden_property(property: &Property<'_>) -> bool {
@@ -394,14 +435,6 @@ fn says_forbidden(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| bare(name).eq_ignore_ascii_case(forbidden.as_bytes()))
 }
 
-/// A name without what can't be in one, at both its ends: some clients strip more there than blanks, as Python
-/// does with vertical tabs, separators and the blanks of Unicode.
-fn bare(name: &[u8]) -> &[u8] {
-    let first = name.iter().position(|byte| is_token(*byte)).unwrap_or(name.len());
-    let end = name.iter().rposition(|byte| is_token(*byte)).map_or(first, |last| last + 1);
-    &name[first..end]
-}
-
 /// A header block, as NATS clients read it.
 struct Block<'a> {
     status: &'a [u8],
@@ -411,7 +444,12 @@ struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// `None` where it is no header block.
+    #[inline]
     fn parse(header: &'a [u8]) -> Option<Self> {
+        // As nearly all begin.
+        if let Some(rest) = header.strip_prefix(b"NATS/1.0\r\n") {
+            return Some(Self { status: b"", description: b"", rest });
+        }
         let end = memchr::memchr(b'\n', header)?;
         let (first, rest) = (header[..end].trim_ascii_end(), &header[end + 1..]);
         let said = first.strip_prefix(VERSION)?.trim_ascii();
@@ -423,17 +461,37 @@ impl<'a> Block<'a> {
     /// Names and values.
     fn lines(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         // Some clients end a line at a bare LF, and none may see a line that the gateway did not.
-        self.rest.split(|byte| *byte == b'\n').filter_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
-            let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
-            (!name.is_empty()).then_some((name, value))
-        })
+        self.rest.split(|byte| *byte == b'\n').filter_map(name_and_value)
     }
+}
+
+/// What a line says, where it is one of a header.
+fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line)?;
+    let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+    (!name.is_empty()).then_some((name, value))
+}
+
+/// The line that clients write most, which the block begins with: a name of letters, a colon, a blank, a plain
+/// value, CR LF. Its name, of the length given, means nothing to MQTT or to the gateway. What is spelt in any
+/// other way is left to [`name_and_value`], which reads this one alike.
+#[inline]
+fn usual_line(block: &[u8]) -> Option<(Plain<'_>, usize)> {
+    let plain = Plain::front(block);
+    let text = plain.as_bytes();
+    let name_len = text.iter().position(|byte| !is_token(*byte))?;
+    let value = text[name_len..].strip_prefix(b": ")?;
+    let is_trimmed = value.first().is_some_and(|byte| *byte != b' ') && !value.ends_with(b" ");
+    // `Content-Type`, `Mqtt-…`: all that `Maker::header` makes something else of.
+    let may_be_known = matches!(text[0].to_ascii_lowercase(), b'c' | b'm');
+    (name_len > 0 && !may_be_known && is_trimmed && block[text.len()..].starts_with(b"\r\n"))
+        .then_some((plain, name_len))
 }
 
 /// Whether a user property's name can be a header's, and means nothing to anybody but applications.
 fn is_plain_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_token(*byte)) && !is_known(name)
+    // In one pass without branches, since nearly every name is one.
+    !name.is_empty() && name.iter().fold(true, |is, byte| is & is_token(*byte)) && !is_known(name)
 }
 
 /// Whether a name means something to NATS clients or to the gateway.
@@ -447,84 +505,6 @@ fn is_known(name: &[u8]) -> bool {
         Some(b'd') => name.eq_ignore_ascii_case(DESCRIPTION.as_bytes()),
         _ => false,
     }
-}
-
-/// What a header's name consists of (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    const IS_TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let (mut byte, others) = (0, b"!#$%&'*+-.^_`|~");
-        while byte < 256 {
-            table[byte] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        let mut nth = 0;
-        while nth < others.len() {
-            table[others[nth] as usize] = true;
-            nth += 1;
-        }
-        table
-    };
-    IS_TOKEN[usize::from(byte)]
-}
-
-/// Whether a header's value can be this text, and be read again as it was.
-fn is_plain_value(value: &[u8]) -> bool {
-    let is_blank_at = |end: Option<&u8>| end.is_some_and(u8::is_ascii_whitespace);
-    // In one pass without branches, since nearly every value is plain.
-    let has_control = value.iter().fold(false, |has, byte| has | (*byte < 0x20) | (*byte == 0x7f));
-    !has_control && !is_blank_at(value.first()) && !is_blank_at(value.last())
-}
-
-/// Percent-encoded: what would end a line or be trimmed, the percent sign, and in names all that is no token.
-fn escaped(text: &[u8], is_name: bool) -> Cow<'_, [u8]> {
-    let is_at_end = |at: usize| at == 0 || at + 1 == text.len();
-    let must_be = |(at, byte): (usize, &u8)| {
-        *byte == b'%'
-            || byte.is_ascii_control()
-            || (*byte == b' ' && is_at_end(at))
-            || (is_name && !is_token(*byte))
-    };
-    if !text.iter().enumerate().any(must_be) {
-        return Cow::Borrowed(text);
-    }
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = Vec::with_capacity(text.len() + 16);
-    for (at, byte) in text.iter().enumerate() {
-        if must_be((at, byte)) {
-            out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        } else {
-            out.push(*byte);
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// `None` where it was not percent-encoded.
-fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memchr::memchr(b'%', text).is_none() {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte == b'%' {
-            let mut digit = || char::from(*bytes.next()?).to_digit(16);
-            out.push((digit()? << 4 | digit()?) as u8);
-        } else {
-            out.push(*byte);
-        }
-    }
-    Some(Cow::Owned(out))
-}
-
-fn strip_prefix<'a>(name: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
-    let (front, rest) = name.split_at_checked(prefix.len())?;
-    front.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
-}
-
-fn number(text: &[u8]) -> Option<u32> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

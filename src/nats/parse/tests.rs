@@ -111,13 +111,14 @@ fn an_unsub_limit_that_nothing_can_reach_means_now() {
 proptest! {
     #[test]
     fn the_usual_publish_is_read_as_any_other(
-        line in "PUB ?[a-z.*/\u{1}é]{0,8}[ \t]{0,2}[a-z0-9]{0,3} ?[0-9]{0,11}(\r\n|\n|\r|)",
+        line in "H?PUB ?[a-z.*/\u{1}é]{0,8}[ \t]{0,2}([a-z]{1,3} |)[0-9]{0,2} ?[0-9]{0,11}(\r\n|\n|\r|)",
         payload in "[a-z]{0,12}(\r\n|\n|)",
+        headers: bool,
         control_line_bytes_max in 1usize..20,
     ) {
         let limits = Limits { control_line_bytes_max, payload_bytes_max: 1_000 };
         let input = [line.as_bytes(), payload.as_bytes()].concat();
-        prop_assert_eq!(parse(&input, true, &limits), parse_any(&input, true, &limits));
+        prop_assert_eq!(parse(&input, headers, &limits), parse_any(&input, headers, &limits));
     }
 
     #[test]
@@ -126,10 +127,13 @@ proptest! {
         payload in "[a-z]{0,12}",
         after in "[A-Z ]{0,9}",
     ) {
-        let input = format!("PUB {subject} {}\r\n{payload}\r\n{after}", payload.len());
-        let parsed = parse(input.as_bytes(), true, &LIMITS).unwrap();
-        let Parsed::Op(Op::Publish(publish), taken) = parsed else { panic!("{parsed:?}") };
-        prop_assert_eq!(glance(input.as_bytes(), &LIMITS), Some((publish.subject, taken)));
+        let n = payload.len();
+        for line in [format!("PUB {subject} {n}"), format!("HPUB {subject} 0 {n}")] {
+            let input = format!("{line}\r\n{payload}\r\n{after}");
+            let parsed = parse(input.as_bytes(), true, &LIMITS).unwrap();
+            let Parsed::Op(Op::Publish(publish), taken) = parsed else { panic!("{parsed:?}") };
+            prop_assert_eq!(glance(input.as_bytes(), &LIMITS), Some((publish.subject, taken)));
+        }
     }
 
     #[test]

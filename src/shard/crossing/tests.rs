@@ -199,6 +199,19 @@ proptest! {
     }
 
     #[test]
+    fn the_usual_line_is_read_as_any_other(lines in proptest::collection::vec(
+        (line_name(), proptest::sample::select(vec![":", ": ", ":  ", " : ", ""]), value()), 0..6,
+    )) {
+        let block = |end: &str| {
+            let line = |(name, colon, value): &(String, &str, String)| format!("{name}{colon}{value}{end}");
+            let lines: String = lines.iter().map(line).collect();
+            to_properties(&format!("NATS/1.0\r\n{lines}\r\n"), "")
+        };
+        // A line that a bare LF ends is none of the usual ones.
+        prop_assert_eq!(block("\r\n"), block("\n"));
+    }
+
+    #[test]
     fn no_client_reads_in_a_header_what_was_taken_out(lines in proptest::collection::vec(
         (proptest::sample::select(vec!["Mqtt-User", "mqtt-client-ID ", " MQTT-USER", "x", "", "Mqtt-QoS"]),
          proptest::sample::select(vec![":", ": 1", "", "::"]),
@@ -245,6 +258,13 @@ fn name() -> impl Strategy<Value = String> {
         "é",
     ]);
     prop_oneof![known.prop_map(str::to_owned), value()]
+}
+
+/// Names that mean something, or nothing, or can't be one.
+fn line_name() -> impl Strategy<Value = String> {
+    let known =
+        ["content-TYPE", "Mqtt-QoS", "Mqtt-Message-Expiry", "Mqtt-User-a", "Mqtt-User", "unit", "c", "m"];
+    prop_oneof![proptest::sample::select(known.to_vec()).prop_map(str::to_owned), name()]
 }
 
 fn value() -> impl Strategy<Value = String> {
