@@ -63,7 +63,10 @@ impl Publication {
         }
         let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
         let lines = match told.map(|(_, told, _)| told) {
-            None if self.reply.is_empty() && self.identity.is_empty() => return Vec::new(),
+            // Of what is to be kept that member had nothing more to say either.
+            None | Some(Told::User([])) if self.reply.is_empty() && self.identity.is_empty() => {
+                return Vec::new();
+            }
             None => String::new(),
             Some(Told::ContentType(text)) => format!("Content-Type: {text}\r\n"),
             Some(Told::Correlation) => format!("Mqtt-Correlation-Data: {CORRELATION_BASE64}\r\n"),

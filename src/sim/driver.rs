@@ -3,6 +3,7 @@
 
 use super::faults::{Check, Kind, broken};
 use super::link::Place;
+use super::presence::Presence;
 use super::world::World;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::interest::Change;
@@ -103,6 +104,7 @@ impl World {
             listener.is_alive = false;
             listener.ended = Some(self.oracle.now);
         }
+        self.oracle.expect_told(Presence { link: link_idx, is_connected: false });
         let n_ended = self.oracle.subscriptions.iter().filter(|it| it.ear.0 == link_idx).count();
         self.n_change_bytes += n_ended * 2 * size_of::<Item>();
         self.note(|| format!("{core:?} ends {link_idx}"));

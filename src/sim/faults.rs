@@ -89,6 +89,7 @@ pub enum Part {
     Replay,
     /// An answer of MQTT to a request of NATS.
     Answer,
+    Presence,
 }
 
 /// What a lie keeps back in one lane.

@@ -26,6 +26,7 @@ mod groups;
 mod crossing;
 mod retained;
 mod reading;
+mod presence;
 mod quiet;
 mod leave;
 

@@ -8,7 +8,7 @@ use super::faults::{Check, Kind, Violation, broken};
 use super::own::Came;
 use super::record::{Known, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{GROUPS, SHARED_FILTERS, TOPIC_FILTERS};
+use super::scenario::{GROUPS, PRESENCE_TOPIC_FILTERS, SHARED_FILTERS, TOPIC_FILTERS};
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -108,6 +108,9 @@ impl MqttClient {
             return self.answer(scene);
         }
         match scene.chance.weighted(&scene.scenario.mqtt_ops) {
+            1 if scene.scenario.watches_presence && scene.chance.one_in(4) => {
+                self.subscribe(scene, &PRESENCE_TOPIC_FILTERS)
+            }
             1 => self.subscribe(scene, &TOPIC_FILTERS),
             6 => self.subscribe(scene, &SHARED_FILTERS),
             2 => self.unsubscribe(scene),
@@ -295,6 +298,7 @@ impl MqttClient {
                 if packet_id != ack.packet_id || !is_known {
                     return scene.unexpected(&format!("{ack:?} where {packet_id} was due"));
                 }
+                scene.oracle.listeners[scene.connection].is_served = true;
                 scene.oracle.kept(number, ack.reason);
                 Ok(())
             }
@@ -311,6 +315,8 @@ impl MqttClient {
     }
 
     fn take_answer(&mut self, packet: &Packet<'_>, scene: &mut Scene<'_>) -> Check {
+        // A CONNACK may be the last that a client hears whose successor has come before it.
+        scene.oracle.listeners[scene.connection].is_served |= !matches!(packet, Packet::Connack(_));
         loop {
             let sent = self.sent.pop_front();
             if let Some(Sent::Publish(number)) = sent {
@@ -338,7 +344,7 @@ impl MqttClient {
     }
 
     fn take_publish(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
-        if let Some(number) = scene.own_at_topic(publish.topic) {
+        if let Some(number) = scene.own_at_topic(publish.topic, publish.payload) {
             let is_marked = publish.retain || publish.qos != Qos::AtMostOnce;
             let ear = (scene.connection, None);
             return scene.hear_own(number, &Came { ear, payload: publish.payload, header: None, is_marked });

@@ -9,7 +9,7 @@ use super::faults::{Check, Kind, Lie, broken};
 use super::own::Came;
 use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{FILTERS, GROUPS, MOUNTS};
+use super::scenario::{FILTERS, GROUPS, MOUNTS, PRESENCE_FILTERS};
 use super::wire::{ServerOp, parse};
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::shard::census::cid;
@@ -60,6 +60,10 @@ enum Sent {
 impl NatsClient {
     pub fn new(nth_mount: usize) -> Self {
         Self { nth_mount, ..Self::default() }
+    }
+
+    pub fn nth_listener(&self) -> usize {
+        self.nth_mount
     }
 
     fn mount(&self) -> &'static [u8] {
@@ -199,7 +203,8 @@ impl NatsClient {
     }
 
     fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
-        let filter = *scene.chance.pick(&FILTERS);
+        let watches = scene.scenario.watches_presence && scene.chance.one_in(4);
+        let filter = *scene.chance.pick(if watches { &PRESENCE_FILTERS } else { &FILTERS[..] });
         // One with a maximum may have ended by itself.
         let is_certain = |(_, number): &&(u32, usize)| scene.oracle.subscriptions[*number].max.is_none();
         if let Some(&(sid, _)) = self.subscriptions.iter().find(is_certain)
@@ -369,7 +374,7 @@ impl NatsClient {
         if header.starts_with(b"NATS/1.0 503") {
             return asking::hear_no_responders(&subject, mount, header, payload, *sid, scene);
         }
-        if let Some(number) = scene.oracle.own_at(&subject) {
+        if let Some(number) = scene.oracle.own_at(&subject, payload) {
             let (ear, is_marked) = ((scene.connection, Some(*sid)), !reply.is_empty());
             let header = self.headers.then_some(*header);
             return scene.hear_own(number, &Came { ear, payload, header, is_marked });
@@ -410,6 +415,7 @@ impl NatsClient {
 
 /// An answer says that an op was done.
 fn confirm(sent: Sent, scene: &mut Scene<'_>) {
+    scene.oracle.listeners[scene.connection].is_served = true;
     let now = scene.oracle.now;
     match sent {
         Sent::Connect | Sent::SubscribeAgain | Sent::Ping => {}

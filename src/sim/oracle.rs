@@ -8,6 +8,7 @@
 
 use super::faults::{Check, Kind, broken};
 use super::own::{self, Cause, GATEWAY};
+use super::presence::Profile;
 use super::reading::Reading;
 use super::record::{At, Ear, Listener, Publication, Subscription};
 use super::retained::Request;
@@ -43,6 +44,8 @@ pub struct Oracle {
     /// Deliveries without payload that came.
     pub n_clears: u64,
     pub readings: Vec<Reading>,
+    /// By connection.
+    pub profiles: BTreeMap<usize, Profile>,
     /// Messages of lists that came.
     pub n_listed: u64,
     pub lost: Lost,
@@ -268,6 +271,7 @@ impl Oracle {
 
     /// Everything is quiet: what was due has come. `groups` are all names in use.
     pub fn check_all(&mut self, groups: &[&str]) -> Check {
+        self.listeners.iter_mut().for_each(|it| it.is_served |= it.is_alive);
         for publication_idx in self.n_final..self.publications.len() {
             self.check_plain(publication_idx)?;
             self.check_groups(publication_idx, groups)?;

@@ -5,6 +5,7 @@
 use super::client::Scene;
 use super::faults::{Check, Kind, Part, broken};
 use super::oracle::Oracle;
+use super::presence::Presence;
 use super::reading::Step;
 use super::record::{Ear, Publication};
 use crate::message::Quality;
@@ -22,6 +23,8 @@ pub enum Cause {
     Wish(usize),
     /// Somebody reads what is retained.
     Reading(usize),
+    /// A client has come or gone.
+    Presence(Presence),
 }
 
 /// What becomes of a publication whose publisher wants to hear of it.
@@ -67,12 +70,13 @@ impl Oracle {
             Cause::Reading(reading) => {
                 !self.is_stopping && self.listeners[self.readings[reading].by].is_alive
             }
+            Cause::Presence(presence) => self.is_told(presence),
         }
     }
 
-    /// What the gateway may say at a subject.
-    pub fn own_at(&self, subject: &[u8]) -> Option<usize> {
-        self.own.get(subject).copied()
+    /// What the gateway may say at a subject, or has said there.
+    pub fn own_at(&self, subject: &[u8], payload: &[u8]) -> Option<usize> {
+        self.own.get(subject).copied().or_else(|| self.told_at(subject, payload))
     }
 
     /// A publisher hears what became of a message: once, and the same whoever hears it.
@@ -114,10 +118,10 @@ impl Oracle {
 
 impl Scene<'_> {
     /// What the gateway may say at a topic.
-    pub fn own_at_topic(&self, topic: &[u8]) -> Option<usize> {
+    pub fn own_at_topic(&self, topic: &[u8], payload: &[u8]) -> Option<usize> {
         let mut subject = Vec::new();
         mapping::topic_to_subject(topic, &mut subject);
-        self.oracle.own_at(&subject)
+        self.oracle.own_at(&subject, payload)
     }
 
     /// The client hears something that the gateway says itself.
@@ -128,6 +132,7 @@ impl Scene<'_> {
         let part = match cause {
             Cause::Wish(_) => Part::Acknowledgement,
             Cause::Reading(_) => Part::Reading,
+            Cause::Presence(_) => Part::Presence,
         };
         if came.is_marked {
             return self.unexpected(&format!("{came:?} for {cause:?}"));
@@ -135,6 +140,7 @@ impl Scene<'_> {
         for _ in 0..self.lie.n_heard(part, self.chance) {
             match cause {
                 Cause::Wish(publication) => self.oracle.acknowledged(number, publication, came)?,
+                Cause::Presence(presence) => self.oracle.hear_told(number, presence, came)?,
                 Cause::Reading(reading) => {
                     if self.read(number, reading, came)? == Step::One {
                         continue;

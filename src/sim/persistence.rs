@@ -2,21 +2,23 @@
 //! core, before or after the gateway knows that they were gone, publish again what was not acknowledged, and
 //! must hear everything: QoS 1 at least once, QoS 2 exactly once, both in order. Every step is the seed's.
 
+mod compare;
+mod nats_publisher;
 mod restart;
 
+use self::nats_publisher::NatsPublisher;
 use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
 use super::scenario;
-use super::session_client::{SessionClient, Told};
+use super::session_client::SessionClient;
 use super::store::Store;
-use crate::message::Quality;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
 use crate::shard::mail::Batch;
 use crate::shard::settings::Settings;
 use crate::shard::{Door, Listener, Moved, Shard};
 use crate::time::{Span, Time};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +36,10 @@ pub struct Persistence {
     active: Vec<usize>,
     by_id: BTreeMap<(CoreId, ConnectionId), usize>,
     clients: Vec<SessionClient>,
+    /// They follow those with sessions in the numbers of all clients.
+    without_session: Vec<NatsPublisher>,
+    /// The connection that each client has.
+    held: Vec<Option<usize>>,
     read_bytes_max: usize,
     buffer: Vec<u8>,
     keys: Keys,
@@ -66,6 +72,8 @@ struct Link {
 pub struct Plan {
     pub n_subscribers: usize,
     pub n_publishers: usize,
+    /// Publishers of NATS.
+    pub n_without_session: usize,
     pub n_messages: u32,
     /// Of a thousand steps so many are a client that comes back.
     pub n_returns_in_thousand: usize,
@@ -90,6 +98,8 @@ impl Persistence {
                 SessionClient::new(nth, n_messages, plan.is_shared, &mut chance)
             })
             .collect();
+        let n_with_session = plan.n_subscribers + plan.n_publishers;
+        let n_clients = n_with_session + plan.n_without_session;
         let mut world = Self {
             now: Time::from_micros(1),
             shards: Vec::new(),
@@ -99,6 +109,10 @@ impl Persistence {
             active: Vec::new(),
             by_id: BTreeMap::new(),
             clients,
+            without_session: (n_with_session..n_clients)
+                .map(|nth| NatsPublisher::new(nth, plan.n_messages))
+                .collect(),
+            held: vec![None; n_clients],
             read_bytes_max: *chance.pick(&[100, 400, 65_536]),
             buffer: vec![0; 192 << 10],
             keys,
@@ -114,18 +128,18 @@ impl Persistence {
 
     /// Lives until all is published, or `n_returns` clients have come back, and then compares.
     pub fn run(&mut self, plan: Plan, n_returns: usize) -> Check {
-        for client in 0..self.clients.len() {
+        for client in 0..self.held.len() {
             self.come_back(client)?;
         }
         self.come_to_rest()?;
         let mut n_returned = 0;
         let mut n_steps = 0;
-        while n_returned < n_returns || self.clients.iter().any(SessionClient::has_more) {
+        while n_returned < n_returns || self.have_more() {
             n_steps += 1;
             if n_steps > 400_000 {
                 return broken(Kind::Stuck, "the clients never come to publish all");
             }
-            let client = self.chance.below(self.clients.len());
+            let client = self.chance.below(self.held.len());
             let link = *self.chance.pick(&self.active);
             // Once they have come back often enough, they stay long enough to say what they have to say.
             let rate = if n_returned < n_returns { plan.n_returns_in_thousand } else { 4 };
@@ -164,7 +178,7 @@ impl Persistence {
             }
         }
         // Once more, all of them: what is still under way is settled now.
-        for client in 0..self.clients.len() {
+        for client in 0..self.held.len() {
             self.come_back(client)?;
         }
         self.come_to_rest()?;
@@ -182,17 +196,22 @@ impl Persistence {
         let core = self.chance.below(self.shards.len());
         let peer = SocketAddr::from(([127, 0, 0, 1], 1_024));
         let nth = self.links.len();
-        if let Some(before) = self.clients[client].link.replace(nth) {
-            // It goes, now or when the gateway ends it.
-            if self.chance.one_in(2) {
+        let has_session = client < self.clients.len();
+        if let Some(before) = self.held[client].replace(nth) {
+            // It goes, now or when the gateway ends it, which takes over nobody but sessions.
+            if self.chance.one_in(2) || !has_session {
                 self.drop_link_for_good(before);
             }
         }
-        let id = self.shards[core].accept(Door::first(Listener::Mqtt), peer, nth as u64, self.now);
+        let listener = if has_session { Listener::Mqtt } else { Listener::Nats };
+        let id = self.shards[core].accept(Door::first(listener), peer, nth as u64, self.now);
         let core = CoreId(core as u16);
         self.by_id.insert((core, id), nth);
         let mut out = Vec::new();
-        self.clients[client].connect(&mut self.chance, &mut out);
+        match self.clients.get_mut(client) {
+            Some(with_session) => with_session.connect(&mut self.chance, &mut out),
+            None => self.without_session[client - self.clients.len()].connect(&mut out),
+        }
         let links = &self.links;
         let is_over = |link: &Link| link.place.is_none() && link.was_released;
         self.active.retain(|&link| !is_over(&links[link]));
@@ -213,7 +232,7 @@ impl Persistence {
 
     fn drop_link(&mut self, link: usize) {
         // A client that has its connection still drops it now and then, and comes back later.
-        if self.clients[self.links[link].client].link == Some(link) && !self.chance.one_in(40) {
+        if self.held[self.links[link].client] == Some(link) && !self.chance.one_in(40) {
             return;
         }
         self.drop_link_for_good(link);
@@ -227,17 +246,33 @@ impl Persistence {
             link.to_shard.truncate(self.chance.below(link.to_shard.len() + 1));
         }
         link.to_client.clear();
-        let client = &mut self.clients[link.client];
-        if client.link == Some(link_idx) {
-            client.link = None;
-            client.lose();
+        let client = link.client;
+        if self.held[client] == Some(link_idx) {
+            self.lose(client);
         }
     }
 
+    /// A client has no connection any more.
+    fn lose(&mut self, client: usize) {
+        self.held[client] = None;
+        match self.clients.get_mut(client) {
+            Some(with_session) => with_session.lose(),
+            None => self.without_session[client - self.clients.len()].lose(),
+        }
+    }
+
+    fn have_more(&self) -> bool {
+        self.clients.iter().any(SessionClient::has_more)
+            || self.without_session.iter().any(NatsPublisher::has_more)
+    }
+
     fn publish(&mut self, client: usize) {
-        let Some(link) = self.clients[client].link else { return };
+        let Some(link) = self.held[client] else { return };
         let mut out = Vec::new();
-        self.clients[client].publish(&mut self.chance, &mut out);
+        match self.clients.get_mut(client) {
+            Some(with_session) => with_session.publish(&mut self.chance, &mut out),
+            None => self.without_session[client - self.clients.len()].publish(&mut out),
+        }
         self.links[link].to_shard.extend(out);
     }
 
@@ -281,13 +316,15 @@ impl Persistence {
             return Ok(false);
         }
         let bytes: Vec<u8> = link.to_client.drain(..n).collect();
-        let client = &mut self.clients[link.client];
-        if client.link != Some(link_idx) {
+        if self.held[link.client] != Some(link_idx) {
             // It listens to its new connection only.
             return Ok(true);
         }
         let mut out = Vec::new();
-        client.hear(&bytes, &mut self.chance, &mut out)?;
+        match self.clients.get_mut(link.client) {
+            Some(with_session) => with_session.hear(&bytes, &mut self.chance, &mut out)?,
+            None => self.without_session[link.client - self.clients.len()].hear(&bytes, &mut out)?,
+        }
         link.to_shard.extend(out);
         Ok(true)
     }
@@ -406,10 +443,10 @@ impl Persistence {
 
     /// One live connection for each client, and nobody waits for anything.
     fn check_rest(&self) -> Check {
-        for client in &self.clients {
-            if let Some(what) = client.waits_for() {
-                return broken(Kind::Stuck, what);
-            }
+        let with_session = self.clients.iter().map(SessionClient::waits_for);
+        let mut waiting = with_session.chain(self.without_session.iter().map(NatsPublisher::waits_for));
+        if let Some(what) = waiting.find_map(|it| it) {
+            return broken(Kind::Stuck, what);
         }
         let n_connections: usize = self.shards.iter().map(Shard::n_connections).sum();
         let n_sessions: u64 = self.shards.iter().map(|shard| shard.counters().n_sessions).sum();
@@ -417,7 +454,7 @@ impl Persistence {
         let n_linked = self.links.iter().filter(|link| link.place.is_some()).count();
         if n_sessions != self.clients.len() as u64
             || n_offline != 0
-            || n_connections != self.clients.len()
+            || n_connections != self.held.len()
             || n_linked != n_connections
         {
             let what = format!(
@@ -441,55 +478,6 @@ impl Persistence {
                 > 0
             {
                 return broken(Kind::Missing, "drops though there was room");
-            }
-        }
-        Ok(())
-    }
-
-    /// Every message came to some member; of QoS 2, where all were granted that, to one and once.
-    fn compare_shared(&self, plan: Plan) -> Check {
-        let (members, publishers) = self.clients.split_at(plan.n_subscribers);
-        let all_exact = members.iter().all(|member| member.quality == Quality::ExactlyOnce);
-        for (publisher_idx, publisher) in publishers.iter().enumerate() {
-            let number = plan.n_subscribers + publisher_idx;
-            for published_at in [Quality::AtLeastOnce, Quality::ExactlyOnce] {
-                for nth in publisher.published(published_at) {
-                    let it = Told { publisher: number, nth, published_at };
-                    let n_told: usize = members
-                        .iter()
-                        .map(|member| member.told.iter().filter(|told| **told == it).count())
-                        .sum();
-                    let is_exact =
-                        all_exact && published_at == Quality::ExactlyOnce && !publisher.is_doubtful(nth);
-                    if n_told == 0 || (is_exact && n_told > 1) {
-                        return broken(Kind::Missing, format!("{it:?} was heard {n_told} times"));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Every subscriber has heard every message of every publisher, as often and in the order that is due.
-    fn compare(&self, plan: Plan) -> Check {
-        let (subscribers, publishers) = self.clients.split_at(plan.n_subscribers);
-        for (nth, subscriber) in subscribers.iter().enumerate() {
-            for (publisher_idx, publisher) in publishers.iter().enumerate() {
-                let number = plan.n_subscribers + publisher_idx;
-                for quality in [Quality::AtLeastOnce, Quality::ExactlyOnce] {
-                    let wanted: Vec<u32> = publisher.published(quality).collect();
-                    let heard = |told: &&Told| told.publisher == number && told.published_at == quality;
-                    let mut heard: Vec<u32> = subscriber.told.iter().filter(heard).map(|it| it.nth).collect();
-                    let is_exact = quality.min(subscriber.quality) == Quality::ExactlyOnce;
-                    // What comes again does not count.
-                    let mut seen = BTreeSet::new();
-                    heard.retain(|&nth| seen.insert(nth) || (is_exact && !publisher.is_doubtful(nth)));
-                    if heard != wanted {
-                        let what =
-                            format!("{nth} heard {heard:?} of {number} at {quality:?}, not {wanted:?}");
-                        return broken(Kind::Missing, what);
-                    }
-                }
             }
         }
         Ok(())

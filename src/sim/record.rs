@@ -135,6 +135,8 @@ pub struct Listener {
     pub takes_header: bool,
     /// Whether the gateway still serves it, as far as the world can see.
     pub is_alive: bool,
+    /// It had an answer that only clients have which are there.
+    pub is_served: bool,
     /// All that it sent was taken in.
     pub is_complete: bool,
     /// When the gateway stopped serving it.

@@ -59,6 +59,8 @@ pub struct Scenario {
     pub n_mounted_in_ten: usize,
     /// Requesters of NATS want to hear what becomes of their messages.
     pub wants_acknowledgements: bool,
+    /// Some clients want to hear of the coming and going of all.
+    pub watches_presence: bool,
     /// At its end the gateway is drained, after lame-duck mode or at once, instead of left to fall silent.
     pub leaves: bool,
     pub is_lame_duck: bool,
@@ -102,6 +104,7 @@ impl Scenario {
             is_lame_duck: chance.one_in(3),
             n_mounted_in_ten: *chance.pick(&[0, 0, 4, 8]),
             wants_acknowledgements: chance.one_in(2),
+            watches_presence: chance.one_in(3),
         }
     }
 
@@ -280,6 +283,18 @@ pub const FILTERS: [&str; 18] = [
     "a.b", "a.c", "a.b", "a", "b", "a.b.c", "a/20b.c", "/24t.x", "$t.x", "x.a+b", "a.*", "a.>", "*.b", ">",
     "*", "*.*", "_INBOX.>", "/24t.>",
 ];
+
+/// Of clients that come and go.
+pub const PRESENCE_FILTERS: [&str; 5] = [
+    "$STRAIT.CLIENT.>",
+    "$STRAIT.CLIENT.>",
+    "$STRAIT.CLIENT.*.DISCONNECTED",
+    "$STRAIT.CLIENT.m1.*",
+    "/24SYS.clients.>",
+];
+
+pub const PRESENCE_TOPIC_FILTERS: [&str; 4] =
+    ["$SYS/clients/#", "$SYS/clients/+/connected", "$SYS/clients/+/disconnected", "$SYS/clients/2/+"];
 
 pub const TOPICS: [&str; 9] = ["a/b", "a/c", "a", "b", "a/b/c", "b/b", "a b/c", "$t/x", "/a"];
 

@@ -20,8 +20,6 @@ pub struct SessionClient {
     /// What its subscription asks for.
     pub quality: Quality,
     n_messages: u32,
-    /// The world's connection that it has.
-    pub link: Option<usize>,
     is_connected: bool,
     was_ever_connected: bool,
     is_subscribed: bool,
@@ -68,7 +66,6 @@ impl SessionClient {
             receive_maximum: *chance.pick(&[1, 2, 5, 65_535]),
             quality: *chance.pick(&[Quality::AtLeastOnce, Quality::ExactlyOnce]),
             n_messages,
-            link: None,
             is_connected: false,
             was_ever_connected: false,
             is_subscribed: n_messages > 0,

@@ -90,6 +90,12 @@ fn a_rule_that_gives_way_to_a_later_one_or_holds_before_a_header_is_found() {
     assert_found(Lie::RuleBeforeHeader, &[Kind::NotDue]);
 }
 
+#[test]
+fn a_client_that_comes_or_goes_unseen_or_twice_is_found() {
+    assert_found(Lie::Unheard(Part::Presence), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::Presence), &[Kind::NotDue]);
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
@@ -150,6 +156,7 @@ fn persistence(seed: u64, plan: Plan, n_returns: usize) -> Result<(), String> {
 const COMING_AND_GOING: Plan = Plan {
     n_subscribers: 3,
     n_publishers: 2,
+    n_without_session: 1,
     n_messages: 30,
     n_returns_in_thousand: 20,
     n_crashes: 0,
@@ -189,12 +196,20 @@ fn a_store_that_says_too_early_that_it_keeps_something_is_found() {
     assert!((1..=600).any(|seed| persistence(seed, plan, 30).is_err()));
 }
 
+#[test]
+fn what_nats_was_told_to_be_kept_too_early_is_found() {
+    let plan = Plan { n_publishers: 0, n_without_session: 2, ..COMING_AND_GOING };
+    let plan = Plan { n_crashes: 8, store_lies: true, ..plan };
+    assert!((1..=600).any(|seed| persistence(seed, plan, 30).is_err()));
+}
+
 // [MQTT-3.1.4-3]
 #[test]
 fn ten_thousand_take_overs_from_all_cores_leave_one_connection_each_and_lose_nothing() {
     let plan = Plan {
         n_subscribers: 4,
         n_publishers: 4,
+        n_without_session: 0,
         n_messages: 100,
         n_returns_in_thousand: 150,
         ..COMING_AND_GOING

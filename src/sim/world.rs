@@ -9,6 +9,7 @@ use super::link::{End, Link, Place};
 use super::mqtt_client::MqttClient;
 use super::nats_client::NatsClient;
 use super::oracle::Oracle;
+use super::presence::FIRST_PORT;
 use super::record;
 use super::scenario::{MOUNTS, Scenario};
 use super::store::Store;
@@ -193,7 +194,7 @@ impl World {
             let door = Door { listener: Listener::Nats, nth: nth as u16 };
             (door, Client::Nats(NatsClient::new(nth)))
         };
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1_024 + self.links.len() as u16));
+        let peer = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + self.links.len() as u16));
         let new = self.links.len();
         let id = self.shards[core.idx()].accept(door, peer, new as u64, self.now);
         self.by_id.insert((core, id), new);
@@ -208,6 +209,7 @@ impl World {
         self.note(|| format!("open {new} at {core:?}: {:?}", link.client));
         self.links.push(link);
         self.oracle.listeners.push(record::Listener { is_alive: true, ..record::Listener::default() });
+        self.expect_presence(new);
         self.with_client(new, |client, scene| {
             client.connect(scene);
             Ok(())

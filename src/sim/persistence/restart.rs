@@ -1,5 +1,6 @@
 //! The gateway crashes and begins again, with another number of cores and what the stores had kept by then.
 
+use super::nats_publisher::NatsPublisher;
 use super::{Link, Persistence};
 use crate::shard::Shard;
 use crate::shard::id::CoreId;
@@ -41,12 +42,14 @@ impl Persistence {
         settings.n_cores = n_cores;
         self.settings = Arc::new(settings);
         self.begin(n_cores);
+        let mut lost = Vec::new();
         for link in &mut self.links {
             let Link { place, was_released, client, .. } = link;
             (*place, *was_released) = (None, true);
-            self.clients[*client].link = None;
-            self.clients[*client].lose();
+            lost.push(*client);
         }
+        lost.into_iter().for_each(|client| self.lose(client));
+        self.without_session.iter_mut().for_each(NatsPublisher::begin_anew);
         self.active.clear();
         for (client_id, stored) in image.take_sessions() {
             let home = self.keys.home(&client_id, n_cores);
@@ -69,7 +72,7 @@ impl Persistence {
         let is_honest = std::mem::replace(&mut self.is_honest, true);
         self.keep_all()?;
         self.is_honest = is_honest;
-        for client in 0..self.clients.len() {
+        for client in 0..self.held.len() {
             self.come_back(client)?;
         }
         Ok(())
