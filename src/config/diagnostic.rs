@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
-use crate::config::key::Mistake;
 use crate::config::load::File;
+use crate::config::reading::Mistake;
 
 /// Where something wrong stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

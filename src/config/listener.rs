@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use crate::config::key::{Kind, Setting, Value};
+use crate::config::key::Kind;
+use crate::config::value::{Setting, Value};
 
 /// The sections that may have listeners.
 pub const SECTIONS: [&str; 2] = ["mqtt", "nats"];

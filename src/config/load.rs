@@ -8,9 +8,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Place};
-use crate::config::key::{Key, Value};
+use crate::config::key::Key;
 use crate::config::listener;
 use crate::config::schema::{Config, KEYS, SECTIONS};
+use crate::config::value::Value;
 use crate::config::{rules, spelling, syntax};
 
 /// What begins the name of every variable that is ours. Others are not looked at.

@@ -3,7 +3,7 @@
 
 use tracing_subscriber::filter::EnvFilter;
 
-use crate::config::key::Refusal;
+use crate::config::reading::Refusal;
 use crate::config::spelling;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];

@@ -8,6 +8,10 @@ pub mod schema;
 
 pub mod key;
 
+pub mod value;
+
+pub mod reading;
+
 pub mod listener;
 
 pub mod address;

@@ -3,10 +3,11 @@
 
 use std::fmt::Write;
 
-use crate::config::key::{Kind, Value};
+use crate::config::key::Kind;
 use crate::config::listener::{self, Listener};
 use crate::config::load::{File, Origin, Resolved};
 use crate::config::schema::{Config, KEYS, SECTIONS};
+use crate::config::value::Value;
 
 const ABOUT: &str = "\
 # Strait's configuration: every key, at its default.

@@ -1,10 +1,11 @@
 //! Every key of the configuration, once: its name, type, unit, range, default and documentation. Not how
-//! values are read (`key`), nor which of them go together (`rules`).
+//! values are read (`reading`), nor which of them go together (`rules`).
 
 use std::net::SocketAddr;
 
-use crate::config::key::{Key, Kind, Setting};
+use crate::config::key::{Key, Kind};
 use crate::config::listener::{Listener, MAPPING};
+use crate::config::value::Setting;
 
 /// Writes the structs, their defaults and the table `KEYS` from one list, so that no key can be in one
 /// of them alone.
@@ -268,7 +269,7 @@ schema! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::key::Value;
+    use crate::config::value::Value;
 
     #[test]
     fn both_ends_of_every_range_and_the_default_fit_the_field() {

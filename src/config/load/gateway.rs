@@ -7,10 +7,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Layers, Origin, find};
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::key::{Mistake, Value};
 use crate::config::listener::{self, FIRST};
+use crate::config::reading::Mistake;
 use crate::config::schema::KEYS;
 use crate::config::spelling;
+use crate::config::value::Value;
 
 /// How a value is written there.
 #[derive(Clone, Copy)]

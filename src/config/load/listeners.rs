@@ -5,9 +5,10 @@ use toml::de::DeValue;
 
 use super::{Layers, Origin};
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::key::{Mistake, Value};
 use crate::config::listener::{self, Listener, ListenerKey};
+use crate::config::reading::Mistake;
 use crate::config::spelling;
+use crate::config::value::Value;
 
 impl Layers {
     pub(super) fn read_listeners(
