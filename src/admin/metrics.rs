@@ -5,6 +5,7 @@ use crate::message::ProtocolKind;
 use crate::shard::closed::Reason;
 use crate::shard::counters::Counters;
 use crate::shard::latency::{Direction, Latency};
+use crate::shard::refused::NotSubscribed;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -201,10 +202,12 @@ impl Shown {
         )?;
         self.sessions(out)?;
         out.counter("strait_panics", "Defects that cost one connection.", total.panics)?;
-        out.counter(
+        let refused = NotSubscribed::NAMES.into_iter().zip(total.subscriptions_refused);
+        out.counters(
             "strait_subscriptions_refused",
             "Subscriptions that a limit or a rule refused.",
-            total.subscriptions_refused,
+            None,
+            refused.map(|(reason, n)| (("reason", reason), n)),
         )?;
         out.gauges(
             "strait_subscriptions",

@@ -3,6 +3,7 @@
 
 use super::closed::Reason;
 use super::latency::Direction;
+use super::refused::NotSubscribed;
 use crate::message::ProtocolKind;
 
 /// Writes the struct and its flat form from one list, so that what is counted is also published.
@@ -163,8 +164,8 @@ counters! {
     sessions_refused: u64,
     /// Defects of ours that cost a connection.
     panics: u64,
-    /// Subscriptions that a limit or a rule refused.
-    subscriptions_refused: u64,
+    /// Subscriptions that a limit or a rule refused, by which it was.
+    subscriptions_refused: ByRefusal,
     /// Subscriptions of now.
     n_subscriptions: ByProtocol,
     /// Subscriptions that ever began.
@@ -215,6 +216,8 @@ pub type ByProtocol = [u64; ProtocolKind::COUNT];
 pub type ByDirection = [u64; Direction::COUNT];
 /// By `Reason`.
 pub type ByReason = [u64; Reason::COUNT];
+/// By the place of a `NotSubscribed`.
+pub type ByRefusal = [u64; NotSubscribed::COUNT];
 
 /// A counter, or several of one kind.
 trait Words {

@@ -7,6 +7,7 @@ use super::connection::Protocol;
 use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
 use super::mail::Item;
+use super::refused::NotSubscribed;
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
 
@@ -186,6 +187,22 @@ impl Shard {
         } else {
             tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
         }
+    }
+
+    /// As `log_refusal`, of one filter of an MQTT client's.
+    pub(super) fn log_refused_filter(
+        &mut self,
+        id: ConnectionId,
+        filter: &[u8],
+        why: NotSubscribed,
+        now: Time,
+    ) {
+        if !self.complaints.may_be_told(now) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
+        let filter = shown(filter);
+        tracing::warn!(protocol, %peer, id, name, %filter, "subscription refused: {why}");
     }
 
     /// Notes in the log, at a limited rate, what a client was refused though its connection stays.

@@ -12,6 +12,7 @@ mod chunked;
 mod directory;
 pub mod settings;
 pub mod closed;
+pub mod refused;
 pub mod latency;
 pub mod counters;
 pub mod connection;

@@ -10,6 +10,7 @@ use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::publish::{Ask, Plan};
+use super::refused::NotSubscribed;
 use super::settings::NatsSettings;
 use crate::message::{Digits, Message, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
@@ -40,6 +41,15 @@ enum SubscribeRefused {
 }
 
 impl SubscribeRefused {
+    fn counted(self, settings: &NatsSettings) -> NotSubscribed {
+        match self {
+            Self::Tokens => NotSubscribed::TooManyLevels(settings.subscription_tokens_max),
+            Self::Queue | Self::Inbox => NotSubscribed::Reserved,
+            Self::TooMany => NotSubscribed::TooMany(settings.subscriptions_max),
+            Self::Subject => NotSubscribed::Invalid,
+        }
+    }
+
     fn say(self, subject: &[u8], queue: Option<&[u8]>, out: &mut Vec<u8>) {
         match self {
             Self::Tokens => encode::too_many_tokens(out, subject),
@@ -316,7 +326,8 @@ impl Shard {
         let mapped = match self.judge_subscribe(nats, is_new, subject, queue) {
             Ok(mapped) => mapped,
             Err(refused) => {
-                self.clients.counters.subscriptions_refused += 1;
+                let counted = refused.counted(&self.settings.nats);
+                self.clients.counters.subscriptions_refused[counted.idx()] += 1;
                 self.nats_refuse(id, |_, out| refused.say(subject, queue, out));
                 return;
             }

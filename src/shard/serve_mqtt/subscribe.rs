@@ -10,6 +10,7 @@ use crate::shard::Shard;
 use crate::shard::connection::{Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
+use crate::shard::refused::NotSubscribed;
 use crate::subject::mapping::{MappedFilter, map_topic_filter};
 use std::rc::Rc;
 
@@ -47,17 +48,18 @@ impl Shard {
         identifier: u32,
     ) -> Reason {
         let Some((mapped, mut kind)) = subscription_to(filter, options, identifier) else {
-            return Reason::TopicFilterInvalid;
+            return self.refuse_filter(id, filter, NotSubscribed::Invalid);
         };
         let wanted = Wanted::parse(filter).unwrap_or(Wanted { group: None, filter });
         let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
-        if n_levels > self.settings.mqtt.topic_levels_max {
-            return Reason::TopicFilterInvalid;
+        let levels_max = self.settings.mqtt.topic_levels_max;
+        if n_levels > levels_max {
+            return self.refuse_filter(id, filter, NotSubscribed::TooManyLevels(levels_max));
         }
         let inboxes = mapped.filter.as_bytes().starts_with(b"_INBOX.") && mapped.filter.has_wildcard();
         if inboxes || is_gateway_inbox(mapped.filter.as_bytes()) {
             // Answers are for those who asked.
-            return Reason::NotAuthorized;
+            return self.refuse_filter(id, filter, NotSubscribed::Reserved);
         }
         // A shared subscription is sent nothing of what was retained before it (section 3.8.4).
         let wants_retained = |is_new| wanted.group.is_none() && wants_retained(options, is_new);
@@ -90,7 +92,7 @@ impl Shard {
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
-            return Reason::QuotaExceeded;
+            return self.refuse_filter(id, filter, NotSubscribed::TooMany(subscriptions_max));
         }
         let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
         let Some(key) = key else { return Reason::UnspecifiedError };
@@ -99,6 +101,14 @@ impl Shard {
             self.expect_replay(id, key, true);
         }
         granted(options.qos)
+    }
+
+    /// Counts a filter that is refused alone, and names it in the log.
+    #[cold]
+    fn refuse_filter(&mut self, id: ConnectionId, filter: &[u8], why: NotSubscribed) -> Reason {
+        self.clients.counters.subscriptions_refused[why.idx()] += 1;
+        self.log_refused_filter(id, filter, why, self.now);
+        why.mqtt_reason()
     }
 
     pub(super) fn mqtt_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {

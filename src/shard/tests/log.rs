@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::Mutex;
 
 /// The lines that are logged meanwhile.
-fn lines(act: impl FnOnce()) -> Vec<String> {
+pub(super) fn lines(act: impl FnOnce()) -> Vec<String> {
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
     impl Write for Kept {
