@@ -248,7 +248,7 @@ fn reason_and_properties<'a>(
     Ok((reason, Properties::read(body, Place::of(kind))?))
 }
 
-// [MQTT-2.4.0-1]
+// Section 2.4.
 fn reason(code: u8, kind: PacketKind) -> Result<Reason, Malformed> {
     Reason::from_u8(code)
         .filter(|reason| reason.allowed_in(kind))

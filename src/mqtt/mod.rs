@@ -32,4 +32,4 @@ mod value;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

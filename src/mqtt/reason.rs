@@ -41,7 +41,7 @@ macro_rules! reasons {
     };
 }
 
-// Section 2.4, table 2-6. [MQTT-2.4.0-1]
+// Section 2.4, table 2-6.
 reasons! {
     Success = 0x00 "Success" in Connack | Puback | Pubrec | Pubrel | Pubcomp | Suback | Unsuback | Disconnect | Auth;
     GrantedQos1 = 0x01 "Granted QoS 1" in Suback;
@@ -102,6 +102,44 @@ impl Reason {
     /// Whether MQTT 5 lets this packet carry it.
     pub const fn allowed_in(self, kind: PacketKind) -> bool {
         self.kinds() & kind.bit() != 0
+    }
+
+    /// This reason where the packet may carry it, else the nearest that it may. A failure stays one, but in
+    /// AUTH, which has no code for any (section 2.4).
+    pub const fn nearest_in(self, kind: PacketKind) -> Reason {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "most reasons that have no place have no relative"
+        )]
+        let nearest = match self {
+            Reason::UnsupportedProtocolVersion
+            | Reason::MalformedPacket
+            | Reason::ReceiveMaximumExceeded
+            | Reason::TopicAliasInvalid
+            | Reason::TopicFilterInvalid
+            | Reason::TopicNameInvalid => Reason::ProtocolError,
+            Reason::ClientIdentifierNotValid
+            | Reason::BadUserNameOrPassword
+            | Reason::Banned
+            | Reason::AdministrativeAction => Reason::NotAuthorized,
+            Reason::ServerShuttingDown => Reason::ServerUnavailable,
+            Reason::ServerUnavailable => Reason::ServerBusy,
+            Reason::MessageRateTooHigh => Reason::QuotaExceeded,
+            _ => Reason::UnspecifiedError,
+        };
+        if self.allowed_in(kind) {
+            self
+        } else if !self.is_failure() {
+            Reason::Success
+        } else if nearest.allowed_in(kind) {
+            nearest
+        } else if Reason::UnspecifiedError.allowed_in(kind) {
+            Reason::UnspecifiedError
+        } else if Reason::PacketIdentifierNotFound.allowed_in(kind) {
+            Reason::PacketIdentifierNotFound
+        } else {
+            Reason::Success
+        }
     }
 
     /// What a CONNACK of MQTT 3 can say of it: six codes for everything, so the nearest.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
-mod generate;
+pub(crate) mod generate;
 
 mod golden;
 mod hostile;

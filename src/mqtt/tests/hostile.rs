@@ -257,3 +257,23 @@ proptest! {
         }
     }
 }
+
+// (Section 2.4)
+#[test]
+fn where_a_packet_has_no_such_reason_it_says_the_nearest_and_a_failure_stays_one() {
+    for kind in PacketKind::ALL {
+        if !Reason::Success.allowed_in(kind) {
+            continue;
+        }
+        for &reason in Reason::ALL {
+            let nearest = reason.nearest_in(kind);
+            assert!(nearest.allowed_in(kind), "{reason} in {}", kind.name());
+            assert!(!reason.allowed_in(kind) || nearest == reason);
+            assert!(kind == PacketKind::Auth || nearest.is_failure() == reason.is_failure());
+        }
+    }
+    let in_disconnect = |reason: Reason| reason.nearest_in(PacketKind::Disconnect);
+    assert_eq!(in_disconnect(Reason::UnsupportedProtocolVersion), Reason::ProtocolError);
+    assert_eq!(Reason::TopicAliasInvalid.nearest_in(PacketKind::Connack), Reason::ProtocolError);
+    assert_eq!(Reason::ServerShuttingDown.nearest_in(PacketKind::Connack), Reason::ServerUnavailable);
+}
