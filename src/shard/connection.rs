@@ -84,6 +84,7 @@ pub struct Connection {
     pub claimed_at: Time,
     /// When those who watch clients were told of this one.
     pub connected_at: Option<Time>,
+    /// When an MQTT client was last heard of: by a packet, or by a good part of one.
     pub heard_at: Time,
     /// When its socket last brought something; what is kept was there by then.
     pub read_at: Time,
@@ -183,7 +184,6 @@ impl Connection {
     /// Notes that its socket brought something, and says what it speaks.
     #[inline]
     pub fn note_read(&mut self, now: Time) -> ProtocolKind {
-        self.heard_at = now;
         self.read_at = now;
         self.protocol_kind()
     }

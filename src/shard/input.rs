@@ -33,6 +33,15 @@ const LARGE_FRAME: usize = 32 << 10;
 /// The most that is read of a large frame at once, in bytes.
 const LARGE_READ_MAX: usize = 256 << 10;
 
+/// What keeps a client alive are packets [MQTT-3.1.2-22], not bytes: one that never ends a packet is not there.
+/// Of one that is long, and whose link is slow, each part of so many bytes counts as well.
+const PART: usize = 1 << 10;
+
+/// Whether an unfinished packet has grown by one more part.
+fn is_further_part(n_before: usize, n_now: usize) -> bool {
+    n_before / PART < n_now / PART
+}
+
 impl Shard {
     /// Whether the driver should read from this connection now.
     pub fn wants_input(&self, id: ConnectionId) -> bool {
@@ -74,8 +83,12 @@ impl Shard {
     pub fn receive_large(&mut self, id: ConnectionId, filled: usize, n_read: usize, now: Time) {
         self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
+        let n_before = filled;
         let filled = filled + n_read;
         connection.kept.truncate(filled);
+        if is_further_part(n_before, filled) {
+            connection.heard_at = now;
+        }
         self.clients.counters.count_read(connection.note_read(now), n_read);
         if filled >= connection.need {
             self.take_kept(id, now);
@@ -94,8 +107,12 @@ impl Shard {
     pub fn receive(&mut self, id: ConnectionId, input: &[u8], now: Time) {
         self.now = now;
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        let n_read = input.len() - connection.kept.len();
+        let n_before = connection.kept.len();
+        let n_read = input.len() - n_before;
         connection.kept = Vec::new();
+        if is_further_part(n_before, input.len()) {
+            connection.heard_at = now;
+        }
         self.clients.counters.count_read(connection.note_read(now), n_read);
         let n_taken = self.take(id, input, now);
         if let Some(connection) = self.clients.slots.get_mut(id)
@@ -235,6 +252,9 @@ impl Shard {
         self.send_owed_receipts();
         let Some(connection) = self.clients.slots.get_mut(id) else { return input.len() };
         connection.need = need;
+        if n_taken > 0 {
+            connection.heard_at = now;
+        }
         if self.must_stall {
             self.stall(id, now);
         }

@@ -264,6 +264,39 @@ fn a_client_silent_beyond_its_keep_alive_is_closed_and_one_that_pings_is_not() {
     assert!(alone.shard.is_closing(silent) && !alone.shard.is_closing(lively));
 }
 
+// [MQTT-3.1.2-22]: packets count, not bytes.
+#[test]
+fn a_client_that_never_ends_its_packet_is_silent_and_one_on_a_slow_link_is_not() {
+    let mut alone = Alone::new(settings());
+    let [dripping, slow] = [b"d", b"s"].map(|name| {
+        let id = alone.connect(Listener::Mqtt);
+        alone.receive(id, &[b"\x10\x0d\0\x04MQTT\x04\x02\0\x02\0\x01".as_slice(), name].concat());
+        // A PUBLISH of a megabyte.
+        alone.receive(id, b"\x30\x83\x80\x40\0\x01t");
+        id
+    });
+    // Its keep-alive is 2 s: silence may last 3. A part in time counts, whether it is read as a large frame or not.
+    let mut n_sent = 0;
+    for _ in 0..60 {
+        alone.now = alone.now + Span::from_millis(1_400);
+        if !alone.shard.is_closing(dripping) {
+            alone.receive(dripping, &[b'x'; 300]);
+            n_sent += 1;
+        }
+        match alone.shard.large_frame(slow) {
+            Some((frame, filled)) => {
+                frame[filled..filled + 1_024].fill(b'x');
+                alone.shard.receive_large(slow, filled, 1_024, alone.now);
+            }
+            None => alone.receive(slow, &[b'x'; 1_024]),
+        }
+        alone.shard.tick(alone.now);
+    }
+    assert!(alone.shard.is_closing(dripping) && !alone.shard.is_closing(slow));
+    assert!(n_sent < 4, "{n_sent}");
+    assert_eq!(alone.shard.counters().n_closed[closed::Reason::KeepAlive as usize], 1);
+}
+
 #[test]
 fn a_pong_that_does_not_come_in_its_time_ends_a_client_that_talks_on() {
     let mut settings = settings();
