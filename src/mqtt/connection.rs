@@ -5,7 +5,7 @@ use crate::mqtt::alias::{self, Inbound, Outbound};
 use crate::mqtt::change::Change;
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Inflight;
-use crate::mqtt::packet::{Connack, Connect, Disconnect, Qos, Version};
+use crate::mqtt::packet::{Connack, Connect, Disconnect, PacketKind, Qos, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::{Flow, Ready, Receipts};
@@ -132,14 +132,64 @@ impl Connection {
         connect.properties.receive_maximum().unwrap_or(u16::MAX).min(offer.inflight_max)
     }
 
-    /// Takes the client in with its session, one that was there already or a new one, and answers. With
-    /// `has_assigned_id` the client learns its name.
+    /// The silence that the client may keep, in seconds, and whether that is less than it wanted: only MQTT 5
+    /// lets a server shorten a client's promise.
+    fn keep_alive_secs(connect: &Connect<'_>, offer: &Offer) -> (u16, bool) {
+        let (wanted, limit) = (connect.keep_alive_secs, offer.keep_alive_secs_max);
+        let is_shortened = connect.version.is_v5() && limit != 0 && (wanted == 0 || wanted > limit);
+        (if is_shortened { limit } else { wanted }, is_shortened)
+    }
+
+    /// The properties of the CONNACK that takes this client in: those that it must know, and of the others what
+    /// its Maximum Packet Size has room for. `None` where not even the first fit. With `has_assigned_id` the
+    /// client learns its name. [MQTT-3.1.2-24]
+    pub fn welcome(
+        connect: &Connect<'_>,
+        client_id: &[u8],
+        has_assigned_id: bool,
+        offer: &Offer,
+    ) -> Option<PropertyBlock> {
+        let said = connect.properties;
+        let expiry_secs = Self::expiry(connect, offer).as_secs();
+        let (keep_alive_secs, is_shortened) = Self::keep_alive_secs(connect, offer);
+        let must_know = [
+            Some(Property::MaximumPacketSize(offer.packet_bytes_max)),
+            // Absent it is the largest (section 3.2.2.3.3).
+            (offer.receive_maximum != u16::MAX).then_some(Property::ReceiveMaximum(offer.receive_maximum)),
+            (!offer.retain).then_some(Property::RetainAvailable(false)),
+            (said.session_expiry_interval().unwrap_or(0) != expiry_secs)
+                .then_some(Property::SessionExpiryInterval(expiry_secs)),
+            has_assigned_id.then_some(Property::AssignedClientIdentifier(client_id)),
+            is_shortened.then_some(Property::ServerKeepAlive(keep_alive_secs)),
+        ];
+        let mut block = PropertyBlock::new();
+        for property in must_know.into_iter().flatten() {
+            block.push(property).expect("every value of it is within MQTT's range");
+        }
+        let room = said.maximum_packet_size().unwrap_or(u32::MAX);
+        let fits = |block: &PropertyBlock| fits(CONNACK_LEN, block, room);
+        if connect.version.is_v5() && !fits(&block) {
+            return None;
+        }
+        // Where it is not said, the client may use none.
+        block.push_if(Property::TopicAliasMaximum(offer.aliases.topics_max), fits);
+        // [MQTT-3.1.2-28]
+        if said.request_response_information() == Some(true) {
+            let information = response_information(client_id);
+            // A client id may be so long that nothing fits beside it.
+            block.push_if(Property::ResponseInformation(&information), fits);
+        }
+        Some(block)
+    }
+
+    /// Takes the client in with its session, one that was there already or a new one, and answers with what
+    /// `welcome` gave.
     pub fn accept(
         &mut self,
         connect: &Connect<'_>,
-        has_assigned_id: bool,
         session_present: bool,
         offer: &Offer,
+        welcome: &PropertyBlock,
         out: &mut Vec<u8>,
     ) {
         let properties = connect.properties;
@@ -153,29 +203,8 @@ impl Connection {
         self.aliases = Outbound::new(accepted, &offer.aliases, self.session.hasher().clone());
         self.wants_reasons = properties.request_problem_information().unwrap_or(true);
         self.wants_session = properties.session_expiry_interval().unwrap_or(0) > 0;
-        let wanted = connect.keep_alive_secs;
-        let limit = offer.keep_alive_secs_max;
-        // Only MQTT 5 lets a server shorten the client's promise.
-        let is_shortened = self.version.is_v5() && limit != 0 && (wanted == 0 || wanted > limit);
-        self.keep_alive_secs = if is_shortened { limit } else { wanted };
-        let mut block = connack_properties(offer);
-        let mut push = |property| block.push(property).expect("every value of it is within MQTT's range");
-        if properties.session_expiry_interval().unwrap_or(0) != self.session.expiry.as_secs() {
-            push(Property::SessionExpiryInterval(self.session.expiry.as_secs()));
-        }
-        if has_assigned_id {
-            push(Property::AssignedClientIdentifier(self.session.client_id()));
-        }
-        if is_shortened {
-            push(Property::ServerKeepAlive(limit));
-        }
-        // [MQTT-3.1.2-28]
-        if properties.request_response_information() == Some(true) {
-            let information = response_information(self.session.client_id());
-            // A client id may be so long that nothing fits beside it.
-            let _ = block.push(Property::ResponseInformation(&information));
-        }
-        let connack = Connack { session_present, reason: Reason::Success, properties: block.properties() };
+        (self.keep_alive_secs, _) = Self::keep_alive_secs(connect, offer);
+        let connack = Connack { session_present, reason: Reason::Success, properties: welcome.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
     }
 
@@ -230,30 +259,53 @@ impl Connection {
 
     /// Answers a CONNECT that is not taken. `version` is the client's.
     pub fn refuse(version: Version, reason: Reason, out: &mut Vec<u8>) {
+        // A return code of MQTT 3 is chosen from the exact reason.
+        let reason = if version.is_v5() { reason.nearest_in(PacketKind::Connack) } else { reason };
         let connack = Connack { session_present: false, reason, properties: Properties::EMPTY };
         encode::connack(out, version, &connack).expect("a bare CONNACK always fits");
     }
 
-    /// As `refuse`, of a CONNECT that could be read: with a word to its reader where that is wanted.
-    pub fn refuse_connect(connect: &Connect<'_>, reason: Reason, out: &mut Vec<u8>) {
+    /// As `refuse`, of a CONNECT that could be read: with a word to its reader where that is wanted, and with
+    /// nothing where the client takes no CONNACK at all. [MQTT-3.1.2-24]
+    pub fn refuse_connect(connect: &Connect<'_>, reason: Reason, text: &str, out: &mut Vec<u8>) {
         let properties = connect.properties;
         let wants_reasons = properties.request_problem_information().unwrap_or(true);
         let room = properties.maximum_packet_size().unwrap_or(u32::MAX);
-        let text = reason.to_string();
-        let block = reason_string(&text, connect.version.is_v5() && wants_reasons, room);
-        let connack = Connack { session_present: false, reason, properties: block.properties() };
-        encode::connack(out, connect.version, &connack).expect("a short CONNACK always fits");
+        if !connect.version.is_v5() || !wants_reasons {
+            return if fits(CONNACK_LEN, &PropertyBlock::new(), room) {
+                Self::refuse(connect.version, reason, out);
+            };
+        }
+        let block = reason_string(text, CONNACK_LEN, room);
+        if fits(CONNACK_LEN, &block, room) {
+            let reason = reason.nearest_in(PacketKind::Connack);
+            let connack = Connack { session_present: false, reason, properties: block.properties() };
+            encode::connack(out, connect.version, &connack).expect("a short CONNACK always fits");
+        }
     }
 
-    /// The properties of an answer that says why something failed, if the client wants to read it.
-    pub fn reason_string(&self, text: &str) -> PropertyBlock {
-        reason_string(text, self.version.is_v5() && self.wants_reasons, self.packet_bytes_max)
+    /// The properties of an answer that says why something failed, if the client wants to read it and takes
+    /// that much besides `n_other` bytes behind the packet's length.
+    pub fn reason_string(&self, text: &str, n_other: usize) -> PropertyBlock {
+        if self.version.is_v5() && self.wants_reasons {
+            reason_string(text, n_other, self.packet_bytes_max)
+        } else {
+            PropertyBlock::new()
+        }
     }
 
-    /// Says why the server closes. MQTT 3 has no such packet towards clients.
+    /// Whether the client takes a SUBACK or UNSUBACK with so many codes. Only MQTT 5 lets it set a limit.
+    /// [MQTT-3.1.2-24]
+    pub fn takes_codes(&self, n: usize) -> bool {
+        fits(PACKET_ID_LEN + n, &PropertyBlock::new(), self.packet_bytes_max)
+    }
+
+    /// Says why the server closes. MQTT 3 has no such packet towards clients. One that was welcomed takes at
+    /// least the few bytes of a DISCONNECT.
     pub fn bid_farewell(&self, reason: Reason, text: &str, out: &mut Vec<u8>) {
         if self.version.is_v5() && self.is_connected {
-            let block = self.reason_string(text);
+            let reason = reason.nearest_in(PacketKind::Disconnect);
+            let block = self.reason_string(text, 1);
             let disconnect = Disconnect { reason, properties: block.properties() };
             encode::disconnect(out, self.version, &disconnect).expect("a short DISCONNECT always fits");
         }
@@ -287,33 +339,28 @@ impl Connection {
     }
 }
 
-fn connack_properties(offer: &Offer) -> PropertyBlock {
-    let mut block = PropertyBlock::new();
-    let fixed = [
-        Property::MaximumPacketSize(offer.packet_bytes_max),
-        Property::TopicAliasMaximum(offer.aliases.topics_max),
-    ];
-    // Absent it is the largest (section 3.2.2.3.3).
-    let receive_maximum =
-        (offer.receive_maximum != u16::MAX).then_some(Property::ReceiveMaximum(offer.receive_maximum));
-    let retain = (!offer.retain).then_some(Property::RetainAvailable(false));
-    for property in fixed.into_iter().chain(receive_maximum).chain(retain) {
-        block.push(property).expect("every value of it is within MQTT's range");
-    }
-    block
+/// Bytes of a CONNACK behind its length and without its properties: flags and reason.
+const CONNACK_LEN: usize = 2;
+/// The same of SUBACK and UNSUBACK, without their codes.
+pub const PACKET_ID_LEN: usize = 2;
+
+/// The longest reason string, in bytes.
+const REASON_STRING_MAX: usize = 200;
+
+/// Whether a packet of MQTT 5 with these properties, and `n_other` bytes more behind its length, is one that the
+/// client takes.
+fn fits(n_other: usize, block: &PropertyBlock, packet_bytes_max: u32) -> bool {
+    encode::frame_len(Version::V5, n_other, block.properties()) <= packet_bytes_max as usize
 }
 
-/// The longest reason string, in bytes, and what its packet may have besides.
-const REASON_STRING_MAX: usize = 200;
-const ANSWER_MAX: u32 = 64;
-
-/// A reason string, unless it is unwanted or the packet would be longer than the client takes.
-/// [MQTT-3.1.2-29] [MQTT-3.2.2-19] [MQTT-3.14.2-3]
-fn reason_string(text: &str, is_wanted: bool, packet_bytes_max: u32) -> PropertyBlock {
+/// A reason string, unless the packet would be longer than the client takes. [MQTT-3.2.2-19] [MQTT-3.9.2-1]
+/// [MQTT-3.14.2-3]
+fn reason_string(text: &str, n_other: usize, packet_bytes_max: u32) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let text = text.get(..REASON_STRING_MAX).unwrap_or(text);
-    if is_wanted && text.len() <= REASON_STRING_MAX && text.len() as u32 + ANSWER_MAX <= packet_bytes_max {
-        block.push(Property::ReasonString(text.as_bytes())).expect("our own words are UTF-8 without NUL");
+    if text.len() <= REASON_STRING_MAX {
+        block
+            .push_if(Property::ReasonString(text.as_bytes()), |block| fits(n_other, block, packet_bytes_max));
     }
     block
 }

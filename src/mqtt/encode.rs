@@ -116,6 +116,12 @@ fn publish_remaining_len(version: Version, publish: &Publish<'_>) -> Result<u32,
     remaining_len(head_len.checked_add(publish.payload.len()).ok_or(Unencodable)?)
 }
 
+/// Bytes of a frame with these properties and `n_other` more behind its length.
+pub fn frame_len(version: Version, n_other: usize, properties: Properties<'_>) -> usize {
+    let remaining = n_other + properties_len(version, properties);
+    1 + varint_len(remaining) + remaining
+}
+
 fn properties_len(version: Version, properties: Properties<'_>) -> usize {
     let n = properties.raw().len();
     if version.is_v5() { varint_len(n) + n } else { 0 }

@@ -426,6 +426,14 @@ impl PropertyBlock {
         Err(Unencodable)
     }
 
+    /// As [`Self::push`], unless the block with it does not satisfy `fits`.
+    pub(super) fn push_if(&mut self, property: Property<'_>, fits: impl FnOnce(&Self) -> bool) {
+        let start = self.raw.len();
+        if self.push(property).is_ok() && !fits(self) {
+            self.raw.truncate(start);
+        }
+    }
+
     /// As [`Self::push`], for a user property: a message may have many, and none is read back.
     pub fn push_user(&mut self, pair: Pair<'_>) -> Result<(), Unencodable> {
         let Pair { name, value } = pair;

@@ -19,9 +19,9 @@ pub enum Closed {
     NatsConnect(ConnectRefused),
     Mqtt(MqttMalformed),
     /// MQTT: refused in CONNACK.
-    MqttConnect(MqttReason),
+    MqttConnect(Refused),
     /// MQTT: a packet that this gateway does not take, with the reason it gives.
-    MqttRefused(MqttReason),
+    MqttRefused(Refused),
     /// MQTT: the first packet was another one than CONNECT.
     NotConnect,
     /// Nothing useful came in the time for it.
@@ -33,6 +33,44 @@ pub enum Closed {
     ShuttingDown,
     /// A defect of ours; only this connection pays.
     Panicked,
+}
+
+/// Why an MQTT packet is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub reason: MqttReason,
+    /// What was in the way, where it is a matter of how much.
+    pub limit: Option<Limit>,
+}
+
+/// A limit as the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The key of the setting, or what the client said.
+    pub name: &'static str,
+    pub value: u64,
+}
+
+impl From<MqttReason> for Refused {
+    fn from(reason: MqttReason) -> Self {
+        Self { reason, limit: None }
+    }
+}
+
+impl Refused {
+    pub fn beyond(name: &'static str, value: usize, reason: MqttReason) -> Self {
+        Self { reason, limit: Some(Limit { name, value: value as u64 }) }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        match self.limit {
+            Some(Limit { name, value }) => write!(f, ", {name} is {value}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a slow consumer was too slow for.
@@ -158,7 +196,7 @@ impl Closed {
     pub fn mqtt_reason(self) -> Option<MqttReason> {
         match self {
             Self::Mqtt(malformed) => Some(malformed.reason()),
-            Self::MqttRefused(reason) => Some(reason),
+            Self::MqttRefused(refused) => Some(refused.reason),
             Self::KeepAlive => Some(MqttReason::KeepAliveTimeout),
             Self::TakenOver => Some(MqttReason::SessionTakenOver),
             Self::ShuttingDown => Some(MqttReason::ServerShuttingDown),
@@ -177,8 +215,8 @@ impl fmt::Display for Closed {
             Self::Nats(malformed) => write!(f, "bad input: {malformed}"),
             Self::NatsConnect(refused) => write!(f, "CONNECT refused: {refused}"),
             Self::Mqtt(malformed) => write!(f, "bad input: {malformed}"),
-            Self::MqttConnect(reason) => write!(f, "CONNECT refused: {reason}"),
-            Self::MqttRefused(reason) => write!(f, "packet refused: {reason}"),
+            Self::MqttConnect(refused) => write!(f, "CONNECT refused: {refused}"),
+            Self::MqttRefused(refused) => write!(f, "packet refused: {refused}"),
             Self::NotConnect => f.write_str("bad input: the first packet is not CONNECT"),
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::KeepAlive => f.write_str("silent for longer than its keep-alive"),

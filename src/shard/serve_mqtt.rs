@@ -7,7 +7,7 @@ mod subscribe;
 pub(super) use subscribe::subscription_to;
 
 use super::Shard;
-use super::closed::Closed;
+use super::closed::{Closed, Refused};
 use super::connection::Protocol;
 use super::id::ConnectionId;
 use super::input::Served;
@@ -20,8 +20,15 @@ use crate::mqtt::reason::Reason;
 use crate::mqtt::session::Expiry;
 use crate::time::Time;
 
+/// What the log calls a limit that is the client's own.
+const CLIENTS_LIMIT: &str = "the client's Maximum Packet Size";
+
 /// The first byte of such a packet.
 const PUBACK: u8 = 4 << 4;
+
+fn is_connect(input: &[u8]) -> bool {
+    input.first().is_some_and(|first| first >> 4 == 1)
+}
 
 impl Shard {
     /// Takes the first packet of `input`, if it is whole and may be taken now.
@@ -38,7 +45,7 @@ impl Shard {
         let is_fenced = connection.fence.is_some();
         let is_connected = mqtt.is_connected();
         // The first byte tells a stranger, before anything is kept for it.
-        if !is_connected && input.first().is_some_and(|first| first >> 4 != 1) {
+        if !is_connected && !input.is_empty() && !is_connect(input) {
             return self.end(id, Closed::NotConnect, now);
         }
         if is_connected && !is_fenced {
@@ -51,6 +58,9 @@ impl Shard {
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return Served::Ended };
         let (packet, n_taken) = match decode(input, mqtt.version(), &self.settings.mqtt.decode) {
             Ok(Decoded::Packet(packet, n_taken)) => (packet, n_taken),
+            Ok(Decoded::Incomplete { .. }) | Err(_) if is_connected && is_connect(input) && !is_fenced => {
+                return self.end_for_second_connect(id, now);
+            }
             Ok(Decoded::Incomplete { need }) => return Served::Incomplete { need },
             Err(_) if is_fenced => return Served::Waiting,
             Err(malformed) => {
@@ -64,9 +74,7 @@ impl Shard {
             return Served::Waiting;
         }
         match packet {
-            Packet::Connect(_) if is_connected => {
-                self.end(id, Closed::MqttRefused(Reason::ProtocolError), now)
-            }
+            Packet::Connect(_) if is_connected => self.end_for_second_connect(id, now),
             Packet::Connect(connect) => self.mqtt_connect(id, &connect, n_taken, now),
             Packet::Publish(publish) => self.mqtt_publish(id, &publish, input, n_taken, now),
             packet => {
@@ -113,8 +121,8 @@ impl Shard {
                 return self.after_acknowledged(id, acknowledged, n_taken, now);
             }
             Packet::Pubrel(ack) => self.with_mqtt(id, |mqtt, out| mqtt.release(ack.packet_id, out)),
-            Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken),
-            Packet::Unsubscribe(unsubscribe) => self.mqtt_unsubscribe(id, &unsubscribe),
+            Packet::Subscribe(subscribe) => return self.mqtt_subscribe(id, &subscribe, n_taken, now),
+            Packet::Unsubscribe(unsubscribe) => return self.mqtt_unsubscribe(id, &unsubscribe, n_taken, now),
             Packet::Pingreq => self.with_mqtt(id, |_, out| encode::pingresp(out)),
             Packet::Disconnect(disconnect) => return self.mqtt_disconnect(id, &disconnect, now),
             // [MQTT-4.8.0-1] and enhanced authentication, which is refused in CONNECT.
@@ -124,14 +132,27 @@ impl Shard {
             | Packet::Suback(_)
             | Packet::Unsuback(_)
             | Packet::Pingresp
-            | Packet::Auth(_) => return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now),
+            | Packet::Auth(_) => return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now),
         }
         Served::Taken(n_taken)
+    }
+
+    /// Whatever it says, and before all of it is here. [MQTT-3.1.0-2]
+    #[cold]
+    fn end_for_second_connect(&mut self, id: ConnectionId, now: Time) -> Served {
+        self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now)
     }
 
     fn end(&mut self, id: ConnectionId, closed: Closed, now: Time) -> Served {
         self.close(id, closed, now);
         Served::Ended
+    }
+
+    /// Ends a connection whose client takes no answer as long as this one's. [MQTT-3.1.2-24]
+    fn end_for_answer(&mut self, id: ConnectionId, now: Time) -> Served {
+        let max = self.mqtt(id).map_or(0, Mqtt::packet_bytes_max);
+        let refused = Refused::beyond(CLIENTS_LIMIT, max, Reason::PacketTooLarge);
+        self.end(id, Closed::MqttRefused(refused), now)
     }
 
     fn with_mqtt(&mut self, id: ConnectionId, answer: impl FnOnce(&mut Mqtt, &mut Vec<u8>)) {
@@ -154,7 +175,7 @@ impl Shard {
         now: Time,
     ) -> Served {
         if acknowledged == Acknowledged::Mismatched {
-            return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now);
+            return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now);
         }
         self.clients.send_waiting(id, &self.settings, now);
         self.resume_replays(id);
@@ -185,7 +206,7 @@ impl Shard {
         // A session that was to end with its connection can't be kept by its last word (section 3.14.2.2.2).
         // What is refused ends the connection as a fault does: with its will.
         if expiry_secs.is_some_and(|secs| secs > 0) && self.mqtt(id).is_some_and(|it| !it.wants_session()) {
-            return self.end(id, Closed::MqttRefused(Reason::ProtocolError), now);
+            return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now);
         }
         let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
         self.with_mqtt(id, |mqtt, _| {

@@ -258,7 +258,7 @@ proptest! {
     }
 }
 
-// (Section 2.4)
+// Section 2.4.
 #[test]
 fn where_a_packet_has_no_such_reason_it_says_the_nearest_and_a_failure_stays_one() {
     for kind in PacketKind::ALL {

@@ -1,17 +1,21 @@
 //! CONNECT: whose it is, whether it is taken, and what a client hears that is not.
 
+use super::CLIENTS_LIMIT;
 use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Connect, Version};
 use crate::mqtt::reason::Reason;
 use crate::shard::Shard;
-use crate::shard::closed::Closed;
+use crate::shard::closed::{Closed, Refused};
 use crate::shard::connection::{Connection, Life};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::subject::mapping;
 use crate::time::Time;
+
+/// Of all cores' sessions each has its share.
+const SESSIONS_LIMIT: &str = "the core's share of mqtt.sessions_max";
 
 impl Shard {
     /// A CONNECT that can't be read is answered in the client's version, as far as it can be told.
@@ -46,19 +50,24 @@ impl Shard {
             return Served::Waiting;
         }
         connection.is_home = true;
-        if let Err(reason) = Mqtt::judge_connect(connect).and_then(|()| self.judge_will(connect)) {
-            self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, reason, out));
-            return self.end(id, Closed::MqttConnect(reason), now);
+        let judged = Mqtt::judge_connect(connect).map_err(Refused::from);
+        if let Err(refused) = judged.and_then(|()| self.judge_will(connect)) {
+            return self.refuse_connect(id, connect, refused, now);
         }
         let assigned = connect.client_id.is_empty().then(|| self.new_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let offer = self.settings.mqtt.offer;
+        let Some(welcome) = Mqtt::welcome(connect, client_id, assigned.is_some(), &offer) else {
+            let max = connect.properties.maximum_packet_size().unwrap_or(0);
+            let refused = Refused::beyond(CLIENTS_LIMIT, max as usize, Reason::PacketTooLarge);
+            return self.refuse_connect(id, connect, refused, now);
+        };
         if self.is_outdated(id, client_id) {
             // As if it had come in time: it is let in, and its successor takes over.
             let session = self.new_session(client_id);
             self.with_mqtt(id, |mqtt, out| {
                 mqtt.session = session;
-                mqtt.accept(connect, assigned.is_some(), false, &offer, out);
+                mqtt.accept(connect, false, &offer, &welcome, out);
             });
             self.clients.counters.taken_over += 1;
             return self.end(id, Closed::TakenOver, now);
@@ -66,9 +75,9 @@ impl Shard {
         let holder = self.directory.get(client_id);
         if holder.is_none() && self.directory.len() >= self.settings.mqtt.sessions_max {
             self.clients.counters.sessions_refused += 1;
-            let reason = Reason::QuotaExceeded;
-            self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, reason, out));
-            return self.end(id, Closed::MqttConnect(reason), now);
+            let max = self.settings.mqtt.sessions_max;
+            let refused = Refused::beyond(SESSIONS_LIMIT, max, Reason::QuotaExceeded);
+            return self.refuse_connect(id, connect, refused, now);
         }
         // [MQTT-3.1.4-3]
         if let Some(holder) = holder
@@ -83,7 +92,7 @@ impl Shard {
             self.stamp(id);
         }
         self.with_mqtt(id, |mqtt, out| {
-            mqtt.accept(connect, assigned.is_some(), is_present, &offer, out);
+            mqtt.accept(connect, is_present, &offer, &welcome, out);
         });
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.awaits_connack = connection.fence.is_some();
@@ -95,21 +104,35 @@ impl Shard {
         Served::Taken(n_taken)
     }
 
+    fn refuse_connect(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        refused: Refused,
+        now: Time,
+    ) -> Served {
+        let text = refused.to_string();
+        self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, refused.reason, &text, out));
+        self.end(id, Closed::MqttConnect(refused), now)
+    }
+
     /// What of a will could not be published when its time comes.
-    fn judge_will(&self, connect: &Connect<'_>) -> Result<(), Reason> {
+    fn judge_will(&self, connect: &Connect<'_>) -> Result<(), Refused> {
         let Some(will) = &connect.will else { return Ok(()) };
         let settings = &self.settings.mqtt;
         let mut subject = Vec::new();
         mapping::topic_to_subject(will.topic, &mut subject);
         if will.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-13]
-            Err(Reason::RetainNotSupported)
+            Err(Reason::RetainNotSupported.into())
         } else if mapping::is_reserved_for_gateway(&subject) || subject.starts_with(GATEWAY_INBOX) {
-            Err(Reason::NotAuthorized)
+            Err(Reason::NotAuthorized.into())
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
-            Err(Reason::TopicNameInvalid)
+            let max = settings.topic_levels_max;
+            Err(Refused::beyond("mqtt.topic_levels_max", max, Reason::TopicNameInvalid))
         } else if will.payload.len() > settings.payload_bytes_max {
-            Err(Reason::PacketTooLarge)
+            let max = settings.payload_bytes_max;
+            Err(Refused::beyond("mqtt.payload_bytes_max", max, Reason::PacketTooLarge))
         } else {
             Ok(())
         }

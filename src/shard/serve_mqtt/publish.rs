@@ -9,7 +9,7 @@ use crate::mqtt::receipts::Flow;
 use crate::nats::encode::before_sid_len;
 use crate::payload::{Payload, share_if_large};
 use crate::shard::Shard;
-use crate::shard::closed::Closed;
+use crate::shard::closed::{Closed, Refused};
 use crate::shard::connection::Protocol;
 use crate::shard::crossing::{self, Identity};
 use crate::shard::fanout::Publisher;
@@ -34,8 +34,8 @@ impl Shard {
         n_taken: usize,
         now: Time,
     ) -> Served {
-        if let Err(reason) = self.judge_publish(id, publish) {
-            return self.end(id, Closed::MqttRefused(reason), now);
+        if let Err(refused) = self.judge_publish(id, publish) {
+            return self.end(id, Closed::MqttRefused(refused), now);
         }
         let (told, own);
         let (mut publish, mut input) = (publish, input);
@@ -57,7 +57,7 @@ impl Shard {
             }
             Some(alias) => match self.resolve_alias(id, alias, publish.topic, &mut subject) {
                 Ok(()) => self.publish_aliased(id, publish, &subject, input, n_taken),
-                Err(reason) => self.end(id, Closed::MqttRefused(reason), now),
+                Err(refused) => self.end(id, Closed::MqttRefused(refused), now),
             },
         };
         self.subject = subject;
@@ -81,11 +81,18 @@ impl Shard {
         alias: u16,
         topic: &[u8],
         subject: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refused> {
         let Some(connection) = self.clients.slots.get_mut(id) else { return Ok(()) };
         let Protocol::Mqtt(mqtt) = &mut connection.protocol else { return Ok(()) };
         let n_bytes_before = mqtt.known_topics.n_bytes();
-        let topic = mqtt.known_topics.resolve(alias, topic, &self.settings.mqtt.offer.aliases)?;
+        let limits = &self.settings.mqtt.offer.aliases;
+        let topic = mqtt.known_topics.resolve(alias, topic, limits).map_err(|reason| match reason {
+            Reason::TopicAliasInvalid => {
+                Refused::beyond("mqtt.topic_aliases_max", limits.topics_max.into(), reason)
+            }
+            Reason::QuotaExceeded => Refused::beyond("mqtt.topic_alias_bytes_max", limits.bytes_max, reason),
+            _ => reason.into(),
+        })?;
         mapping::topic_to_subject(topic, subject);
         let n_bytes = mqtt.known_topics.n_bytes();
         let counted = &mut self.clients.counters.alias_bytes;
@@ -112,29 +119,35 @@ impl Shard {
     }
 
     /// What closes the publisher: nothing of it is accepted and then forgotten.
-    fn judge_publish(&self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Reason> {
+    fn judge_publish(&self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Refused> {
         let settings = &self.settings.mqtt;
         if publish.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-14]
-            return Err(Reason::RetainNotSupported);
+            return Err(Reason::RetainNotSupported.into());
         }
         if publish.payload.len() > settings.payload_bytes_max {
-            return Err(Reason::PacketTooLarge);
+            let max = settings.payload_bytes_max;
+            return Err(Refused::beyond("mqtt.payload_bytes_max", max, Reason::PacketTooLarge));
         }
         let n_levels = 1 + memchr::memchr_iter(b'/', publish.topic).count();
         if n_levels > settings.topic_levels_max {
-            return Err(Reason::TopicNameInvalid);
+            let max = settings.topic_levels_max;
+            return Err(Refused::beyond("mqtt.topic_levels_max", max, Reason::TopicNameInvalid));
         }
         if !publish.properties.raw().is_empty() {
             // [MQTT-3.3.4-6]
             if publish.properties.subscription_identifiers().next().is_some() {
-                return Err(Reason::ProtocolError);
+                return Err(Reason::ProtocolError.into());
             }
         }
         // Section 3.3.4; one that comes again was counted the first time.
         let is_too_many = publish.qos != Qos::AtMostOnce
             && self.mqtt(id).is_some_and(|mqtt| !mqtt.may_receive_one(publish.qos, publish.packet_id));
-        if is_too_many { Err(Reason::ReceiveMaximumExceeded) } else { Ok(()) }
+        if is_too_many {
+            let max = settings.offer.receive_maximum;
+            return Err(Refused::beyond("mqtt.receive_maximum", max.into(), Reason::ReceiveMaximumExceeded));
+        }
+        Ok(())
     }
 
     /// The run of QoS 1 at the front of `input`: no longer than its publisher may send, and its subscribers

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE, filter by filter.
 
 use crate::message::is_gateway_inbox;
+use crate::mqtt::connection::PACKET_ID_LEN;
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
 use crate::mqtt::property::{Properties, PropertyBlock};
@@ -12,6 +13,7 @@ use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::refused::NotSubscribed;
 use crate::subject::mapping::{MappedFilter, map_topic_filter};
+use crate::time::Time;
 use std::rc::Rc;
 
 impl Shard {
@@ -20,7 +22,12 @@ impl Shard {
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
         n_taken: usize,
+        now: Time,
     ) -> Served {
+        // Nothing of it begins that its client would not hear of.
+        if !self.mqtt(id).is_some_and(|mqtt| mqtt.takes_codes(subscribe.filters.iter().count())) {
+            return self.end_for_answer(id, now);
+        }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
         let mut codes = Vec::new();
         for (filter, options) in subscribe.filters.iter() {
@@ -31,7 +38,9 @@ impl Shard {
         self.with_mqtt(id, |mqtt, out| {
             let version = mqtt.version();
             let failed = codes.iter().find(|reason| reason.is_failure());
-            let block = failed.map_or(PropertyBlock::new(), |it| mqtt.reason_string(&it.to_string()));
+            let n_other = PACKET_ID_LEN + codes.len();
+            let block =
+                failed.map_or(PropertyBlock::new(), |it| mqtt.reason_string(&it.to_string(), n_other));
             let codes: Vec<u8> = codes.iter().map(|reason| suback_code(version, *reason)).collect();
             let suback =
                 Suback { packet_id: subscribe.packet_id, properties: block.properties(), codes: &codes };
@@ -111,7 +120,16 @@ impl Shard {
         why.mqtt_reason()
     }
 
-    pub(super) fn mqtt_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
+    pub(super) fn mqtt_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        unsubscribe: &Unsubscribe<'_>,
+        n_taken: usize,
+        now: Time,
+    ) -> Served {
+        if !self.mqtt(id).is_some_and(|mqtt| mqtt.takes_codes(unsubscribe.filters.iter().count())) {
+            return self.end_for_answer(id, now);
+        }
         let mut codes = Vec::new();
         for filter in unsubscribe.filters.iter() {
             let mut key = None;
@@ -134,6 +152,7 @@ impl Shard {
             encode::unsuback(out, mqtt.version(), &unsuback)
                 .expect("as many codes as filters came fit a packet");
         });
+        Served::Taken(n_taken)
     }
 }
 
