@@ -16,6 +16,10 @@ use crate::subject::mapping;
 /// again on another connection have none.
 const ALIASED_BYTES_MIN: usize = 8;
 
+/// What a PUBLISH with an alias has at most besides topic, payload and what properties came with it, in bytes: its
+/// first byte and lengths, an alias, a subscription identifier, and what is left of its time.
+const ALIASED_HEAD_BYTES_MAX: usize = 32;
+
 impl Fanout<'_> {
     pub(super) fn deliver_mqtt(
         &mut self,
@@ -60,7 +64,24 @@ impl Fanout<'_> {
             && quality == Quality::AtMostOnce
             && self.shapes.topic().len() >= ALIASED_BYTES_MIN
         {
-            own.alias = aliases.find(self.shapes.topic());
+            // One that the client does not know yet makes the packet longer, which must not be what is too much.
+            let topic = self.shapes.topic();
+            let n_bytes = topic.len() + message.properties.len() + message.payload.len();
+            let has_room = n_bytes + ALIASED_HEAD_BYTES_MAX <= mqtt.packet_bytes_max();
+            own.alias = aliases.find(topic).filter(|alias| alias.is_known || has_room);
+        }
+        // The first of a run says what the alias stands for, and the others need not.
+        if own.alias.is_some_and(|alias| !alias.is_known)
+            && let Some(run) = &message.run
+            && run.n() > 1
+        {
+            let part = |range| Message { run: Some(run.of_some(run.frames(range))), ..*message };
+            let mut all = self.deliver_mqtt_as(&part(0..1), mqtt, subscription, is_own, queue, pool, room);
+            if all.end == End::Delivered {
+                let rest = part(1..run.n());
+                all.add(self.deliver_mqtt_as(&rest, mqtt, subscription, is_own, queue, pool, room));
+            }
+            return all;
         }
         let Copied { shape, topic, properties } = if own == Own::default() {
             let (shape, topic) = self.shapes.mqtt(message, mqtt.version(), quality);

@@ -25,7 +25,7 @@ impl Alone {
         self.shard.receive(id, &out, self.now);
     }
 
-    fn let_go_of(&mut self, id: ConnectionId, filters: &[&[u8]]) {
+    pub(super) fn let_go_of(&mut self, id: ConnectionId, filters: &[&[u8]]) {
         let filters = UnsubscribeFilters::from_list(filters);
         let unsubscribe = Unsubscribe { packet_id: 2, properties: Properties::EMPTY, filters };
         let mut out = Vec::new();
@@ -249,5 +249,40 @@ proptest! {
         });
         prop_assert!(packet_bytes_max < 5 || n_heard > 0);
         prop_assert!(alone.shard.is_closing(id));
+    }
+}
+
+// Section 3.3.2.3.4, and [MQTT-3.1.2-25]: an alias makes no packet too large that was not.
+#[test]
+fn of_a_run_the_first_alone_says_what_its_alias_stands_for() {
+    let topic = b"a/long/enough/topic";
+    for (packet_bytes_max, n_topics) in [(1_000, 1), (2 + 2 + topic.len() as u32 + 1 + 50, 5)] {
+        let mut alone = Alone::new(settings());
+        let aliases = [Property::TopicAliasMaximum(3), Property::MaximumPacketSize(packet_bytes_max)];
+        let (id, _) = alone.mqtt(Wish { properties: &aliases, ..V5 });
+        alone.ask_for(id, &[topic]);
+        alone.hears(id);
+        let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: 0,
+            properties: Properties::EMPTY,
+            payload: &[b'x'; 50],
+        };
+        let mut out = Vec::new();
+        (0..5).for_each(|_| encode::publish(&mut out, Version::V5, &publish).unwrap());
+        alone.receive(publisher, &out);
+        let mut heard = Vec::new();
+        alone.heard(id, |packet, n| {
+            let Packet::Publish(it) = packet else { panic!("{packet:?}") };
+            assert!(n <= packet_bytes_max as usize && it.payload == [b'x'; 50]);
+            heard.push((it.topic == topic, it.properties.topic_alias()));
+        });
+        let is_aliased = n_topics == 1;
+        let expected: Vec<_> = (0..5).map(|nth| (nth < n_topics, is_aliased.then_some(1))).collect();
+        assert_eq!(heard, expected);
     }
 }
