@@ -95,17 +95,19 @@ schema! {
         /// Lets clients connect without credentials from other hosts. Needed to listen anywhere but on
         /// loopback.
         allow_anonymous: bool = Kind::Boolean { default: false },
-        /// The largest payload of a PUBLISH packet. A client that sends more is disconnected.
+        /// The largest payload that is taken whatever its topic: packets may have 65 KiB more than this in all, the
+        /// Maximum Packet Size in CONNACK. A client that sends a larger one is disconnected with 0x95.
         payload_bytes_max: usize = Kind::integer(MIB, 1..=256 * MIB - 1, "bytes"),
         /// The largest CONNECT packet, with its will, user name and password.
-        connect_bytes_max: usize = Kind::integer(256 * KIB, 64..=256 * MIB - 1, "bytes"),
+        connect_bytes_max: usize = Kind::integer(MIB, 64..=256 * MIB - 1, "bytes"),
         /// How long a new connection may take to send its CONNECT packet.
         connect_timeout_secs: u32 = Kind::integer(10, 1..=3600, "seconds"),
         /// The longest keep-alive interval. An MQTT 5.0 client that asks for a longer one is given this as
         /// Server Keep Alive; a 3.1.1 client cannot be told and keeps its own. 0: the client decides.
         keep_alive_secs_max: u16 = Kind::integer(0, 0..=65_535, "seconds"),
-        /// Levels of a topic or topic filter.
-        topic_levels_max: usize = Kind::integer(128, 1..=65_535, "levels"),
+        /// Levels of a topic or topic filter: as many as a name of 65,535 bytes may have. A client that publishes to a
+        /// topic with more is disconnected with 0x90, a filter with more is refused with 0x8F.
+        topic_levels_max: usize = Kind::integer(65_536, 1..=65_536, "levels"),
         /// Sessions in all, connected or not; each shard has its share. Clients beyond it are refused, of MQTT
         /// 5.0 with 0x97.
         sessions_max: usize = Kind::integer(1_000_000, 1..=1_000_000_000, "sessions"),
@@ -132,8 +134,9 @@ schema! {
         inflight_max: u16 = Kind::integer(1024, 1..=65_535, "messages"),
         /// Topics of a connection that may have an alias, in each direction. 0: none.
         topic_aliases_max: u16 = Kind::integer(64, 0..=65_535, "topics"),
-        /// Bytes of these topics, in each direction. A client that gives more aliases is disconnected.
-        topic_alias_bytes_max: usize = Kind::integer(256 * KIB, 64..=GIB, "bytes"),
+        /// Bytes of these topics, in each direction: as many as 64 of the longest have. A client that gives more aliases
+        /// is disconnected with 0x97.
+        topic_alias_bytes_max: usize = Kind::integer(4 * MIB, 64..=GIB, "bytes"),
         /// Retained messages of the whole gateway; a publish that would add another is delivered, but not kept.
         /// 0: retained messages are not offered, and who sends one is disconnected.
         retained_messages_max: usize = Kind::integer(10_000_000, 0..=1_000_000_000, "messages"),

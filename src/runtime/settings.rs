@@ -19,8 +19,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What an MQTT packet may carry besides its payload, in bytes: the longest topic, or a shorter one and
-/// properties.
+/// What an MQTT packet with the largest payload may carry besides, in bytes: the longest topic, or a shorter one
+/// and properties.
 const MQTT_HEAD_BYTES_MAX: usize = 65 << 10;
 
 /// Changes of other cores' interest that are applied at once: some hundred microseconds.
@@ -107,7 +107,6 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
             packet_bytes_max,
             connect_bytes_max: u32::try_from(config.connect_bytes_max).unwrap_or(u32::MAX),
         },
-        payload_bytes_max: config.payload_bytes_max,
         connect_timeout: Span::from_secs(config.connect_timeout_secs.into()),
         topic_levels_max: config.topic_levels_max,
         offer: mqtt::connection::Offer {

@@ -10,12 +10,15 @@
 
 use super::Shard;
 use super::id::CoreId;
-use super::interest::Change;
+use super::interest::{Change, FilterKey};
 use super::mail::Heard;
 use crate::time::{Span, Time};
 
 /// How long a slice is one: what comes later has another.
 const SLICE: Span = Span::from_millis(1);
+
+/// A change counts as one more for each so many bytes of its filter, which may have as many tokens.
+const BYTES_PER_CHANGE: usize = 256;
 
 /// How much of other cores' logs this core has applied of late, and what waits.
 #[derive(Debug, Default)]
@@ -81,7 +84,11 @@ impl Shard {
     }
 
     fn apply_log(&mut self, from: CoreId, change: Option<&Change>, n: u64) {
-        self.slice.n_applied += 1;
+        let text_len = match change.map(Change::key) {
+            Some(FilterKey::Wildcard(filter)) => filter.as_bytes().len(),
+            Some(FilterKey::Exact(_)) | None => 0,
+        };
+        self.slice.n_applied += 1 + text_len / BYTES_PER_CHANGE;
         self.slice.longest = self.slice.longest.max(self.slice.n_applied);
         if let Some(change) = change {
             self.is_changing_tables = true;

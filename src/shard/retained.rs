@@ -211,7 +211,15 @@ pub struct Budget {
     pub n_found: usize,
 }
 
+/// A look at a message is one for each so many bytes of its subject, which may have as many tokens.
+const BYTES_PER_LOOK: usize = 256;
+
 impl Budget {
+    /// Looks at one with this subject.
+    fn look_at(&mut self, subject: &[u8]) {
+        self.n_looks = self.n_looks.saturating_sub(1 + subject.len() / BYTES_PER_LOOK);
+    }
+
     pub fn is_spent(&self) -> bool {
         self.n_looks == 0 || self.n_found == 0
     }
@@ -354,7 +362,7 @@ impl Retained {
             if cursor.after.is_some() {
                 return true;
             }
-            budget.n_looks -= 1;
+            budget.look_at(filter.as_bytes());
             let stripe_idx = self.stripe_of(filter.as_bytes());
             let kept = self.lock(stripe_idx).get(filter.as_bytes()).map(|entry| entry.0.clone());
             let kept = kept.filter(|kept| kept.version <= until && !kept.is_expired(now));
@@ -397,7 +405,7 @@ impl Retained {
                 if budget.is_spent() || !kept.subject().starts_with(prefix) {
                     break;
                 }
-                budget.n_looks -= 1;
+                budget.look_at(kept.subject());
                 last = Some(kept);
                 if kept.is_expired(now) {
                     expired.push(kept.clone());

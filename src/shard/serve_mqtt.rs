@@ -12,9 +12,10 @@ use super::connection::Protocol;
 use super::id::ConnectionId;
 use super::input::Served;
 use crate::mqtt::connection::Connection as Mqtt;
-use crate::mqtt::decode::{Decoded, decode};
+use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Acknowledged;
+use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Ack, Disconnect, Packet};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::session::Expiry;
@@ -22,6 +23,9 @@ use crate::time::Time;
 
 /// What the log calls a limit that is the client's own.
 const CLIENTS_LIMIT: &str = "the client's Maximum Packet Size";
+
+/// What it calls the limit on whole packets, which CONNACK tells.
+const PACKET_LIMIT: &str = "mqtt.payload_bytes_max + 65 KiB";
 
 /// The first byte of such a packet.
 const PUBACK: u8 = 4 << 4;
@@ -67,7 +71,7 @@ impl Shard {
                 if !is_connected {
                     self.refuse_malformed_connect(id, input, malformed);
                 }
-                return self.end(id, Closed::Mqtt(malformed), now);
+                return self.end(id, self.closed_for(malformed, is_connected), now);
             }
         };
         if is_fenced && !matches!(packet, Packet::Subscribe(_) | Packet::Unsubscribe(_)) {
@@ -135,6 +139,21 @@ impl Shard {
             | Packet::Auth(_) => return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now),
         }
         Served::Taken(n_taken)
+    }
+
+    /// Why a connection ends whose packet can't be read, or is more than may be read.
+    fn closed_for(&self, malformed: Malformed, is_connected: bool) -> Closed {
+        let Limits { packet_bytes_max, connect_bytes_max } = self.settings.mqtt.decode;
+        let refused = |name, max: u32| Refused::beyond(name, max as usize, malformed.reason());
+        match malformed {
+            Malformed::PacketTooLarge if is_connected => {
+                Closed::MqttRefused(refused(PACKET_LIMIT, packet_bytes_max))
+            }
+            Malformed::PacketTooLarge => {
+                Closed::MqttConnect(refused("mqtt.connect_bytes_max", connect_bytes_max))
+            }
+            malformed => Closed::Mqtt(malformed),
+        }
     }
 
     /// Whatever it says, and before all of it is here. [MQTT-3.1.0-2]

@@ -98,7 +98,6 @@ impl MqttSettings {
 #[derive(Clone, Debug)]
 pub struct MqttSettings {
     pub decode: mqtt::decode::Limits,
-    pub payload_bytes_max: usize,
     /// How long a connection may take to say CONNECT.
     pub connect_timeout: Span,
     pub topic_levels_max: usize,

@@ -28,6 +28,7 @@ mod storm;
 mod keeping;
 mod take_over;
 mod by_the_book;
+mod deep;
 
 const RETAINED: retained::Limits =
     retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };
@@ -56,9 +57,8 @@ fn settings() -> Settings {
         },
         mqtt: MqttSettings {
             decode: mqtt::decode::Limits { packet_bytes_max: 1 << 21, connect_bytes_max: 1 << 18 },
-            payload_bytes_max: 1 << 20,
             connect_timeout: Span::from_secs(10),
-            topic_levels_max: 128,
+            topic_levels_max: 65_536,
             offer: mqtt::connection::Offer {
                 packet_bytes_max: 1 << 21,
                 keep_alive_secs_max: 0,

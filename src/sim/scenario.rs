@@ -171,7 +171,6 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
         },
         mqtt: MqttSettings {
             decode: decode::Limits { packet_bytes_max: FRAME_BYTES_MAX as u32, connect_bytes_max: 1_000 },
-            payload_bytes_max: PAYLOAD_BYTES_MAX,
             connect_timeout: Span::from_secs(30),
             topic_levels_max: 16,
             offer: offer(chance),

@@ -18,7 +18,7 @@ PACKET_TOO_LARGE = 0x95
 HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLIENT_HELLO = bytes.fromhex("16030100c2010000be0303") + bytes(range(32)) + b"\x20" + bytes(32) + b"\x00\x02\x13\x01"
 CONTROL_LINE_MAX = 4096
-CONNECT_MAX = 256 * 1024
+CONNECT_MAX = 1024 * 1024
 UNKNOWN = "Unknown Protocol Operation"
 
 
@@ -160,12 +160,28 @@ def test_a_packet_over_the_limit_ends_an_mqtt_connection(strait):
 
 
 @pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5.0"])
-def test_a_payload_over_the_limit_ends_an_mqtt_connection(strait, version):
-    with mqtt.connected(strait.mqtt, version) as client:
-        # All of it is read, or the connection would be reset before the answer is.
-        with contextlib.suppress(ConnectionError):
-            client.publish("big", b"x" * (MIB + 1))
-        client.expect_closed(PACKET_TOO_LARGE)
+def test_a_packet_within_the_announced_size_is_taken_and_one_beyond_it_is_not(strait, version):
+    """[MQTT-3.2.2-15]"""
+    with mqtt.Connection(strait.mqtt, V5) as client:
+        limit = client.connect().prop("maximum_packet_size")
+    for topic in ("t", "t" * 65_535):
+        # The first byte, three of length, the topic, a packet identifier, and in MQTT 5 the length of no properties.
+        n_payload = limit - 4 - 2 - len(topic) - 2 - (1 if version == V5 else 0)
+        with mqtt.connected(strait.mqtt, version) as client:
+            client.publish(topic, b"x" * n_payload, qos=1, packet_id=1)
+            client.expect("PUBACK")
+            # All of it is read, or the connection would be reset before the answer is.
+            with contextlib.suppress(ConnectionError):
+                client.publish(topic, b"x" * (n_payload + 1), qos=1, packet_id=2)
+            client.expect_closed(PACKET_TOO_LARGE)
+
+
+def test_a_connect_whose_fields_are_as_long_as_they_may_be_is_taken(strait):
+    """[MQTT-3.1.4-2]"""
+    longest = "x" * 65_535
+    with mqtt.Connection(strait.mqtt, V5) as client:
+        will = (longest, longest.encode(), 1, False)
+        client.connect(client_id=longest, will=will, username=longest, password=longest.encode())
 
 
 # NATS. What a single wrong operation is answered, the recordings of test_acceptance hold.

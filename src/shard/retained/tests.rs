@@ -184,3 +184,26 @@ fn a_slice_of_a_walk_looks_at_no_more_than_it_may() {
     let filter = SubjectFilter::parse(b"other.>").unwrap();
     assert!(store.walk(&mut Cursor::default(), &filter, u64::MAX, secs(0), &mut slice(), &mut Vec::new()));
 }
+
+#[test]
+fn a_look_at_a_long_subject_counts_as_many() {
+    let store = Retained::new(Limits { messages_max: 1_000, bytes_max: 1 << 30, ..ROOMY }, &keys());
+    for n in 0..100 {
+        let subject = format!("{}{n}", "a.".repeat(BYTES_PER_LOOK * 10 / 2));
+        store.set(&message(subject.as_bytes(), b"", b"x"), 7, ProtocolKind::Mqtt, secs(0)).unwrap();
+    }
+    let filter = SubjectFilter::parse(b"a.>").unwrap();
+    let (mut cursor, mut n_found, mut n_slices) = (Cursor::default(), 0, 0);
+    loop {
+        let (mut found, mut budget) = (Vec::new(), Budget { n_looks: 50, n_found: 100 });
+        let is_done = store.walk(&mut cursor, &filter, u64::MAX, secs(0), &mut budget, &mut found);
+        n_found += found.len();
+        n_slices += 1;
+        if is_done {
+            break;
+        }
+        // Eleven each, and the last is looked at however little is left.
+        assert_eq!(found.len(), 5);
+    }
+    assert_eq!((n_found, n_slices), (100, 21));
+}

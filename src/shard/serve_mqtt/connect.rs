@@ -1,10 +1,11 @@
 //! CONNECT: whose it is, whether it is taken, and what a client hears that is not.
 
-use super::CLIENTS_LIMIT;
+use super::{CLIENTS_LIMIT, PACKET_LIMIT};
 use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
+use crate::mqtt::encode;
 use crate::mqtt::malformed::Malformed;
-use crate::mqtt::packet::{Connect, Version};
+use crate::mqtt::packet::{Connect, Version, Will};
 use crate::mqtt::reason::Reason;
 use crate::shard::Shard;
 use crate::shard::closed::{Closed, Refused};
@@ -130,9 +131,9 @@ impl Shard {
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
             let max = settings.topic_levels_max;
             Err(Refused::beyond("mqtt.topic_levels_max", max, Reason::TopicNameInvalid))
-        } else if will.payload.len() > settings.payload_bytes_max {
-            let max = settings.payload_bytes_max;
-            Err(Refused::beyond("mqtt.payload_bytes_max", max, Reason::PacketTooLarge))
+        } else if will_bytes(will) > settings.offer.packet_bytes_max as usize {
+            let max = settings.offer.packet_bytes_max as usize;
+            Err(Refused::beyond(PACKET_LIMIT, max, Reason::PacketTooLarge))
         } else {
             Ok(())
         }
@@ -147,6 +148,12 @@ impl Shard {
         let holder = self.directory.get(client_id).and_then(|holder| self.clients.slots.get(holder));
         holder.is_some_and(|holder| holder.is_open() && Some(claim(holder)) > own)
     }
+}
+
+/// How long a PUBLISH with this will would be.
+fn will_bytes(will: &Will<'_>) -> usize {
+    let n_other = 2 + will.topic.len() + 2 + will.payload.len();
+    encode::frame_len(Version::V5, n_other, will.properties)
 }
 
 /// The level that a CONNECT gives after its protocol name, however broken the rest is.

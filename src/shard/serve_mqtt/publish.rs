@@ -125,10 +125,6 @@ impl Shard {
             // [MQTT-3.2.2-14]
             return Err(Reason::RetainNotSupported.into());
         }
-        if publish.payload.len() > settings.payload_bytes_max {
-            let max = settings.payload_bytes_max;
-            return Err(Refused::beyond("mqtt.payload_bytes_max", max, Reason::PacketTooLarge));
-        }
         let n_levels = 1 + memchr::memchr_iter(b'/', publish.topic).count();
         if n_levels > settings.topic_levels_max {
             let max = settings.topic_levels_max;

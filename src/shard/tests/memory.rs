@@ -11,7 +11,7 @@ const PAGE_BYTES: usize = 4_096;
 /// Clients of MQTT, each with a name and filters of its own.
 const N_CLIENTS: usize = 50_000;
 
-fn resident_bytes() -> usize {
+pub(super) fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let n_pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
     n_pages * PAGE_BYTES
