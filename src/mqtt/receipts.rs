@@ -193,6 +193,7 @@ mod tests {
         assert!(receipts.is_empty());
     }
 
+    // [MQTT-4.3.3-9]
     #[test]
     fn a_flow_of_qos_2_is_known_until_it_is_released_or_refused() {
         let (mut unreleased, mut receipts) = (Unreleased::default(), Receipts::default());

@@ -181,6 +181,7 @@ impl Alone {
     }
 }
 
+// 3.1.1: [MQTT-4.8.0-2]
 #[test]
 fn a_panic_in_a_clients_turn_ends_that_client_alone() {
     let mut alone = Alone::new(settings());
@@ -246,6 +247,8 @@ fn an_announced_payload_costs_nothing_before_it_comes() {
     alone.shard.leave_large(id, filled);
 }
 
+// [MQTT-3.1.2-22]
+// 3.1.1: [MQTT-3.1.2-24]
 #[test]
 fn a_client_silent_beyond_its_keep_alive_is_closed_and_one_that_pings_is_not() {
     let mut alone = Alone::new(settings());
@@ -265,6 +268,7 @@ fn a_client_silent_beyond_its_keep_alive_is_closed_and_one_that_pings_is_not() {
 }
 
 // [MQTT-3.1.2-22]: packets count, not bytes.
+// 3.1.1: [MQTT-3.1.2-24]
 #[test]
 fn a_client_that_never_ends_its_packet_is_silent_and_one_on_a_slow_link_is_not() {
     let mut alone = Alone::new(settings());

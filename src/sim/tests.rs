@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Seeds of a default run; `STRAIT_SIM_SEEDS` asks for more.
 const N_SEEDS: u64 = 4_000;
 
+// [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.0-2] [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-3.3.1-8] [MQTT-3.3.1-9]
+// [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.3.2-3] [MQTT-3.8.4-3] [MQTT-3.8.4-4] [MQTT-3.14.4-1]
+// [MQTT-3.14.4-2] [MQTT-4.6.0-5] [MQTT-4.6.0-6]
+// 3.1.1: [MQTT-3.1.4-4] [MQTT-3.2.0-1] [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-3.3.1-12] [MQTT-4.6.0-5]
+// 3.1.1: [MQTT-4.6.0-6]
 #[test]
 fn every_promise_holds_in_every_world() {
     if let Some(seed) = number("STRAIT_SIM_SEED") {
@@ -165,6 +170,7 @@ const COMING_AND_GOING: Plan = Plan {
 };
 
 // [MQTT-4.4.0-1] [MQTT-4.3.2-5] [MQTT-4.3.3-13] [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-3.1.2-5]
+// [MQTT-4.3.3-8] [MQTT-4.3.3-10]
 #[test]
 fn sessions_lose_and_double_nothing_however_their_clients_come_back() {
     for seed in 1..=number("STRAIT_SIM_SESSION_SEEDS").unwrap_or(600) {

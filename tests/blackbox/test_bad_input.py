@@ -92,6 +92,7 @@ MALFORMED = {
 }
 
 
+# [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.1-1]
 @pytest.mark.parametrize("case", MALFORMED)
 def test_a_malformed_packet_ends_an_mqtt_5_connection_with_a_reason(strait, case):
     with mqtt.connected(strait.mqtt) as client:
@@ -100,6 +101,7 @@ def test_a_malformed_packet_ends_an_mqtt_5_connection_with_a_reason(strait, case
         client.expect_closed(0x81, 0x82, 0x90, 0x8F)
 
 
+# 3.1.1: [MQTT-1.5.3-1] [MQTT-1.5.3-2] [MQTT-4.8.0-1]
 @pytest.mark.parametrize("case", [case for case in MALFORMED if "propert" not in case and "AUTH" not in case])
 def test_a_malformed_packet_ends_a_3_1_1_connection(strait, case):
     with mqtt.connected(strait.mqtt, V311) as client:
@@ -130,6 +132,13 @@ BAD_CONNECTS = {
 }
 
 
+# [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-11] [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.2-16]
+# [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-1] [MQTT-3.1.3-3] [MQTT-3.1.3-4] [MQTT-3.1.3-11]
+# [MQTT-3.1.3-12] [MQTT-3.1.4-1] [MQTT-3.1.4-2] [MQTT-3.1.4-6] [MQTT-3.2.2-7] [MQTT-3.14.0-1] [MQTT-4.13.2-1]
+# 3.1.1: [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+# 3.1.1: [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.2-20] [MQTT-3.1.2-21] [MQTT-3.1.2-22] [MQTT-3.1.3-1]
+# 3.1.1: [MQTT-3.1.3-3] [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] [MQTT-3.1.4-1] [MQTT-3.1.4-5]
+# 3.1.1: [MQTT-3.2.2-4] [MQTT-3.2.2-5] [MQTT-3.2.2-6]
 @pytest.mark.parametrize("case", BAD_CONNECTS)
 def test_a_bad_connect_is_refused_or_closed(strait, case):
     with mqtt.Connection(strait.mqtt, BAD_CONNECTS[case][8]) as client:
@@ -146,6 +155,7 @@ def test_a_connection_that_ends_inside_a_packet_is_closed(strait, n_bytes):
         client.expect_closed()
 
 
+# [MQTT-3.2.2-15]
 def test_a_packet_over_the_limit_ends_an_mqtt_connection(strait):
     with mqtt.Connection(strait.mqtt) as client:
         limit = client.connect().prop("maximum_packet_size")
@@ -230,6 +240,8 @@ def test_random_bytes_harm_nobody(strait, seed):
                         pass
 
 
+# [MQTT-4.2-1]
+# 3.1.1: [MQTT-4.2.0-1] [MQTT-7.1.1-1]
 def test_any_flipped_bit_harms_nobody(strait):
     chance = random.Random(11)
     stream = mqtt.connect(V5, "flip") + mqtt.subscribe(1, [("flip/+", 1)]) + mqtt.publish("flip/a", b"x" * 20, 1, 2)

@@ -8,6 +8,8 @@ VERSIONS = ["mqttv31", "mqttv311", "mqttv5"]
 PAYLOADS = ["one", "two words", "drei"]
 
 
+# [MQTT-3.1.3-5]
+# 3.1.1: [MQTT-3.1.3-5]
 @pytest.mark.parametrize("qos", [0, 1])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_mosquitto_pub_says_mosquitto_sub_hears(strait, version, qos):
@@ -24,6 +26,8 @@ def test_versions_hear_each_other(strait, publisher, subscriber):
         assert sub.messages() == [(1, "versions/mixed", payload) for payload in PAYLOADS]
 
 
+# [MQTT-3.8.4-8]
+# 3.1.1: [MQTT-3.8.4-6]
 @pytest.mark.parametrize(("published", "subscribed"), [(0, 1), (1, 0)])
 def test_a_message_keeps_the_lower_of_both_qualities(strait, published, subscribed):
     with MosquittoSub(strait, "mqttv5", subscribed, "lower/qos", 1) as sub:

@@ -30,6 +30,7 @@ def test_an_alias_stands_for_the_topic_it_was_given_with(strait):
         assert found[0].prop("content_type") == "t"
 
 
+# [MQTT-3.2.2-17] [MQTT-3.2.2-18]
 @pytest.mark.parametrize(
     ("topic", "alias", "reason"), [("", 1, 0x82), ("a", 0, 0x94), ("a", 65_535, 0x94), ("", None, 0x82)]
 )
@@ -86,6 +87,7 @@ def test_the_gateway_gives_no_more_aliases_than_the_client_takes(strait, maximum
         assert n_left_out == 2 * (maximum or 0)
 
 
+# [MQTT-3.2.2-19] [MQTT-3.9.2-1] [MQTT-3.14.2-2]
 def test_a_closing_gateway_says_why_in_words_where_they_are_wanted(strait):
     # [MQTT-3.1.2-29] [MQTT-3.14.2-3]
     for wanted, room, has_words in [(None, None, True), (1, None, True), (0, None, False), (1, 40, False)]:
@@ -101,6 +103,7 @@ def test_a_closing_gateway_says_why_in_words_where_they_are_wanted(strait):
             assert bool(text) == has_words and len(text or "") <= 200
 
 
+# [MQTT-3.1.2-29] [MQTT-3.2.2-19] [MQTT-3.9.2-1] [MQTT-3.14.2-3]
 def test_a_refused_connect_and_filter_are_explained(strait):
     with mqtt.Connection(strait.mqtt) as client:
         client.send(mqtt.connect(V5, "auth", properties=[("authentication_method", "SCRAM")]))
@@ -116,6 +119,7 @@ def test_a_refused_connect_and_filter_are_explained(strait):
             assert (suback.prop("reason_string") is not None) == bool(wanted)
 
 
+# [MQTT-4.12.0-6] [MQTT-4.12.1-2]
 def test_an_auth_without_a_method_agreed_on_ends_the_connection(strait):
     # [MQTT-4.12.0-7]
     for body in (b"", b"\x19\x06\x15\x00\x03abc", b"\x18\x06\x15\x00\x03abc"):
@@ -161,6 +165,7 @@ def test_a_property_in_a_packet_that_it_does_not_belong_to_ends_the_connection(s
         client.expect_closed(0x81, 0x82)
 
 
+# [MQTT-3.3.2-13] [MQTT-3.3.2-19]
 @pytest.mark.parametrize(
     "packet",
     [

@@ -31,17 +31,24 @@ def first_answer(strait, packet, version=V5):
 # CONNECT.
 
 
+# [MQTT-3.1.2-2]
+# 3.1.1: [MQTT-3.1.2-2]
 def test_an_unknown_protocol_level_is_refused(strait):
     for level in (0, 1, 2, 6, 127):
         (connack,) = first_answer(strait, mqtt.connect(V311, "x", level=level))
         assert (connack.kind, connack.reason in (BAD_PROTOCOL_VERSION, 1)) == ("CONNACK", True), (level, connack)
 
 
+# [MQTT-3.1.2-1]
+# 3.1.1: [MQTT-3.1.2-1]
 def test_an_unknown_protocol_name_is_refused(strait):
     answers = first_answer(strait, mqtt.connect(V311, "x", protocol="MQTX"))
     assert all(p.kind == "CONNACK" and p.reason in (BAD_PROTOCOL_VERSION, 1) for p in answers), answers
 
 
+# [MQTT-3.1.3-8]
+# 3.1.1: [MQTT-3.1.3-6] [MQTT-3.1.3-8] [MQTT-3.1.3-9] [MQTT-3.1.4-1] [MQTT-3.1.4-5] [MQTT-3.2.2-4]
+# 3.1.1: [MQTT-3.2.2-5] [MQTT-3.2.2-6]
 def test_an_empty_client_id_needs_a_clean_session(strait):
     for version in (V31, V311):
         (connack,) = first_answer(strait, mqtt.connect(version, "", clean=False), version)
@@ -50,6 +57,7 @@ def test_an_empty_client_id_needs_a_clean_session(strait):
         client.ping()
 
 
+# [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 def test_a_client_without_an_id_is_given_one_of_its_own(strait):
     with mqtt.connected(strait.mqtt) as one, mqtt.Connection(strait.mqtt) as other:
         given = other.connect().prop("assigned_client_id")
@@ -72,12 +80,16 @@ def test_connack_announces_what_is_not_offered(strait):
         client.send(mqtt.disconnect(properties=[("session_expiry", 0)]))
 
 
+# [MQTT-3.1.0-2]
+# 3.1.1: [MQTT-3.1.0-2]
 def test_a_second_connect_closes_the_connection(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="again") as client:
         client.send(mqtt.connect(version, "again"))
         client.expect_closed(PROTOCOL_ERROR)
 
 
+# [MQTT-3.1.0-1] [MQTT-3.14.0-1]
+# 3.1.1: [MQTT-3.1.0-1]
 def test_the_first_packet_must_be_connect(strait):
     for packet in (mqtt.PINGREQ, mqtt.publish("a", b"x"), mqtt.subscribe(1, [("a", 0)]), mqtt.disconnect(), b"\xf0\x00"):
         assert first_answer(strait, packet) == []
@@ -97,6 +109,8 @@ def test_packets_that_only_servers_send_close_the_connection(strait, version):
             client.expect_closed(PROTOCOL_ERROR, MALFORMED)
 
 
+# [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.0-2]
+# 3.1.1: [MQTT-3.1.4-4] [MQTT-3.2.0-1]
 def test_what_is_sent_before_connack_and_before_leaving_is_published(strait, version):
     with nats.connected(strait.nats) as subscriber:
         subscriber.subscribe("hasty")
@@ -114,6 +128,8 @@ def test_what_is_sent_before_connack_and_before_leaving_is_published(strait, ver
 # Keep-alive.
 
 
+# [MQTT-3.1.2-22]
+# 3.1.1: [MQTT-3.1.2-24]
 def test_silence_for_one_and_a_half_keep_alives_ends_a_connection(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="silent", keep_alive=1) as client:
         since = time.monotonic()
@@ -121,6 +137,7 @@ def test_silence_for_one_and_a_half_keep_alives_ends_a_connection(strait, versio
         assert 1.4 <= time.monotonic() - since <= 6.5
 
 
+# [MQTT-3.2.2-22]
 def test_a_ping_keeps_a_connection_alive(strait):
     with mqtt.connected(strait.mqtt, keep_alive=1) as client, mqtt.connected(strait.mqtt, keep_alive=0) as forever:
         for _ in range(3):
@@ -130,6 +147,8 @@ def test_a_ping_keeps_a_connection_alive(strait):
         assert forever.ping() == []
 
 
+# [MQTT-3.12.4-1]
+# 3.1.1: [MQTT-3.12.4-1]
 def test_a_pingreq_is_answered(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="ping") as client:
         client.send(mqtt.PINGREQ * 100)
@@ -140,6 +159,8 @@ def test_a_pingreq_is_answered(strait, version):
 # Publishing.
 
 
+# [MQTT-2.2.1-5] [MQTT-3.3.4-1]
+# 3.1.1: [MQTT-2.3.1-6] [MQTT-3.3.4-1]
 def test_pubacks_come_in_the_order_of_their_publications(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="acks") as client, nats.connected(strait.nats) as subscriber:
         subscriber.subscribe("acks.*")
@@ -149,6 +170,8 @@ def test_pubacks_come_in_the_order_of_their_publications(strait, version):
         assert [subscriber.message()[0] for _ in ids] == [f"acks.{n % 5}" for n in range(1000)]
 
 
+# [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.2-4] [MQTT-4.3.2-5]
+# 3.1.1: [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.2-2]
 def test_a_repeated_publication_is_acknowledged_again(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="dup") as client:
         for dup in (False, True):
@@ -170,6 +193,7 @@ def test_a_topic_alias_stands_for_its_topic_within_what_connack_allows(strait):
         client.expect_closed(0x94)
 
 
+# [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-20]
 def test_the_properties_of_a_publication_reach_mqtt_5_subscribers_and_no_others(strait):
     properties = [
         ("payload_format", 1),
@@ -191,12 +215,16 @@ def test_the_properties_of_a_publication_reach_mqtt_5_subscribers_and_no_others(
 # Subscribing.
 
 
+# [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1]
+# 3.1.1: [MQTT-2.3.1-7] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-4] [MQTT-3.8.4-5] [MQTT-3.9.3-1]
+# 3.1.1: [MQTT-3.9.3-2]
 def test_suback_answers_each_filter(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="suback") as client:
         codes = client.subscribe(("a/+", 0), ("b/#", 1), ("c", 2), ("$share/g/", 0), ("$share/g/d", 1))
         assert codes == [0, 1, 2, 0x8F if version == V5 else 0x80, 1]
 
 
+# [MQTT-3.3.4-3] [MQTT-3.3.4-5]
 def test_every_matching_subscriptions_identifier_comes_back(strait):
     with mqtt.connected(strait.mqtt, client_id="ids") as client, mqtt.connected(strait.mqtt) as publisher:
         client.subscribe("ids/a", properties=[("subscription_id", 268_435_455)])
@@ -217,6 +245,8 @@ def test_every_matching_subscriptions_identifier_comes_back(strait):
         assert sorted(copy.prop("subscription_id", 0) for copy in copies) == [0, 7]
 
 
+# [MQTT-2.2.1-6] [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.3-1]
+# 3.1.1: [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6]
 def test_unsuback_answers_each_filter(strait):
     with mqtt.connected(strait.mqtt) as client:
         client.subscribe("a", "b")
@@ -225,6 +255,7 @@ def test_unsuback_answers_each_filter(strait):
         assert (unsuback.packet_id, unsuback.reasons) == (7, [0, 0x11, 0])
 
 
+# [MQTT-3.8.3-3]
 def test_no_local_keeps_ones_own_messages_away(strait):
     with mqtt.connected(strait.mqtt) as client, mqtt.connected(strait.mqtt) as other:
         client.subscribe(("own/#", 4))
@@ -234,6 +265,8 @@ def test_no_local_keeps_ones_own_messages_away(strait):
         assert client.message() == ("own/2", b"other")
 
 
+# [MQTT-3.3.4-2]
+# 3.1.1: [MQTT-3.3.5-1]
 def test_a_message_for_several_subscriptions_has_the_highest_granted_quality(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="over") as client, mqtt.connected(strait.mqtt) as publisher:
         client.subscribe(("over/+", 0), ("over/#", 1))
@@ -247,6 +280,7 @@ def test_a_message_for_several_subscriptions_has_the_highest_granted_quality(str
 # Delivering QoS 1.
 
 
+# [MQTT-3.3.4-9] [MQTT-3.3.4-10] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
 def test_no_more_than_receive_maximum_is_under_way(strait):
     with mqtt.Connection(strait.mqtt) as client, mqtt.connected(strait.mqtt) as publisher:
         client.connect(client_id="window", properties=[("receive_maximum", 5)])
@@ -266,6 +300,8 @@ def test_no_more_than_receive_maximum_is_under_way(strait):
             under_way.append(found)
 
 
+# [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+# 3.1.1: [MQTT-4.4.0-1] [MQTT-4.6.0-1]
 def test_nothing_is_sent_again_while_the_connection_lasts(strait, version):
     with mqtt.connected(strait.mqtt, version, client_id="once") as client, mqtt.connected(strait.mqtt) as publisher:
         client.subscribe(("once", 1))
@@ -277,6 +313,7 @@ def test_nothing_is_sent_again_while_the_connection_lasts(strait, version):
         assert client.ping() == []
 
 
+# [MQTT-3.1.2-24] [MQTT-3.1.2-25]
 def test_a_message_over_the_clients_packet_size_is_left_out(strait):
     with mqtt.Connection(strait.mqtt) as client, mqtt.connected(strait.mqtt) as publisher:
         client.connect(client_id="small", properties=[("maximum_packet_size", 100)])
@@ -289,6 +326,8 @@ def test_a_message_over_the_clients_packet_size_is_left_out(strait):
 # Take-over.
 
 
+# [MQTT-3.1.3-2] [MQTT-3.1.4-3]
+# 3.1.1: [MQTT-3.1.3-2] [MQTT-3.1.4-2]
 @pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5.0"])
 def test_a_new_connection_takes_over_the_client_id(strait, version):
     for _ in range(20):

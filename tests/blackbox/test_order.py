@@ -35,6 +35,8 @@ def test_twenty_thousand_pipelined_mqtt_messages_arrive_in_order(strait, qos):
             assert acknowledging() == [n % 1000 + 1 for n in range(MANY * qos)]
 
 
+# [MQTT-4.6.0-5] [MQTT-4.6.0-6]
+# 3.1.1: [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 def test_each_subscriber_hears_each_publisher_completely_and_in_order(strait):
     mqtt_subscribers = [mqtt.connected(strait.mqtt, version) for version in (mqtt.V5, mqtt.V311) * (N_SUBSCRIBERS // 2)]
     nats_subscribers = [nats.connected(strait.nats) for _ in range(N_SUBSCRIBERS)]
@@ -74,6 +76,8 @@ def test_each_subscriber_hears_each_publisher_completely_and_in_order(strait):
         connection.close()
 
 
+# [MQTT-3.10.4-3]
+# 3.1.1: [MQTT-3.10.4-3]
 def test_what_was_published_before_an_unsubscribe_arrives_before_its_acknowledgement(strait):
     with nats.connected(strait.nats) as publisher:
         for _ in range(50):

@@ -15,6 +15,8 @@ def version(request):
     return request.param
 
 
+# [MQTT-3.3.2-3]
+# 3.1.1: [MQTT-3.3.2-3]
 def test_wildcards_match_as_the_specification_says(strait, version):
     with Paho(strait, version, "wild-sub") as subscriber, Paho(strait, version, "wild-pub") as publisher:
         assert subscriber.subscribe("w/+/c", ("w/deep/#", 1)) == [0, 1]
@@ -26,6 +28,8 @@ def test_wildcards_match_as_the_specification_says(strait, version):
         assert sorted(subscriber.n_messages(len(heard))) == sorted((topic, topic.encode()) for topic in heard)
 
 
+# [MQTT-3.10.4-2]
+# 3.1.1: [MQTT-3.10.4-2]
 def test_nothing_arrives_after_an_unsuback(strait, version):
     with Paho(strait, version, "unsub-sub") as subscriber, Paho(strait, version, "unsub-pub") as publisher:
         subscriber.subscribe("unsub/a", "unsub/b")
@@ -35,6 +39,8 @@ def test_nothing_arrives_after_an_unsuback(strait, version):
         assert subscriber.message() == ("unsub/b", b"yes")
 
 
+# [MQTT-3.8.4-3]
+# 3.1.1: [MQTT-3.8.4-3]
 def test_a_second_subscription_to_the_same_filter_replaces_the_first(strait, version):
     with Paho(strait, version, "twice-sub") as subscriber, Paho(strait, version, "twice-pub") as publisher:
         subscriber.subscribe(("twice", 0))

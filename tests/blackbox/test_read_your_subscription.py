@@ -68,6 +68,7 @@ def test_whoever_publishes_after_the_acknowledgement_reaches_the_subscriber(peer
         assert subscriber.payload() == b"%d" % n, f"round {n}"
 
 
+# [MQTT-3.10.4-2]
 def test_nothing_arrives_after_an_acknowledged_unsubscribe(peers):
     for idx, peer in enumerate(peers):
         peer.subscribe(f"sentinel.{idx}")

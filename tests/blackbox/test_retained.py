@@ -24,6 +24,8 @@ def retained(strait, *filters, version=V5):
         return [(p.topic, p.payload, p.retain) for p in client.ping()]
 
 
+# [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+# 3.1.1: [MQTT-3.1.2-7] [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 @pytest.mark.parametrize("qos", [0, 1])
 def test_a_retained_message_comes_to_later_subscribers_on_every_core(strait, version, qos):
     topic = f"ret/{version}/{qos}"
@@ -39,6 +41,8 @@ def test_a_retained_message_comes_to_later_subscribers_on_every_core(strait, ver
     assert retained(strait, topic) == []
 
 
+# [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+# 3.1.1: [MQTT-3.3.1-8] [MQTT-3.3.1-9]
 def test_a_live_message_comes_without_the_flag(strait, version):
     with mqtt.connected(strait.mqtt, version) as subscriber, mqtt.connected(strait.mqtt, version) as publisher:
         subscriber.subscribe("flag/a")
@@ -92,6 +96,7 @@ def test_message_expiry_is_counted_down_and_then_the_message_is_gone(strait):
     wait_until(lambda: left() == [], "it does not expire")
 
 
+# [MQTT-3.2.2-13] [MQTT-3.2.2-14]
 def test_limits_refuse_and_are_announced(start_strait):
     # Without its own statistics, which are retained and count.
     strait = start_strait(2, env={"STRAIT__MQTT__RETAINED_MESSAGES_MAX": "1", "STRAIT__SYS__INTERVAL_SECS": "0"})
@@ -118,6 +123,8 @@ def test_mosquitto_and_paho_find_each_others_retained_messages(strait):
         assert sorted(subscriber.messages()) == [(1, "both/mosquitto", "from mosquitto"), (1, "both/paho", "from paho")]
 
 
+# [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+# 3.1.1: [MQTT-3.1.2-16] [MQTT-3.1.2-17]
 def test_a_will_is_retained_if_it_asks_for_that(strait, version):
     for retain in (False, True):
         topic = f"ret-will/{version}/{retain}"

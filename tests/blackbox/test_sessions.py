@@ -30,6 +30,8 @@ def forget(strait, client_id, version=V5):
 
 
 # [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+# [MQTT-3.1.2-5] [MQTT-3.1.4-4]
+# 3.1.1: [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.1.4-3] [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 def test_a_session_stays_until_a_clean_start(strait, version):
     name = f"stays-{version}"
     forget(strait, name, version)
@@ -54,6 +56,8 @@ def test_a_session_stays_until_a_clean_start(strait, version):
 
 
 # [MQTT-4.3.3-8] [MQTT-4.3.3-10]
+# [MQTT-3.3.4-1]
+# 3.1.1: [MQTT-3.3.4-1]
 def test_qos_2_is_exactly_once_across_connections(strait, version):
     name = f"twice-{version}"
     forget(strait, name, version)
@@ -75,6 +79,8 @@ def test_qos_2_is_exactly_once_across_connections(strait, version):
     forget(strait, name, version)
 
 
+# [MQTT-2.2.1-5] [MQTT-4.3.3-4] [MQTT-4.3.3-11] [MQTT-4.3.3-12]
+# 3.1.1: [MQTT-2.3.1-6] [MQTT-4.3.3-1]
 def test_a_subscriber_of_qos_2_releases_what_it_has(strait, version):
     name = f"release-{version}"
     forget(strait, name, version)
@@ -98,6 +104,8 @@ def test_a_subscriber_of_qos_2_releases_what_it_has(strait, version):
 
 
 # [MQTT-3.1.2-23]
+# [MQTT-4.1.0-1] [MQTT-4.1.0-2]
+# 3.1.1: [MQTT-4.1.0-1] [MQTT-4.1.0-2]
 def test_a_session_ends_in_its_time(strait):
     with back(strait, "short", properties=[("session_expiry", 1)], present=False):
         pass
@@ -114,6 +122,8 @@ def test_a_session_ends_in_its_time(strait):
 
 
 # [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+# [MQTT-3.1.2-7]
+# 3.1.1: [MQTT-3.1.2-8]
 def test_a_will_speaks_for_a_client_that_is_lost(strait, version):
     with nats.connected(strait.nats) as subscriber:
         subscriber.subscribe(f"will.{version}.*")

@@ -59,6 +59,7 @@ def test_statistics_come_at_once_and_are_the_sum_of_all_cores(talkative):
         client.close()
 
 
+# [MQTT-4.7.2-1]
 def test_statistics_are_not_for_a_wildcard_and_readable_by_both_worlds(talkative):
     with mqtt.connected(talkative.mqtt) as client, nats.connected(talkative.nats) as everything:
         client.subscribe("#", "+/broker/#")
@@ -72,6 +73,7 @@ def test_statistics_are_not_for_a_wildcard_and_readable_by_both_worlds(talkative
         assert everything.message()[0] == "end"
 
 
+# 3.1.1: [MQTT-3.3.5-2]
 def test_nobody_else_may_speak_for_the_gateway(talkative):
     with mqtt.connected(talkative.mqtt) as client:
         client.publish("$SYS/broker/version", b"forged", qos=1, packet_id=1, retain=True)

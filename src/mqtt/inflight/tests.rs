@@ -40,6 +40,9 @@ fn next(inflight: &mut Inflight) -> Option<(u16, bool, Option<Vec<u8>>)> {
 }
 
 proptest! {
+    // [MQTT-2.2.1-4] [MQTT-3.3.4-9] [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.3-1] [MQTT-4.3.3-2]
+    // [MQTT-4.9.0-1] [MQTT-4.9.0-2]
+    // 3.1.1: [MQTT-2.3.1-4]
     #[test]
     fn identifiers_under_way_are_distinct_and_within_the_window(
         steps in proptest::collection::vec((any::<bool>(), 0usize..8), 0..300),
@@ -64,6 +67,8 @@ proptest! {
 }
 
 // [MQTT-4.4.0-1] [MQTT-4.3.3-3] [MQTT-4.3.3-6]
+// [MQTT-4.3.2-3] [MQTT-4.3.3-5] [MQTT-4.6.0-1]
+// 3.1.1: [MQTT-2.3.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
 #[test]
 fn what_was_not_acknowledged_is_sent_again_first_in_order_and_under_its_identifiers() {
     let mut inflight = Inflight::new(10, 1 << 20);
@@ -103,6 +108,7 @@ fn a_repetition_waits_for_the_new_window() {
     assert_eq!(next(&mut inflight).map(|it| it.0), Some(2));
 }
 
+// [MQTT-4.4.0-2]
 #[test]
 fn a_refusing_pubrec_and_a_pubcomp_end_the_flow() {
     let mut inflight = Inflight::new(2, 1 << 20);
@@ -120,6 +126,7 @@ fn a_refusing_pubrec_and_a_pubcomp_end_the_flow() {
     assert_eq!((inflight.n_sent(), inflight.n_bytes()), (0, 0));
 }
 
+// [MQTT-4.3.3-7] [MQTT-4.3.3-13]
 #[test]
 fn a_full_queue_drops_the_newest_or_the_oldest_and_the_expired_first() {
     let at = Time::START + Span::from_secs(5);

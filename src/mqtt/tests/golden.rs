@@ -105,6 +105,7 @@ fn connect_of_5_with_a_will_that_has_properties() {
     same(bytes, Version::V5, Packet::Connect(connect));
 }
 
+// [MQTT-2.2.2-1] [MQTT-3.2.2-1] [MQTT-3.2.2-6]
 #[test]
 fn connack_in_each_version() {
     let present = Connack { session_present: true, reason: Reason::Success, properties: Properties::EMPTY };
@@ -117,6 +118,8 @@ fn connack_in_each_version() {
     same(b"\x20\x03\x00\x87\x00", Version::V5, Packet::Connack(refused));
 }
 
+// [MQTT-2.2.1-2] [MQTT-4.3.1-1]
+// 3.1.1: [MQTT-2.3.1-1] [MQTT-2.3.1-5] [MQTT-4.3.1-1]
 #[test]
 fn publish_as_in_the_specification() {
     // Section 3.3.2.3.1, figure 3-9: topic a/b, packet identifier 10.
@@ -200,6 +203,7 @@ fn subscribe_as_in_the_specification() {
     assert_eq!(subscribe.properties.subscription_identifier(), Some(200));
 }
 
+// [MQTT-2.2.2-1]
 #[test]
 fn suback_and_unsuback_in_each_version() {
     let suback = Suback { packet_id: 10, properties: Properties::EMPTY, codes: &[0, 2, 0x80] };
@@ -214,6 +218,7 @@ fn suback_and_unsuback_in_each_version() {
     same(b"\xB0\x02\x00\x0A", Version::V3_1_1, Packet::Unsuback(Suback { codes: &[], ..suback }));
 }
 
+// 3.1.1: [MQTT-2.3.1-7]
 #[test]
 fn unsubscribe_in_each_version() {
     let list: [&[u8]; 2] = [b"a/b", b"c"];
@@ -240,6 +245,7 @@ fn pings_disconnects_and_authentication() {
     same(b"\xF0\x0A\x18\x08\x15\x00\x01M\x16\x00\x01\x00", Version::V5, Packet::Auth(next));
 }
 
+// [MQTT-1.5.5-1]
 #[test]
 fn the_lengths_of_table_2_4() {
     for (len, n_bytes) in [

@@ -31,6 +31,7 @@ fn a_length_of_five_bytes_is_refused_at_its_fourth() {
     }
 }
 
+// [MQTT-1.5.5-1]
 #[test]
 fn a_padded_length_is_refused_from_mqtt_5_on() {
     assert_eq!(decoded(b"\xC0\x80\x00", V5), Err(Malformed::LengthNotMinimal));
@@ -54,6 +55,8 @@ fn an_announced_length_over_the_limit_is_refused_before_it_arrives() {
     assert_eq!(decode(b"\x10\xFF\xFF\xFF\x7F", V3, &limits), Err(Malformed::PacketTooLarge));
 }
 
+// [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
+// 3.1.1: [MQTT-2.2.2-1] [MQTT-2.2.2-2] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1]
 #[test]
 fn a_first_byte_that_no_packet_has_is_refused_alone() {
     for version in Version::ALL {
@@ -78,6 +81,12 @@ fn a_first_byte_that_no_packet_has_is_refused_alone() {
     assert_eq!(decode(b"\x00", V5, &Limits::NONE), Err(Malformed::ReservedKind(0)));
 }
 
+// [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-11] [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.2-16]
+// [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-1] [MQTT-3.1.3-3] [MQTT-3.1.3-4]
+// [MQTT-3.1.3-11] [MQTT-3.1.3-12]
+// 3.1.1: [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+// 3.1.1: [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.2-20] [MQTT-3.1.2-21] [MQTT-3.1.2-22] [MQTT-3.1.3-1]
+// 3.1.1: [MQTT-3.1.3-3] [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11]
 #[test]
 fn connects_that_contradict_themselves_are_refused() {
     let after = |name: &[u8], rest: &[u8]| {
@@ -123,6 +132,12 @@ fn a_connect_of_3_1_may_end_before_the_username_it_announced() {
     assert_eq!(decoded(half, V3), Err(Malformed::Truncated));
 }
 
+// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] [MQTT-2.1.3-1] [MQTT-2.2.1-3] [MQTT-3.2.2-1] [MQTT-3.2.2-6]
+// [MQTT-3.3.1-4] [MQTT-3.3.2-1] [MQTT-3.3.2-2] [MQTT-3.8.3-1] [MQTT-3.8.3-2] [MQTT-3.8.3-4] [MQTT-3.8.3-5]
+// [MQTT-3.10.3-1] [MQTT-3.10.3-2] [MQTT-4.7.0-1] [MQTT-4.7.3-2]
+// 3.1.1: [MQTT-1.5.3-1] [MQTT-1.5.3-2] [MQTT-2.3.1-1] [MQTT-2.3.1-5] [MQTT-3.3.1-4] [MQTT-3.3.2-1]
+// 3.1.1: [MQTT-3.3.2-2] [MQTT-3.8.3-1] [MQTT-3.8.3-2] [MQTT-3.8.3-3] [MQTT-3-8.3-4] [MQTT-3.10.3-1]
+// 3.1.1: [MQTT-3.10.3-2] [MQTT-4.7.3-2]
 #[test]
 fn packets_that_break_one_rule_are_refused_for_that_rule() {
     let cases: &[(Version, u8, &[u8], Malformed)] = &[
@@ -183,6 +198,7 @@ fn packets_that_break_one_rule_are_refused_for_that_rule() {
     }
 }
 
+// [MQTT-4.13.1-1]
 #[test]
 fn every_fault_has_the_reason_the_specification_gives_it() {
     for (malformed, reason) in [
@@ -219,6 +235,8 @@ fn as_many_user_properties_as_fit_are_read_in_one_pass() {
     assert_eq!(publish.properties.topic_alias(), Some(9));
 }
 
+// [MQTT-4.7.3-3]
+// 3.1.1: [MQTT-4.7.3-3]
 #[test]
 fn a_topic_of_65_535_slashes_is_a_topic() {
     let mut body = vec![0xFF, 0xFF];

@@ -228,6 +228,7 @@ fn an_identifier_nobody_defined_is_refused() {
     }
 }
 
+// [MQTT-3.3.2-13] [MQTT-3.3.2-14] [MQTT-3.3.2-19]
 #[test]
 fn values_out_of_range_are_refused_on_the_way_in_and_on_the_way_out() {
     use PropertyId::*;
@@ -277,6 +278,8 @@ fn values_out_of_range_are_refused_on_the_way_in_and_on_the_way_out() {
     assert!(block.properties().raw().is_empty());
 }
 
+// [MQTT-3.2.2-8] [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1] [MQTT-3.9.3-2] [MQTT-3.11.3-2]
+// [MQTT-3.14.2-1] [MQTT-3.15.2-1]
 #[test]
 fn every_packet_accepts_the_reasons_of_its_section_and_no_other() {
     // Sections 3.2.2.2 to 3.15.2.1.

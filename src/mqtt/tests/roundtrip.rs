@@ -12,6 +12,8 @@ use crate::mqtt::tests::decoded;
 use crate::mqtt::tests::generate::{Kitchen, ingredients, kinds_and_versions};
 
 proptest! {
+    // [MQTT-1.5.4-3] [MQTT-2.2.1-2] [MQTT-3.1.3-10]
+    // 3.1.1: [MQTT-1.5.3-3]
     #[test]
     fn every_packet_in_every_version_decodes_to_what_was_encoded(it in ingredients()) {
         for (kind, version) in kinds_and_versions() {
@@ -133,6 +135,7 @@ fn a_bare_acknowledgement_is_the_acknowledgement_without_properties() {
     }
 }
 
+// [MQTT-4.7.3-3]
 #[test]
 fn what_mqtt_cannot_express_leaves_the_buffer_as_it_was() {
     let topic = vec![b'a'; 65_536];

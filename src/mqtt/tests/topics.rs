@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::topic::{check_topic_name, valid_topic_filter};
 
+// [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]
+// 3.1.1: [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1]
 #[test]
 fn the_filters_of_section_4_7_are_judged_as_it_judges_them() {
     for filter in [
@@ -50,6 +52,7 @@ proptest! {
         prop_assert_eq!(valid_topic_filter(filter.as_bytes()), is_valid_by_neighbours(filter.as_bytes()));
     }
 
+    // [MQTT-3.3.2-1] [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-2]
     #[test]
     fn the_quick_look_at_a_topic_sees_what_the_slow_one_does(
         topic in prop_oneof![

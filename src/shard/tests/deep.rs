@@ -64,6 +64,7 @@ fn roomy() -> Settings {
 }
 
 // [MQTT-4.7.3-3]
+// 3.1.1: [MQTT-4.7.3-3]
 #[test]
 fn a_name_of_65_535_slashes_goes_through_every_kind_of_filter_live_and_retained() {
     let slashes = vec![b'/'; BYTES_MAX];

@@ -93,6 +93,8 @@ fn it(topic: &str, payload: &str, retain: bool, qos: u8) -> Came {
     (topic.into(), payload.into(), retain, qos)
 }
 
+// [MQTT-3.8.4-4]
+// 3.1.1: [MQTT-3.8.4-3]
 #[test]
 fn retain_handling_says_when_retained_messages_come() {
     // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
@@ -115,6 +117,7 @@ fn retain_handling_says_when_retained_messages_come() {
     assert_eq!(came(&mut alone, id), x);
 }
 
+// 3.1.1: [MQTT-3.3.1-8] [MQTT-3.3.1-9]
 #[test]
 fn a_live_message_has_no_retain_flag_unless_the_subscription_asks_for_it() {
     // [MQTT-3.3.1-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]
@@ -128,6 +131,7 @@ fn a_live_message_has_no_retain_flag_unless_the_subscription_asks_for_it() {
     assert_eq!(came(&mut alone, flagged), [it("a", "x", true, 0)]);
 }
 
+// 3.1.1: [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 #[test]
 fn the_last_message_of_a_topic_is_kept_and_an_empty_one_clears_it() {
     // [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
@@ -209,6 +213,7 @@ fn a_replay_leaves_half_of_the_write_queue_and_goes_on_as_it_is_read() {
     assert_eq!((n_came, alone.shard.counters().dropped_queue_full), (100, 0));
 }
 
+// [MQTT-3.3.4-5]
 #[test]
 fn a_subscription_identifier_comes_with_live_and_retained_messages() {
     // [MQTT-3.3.4-3] [MQTT-3.3.4-4]

@@ -163,6 +163,7 @@ fn in_short(packet: &Packet<'_>) -> String {
 }
 
 // [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+// [MQTT-3.1.4-4]
 #[test]
 fn a_session_is_taken_up_again_or_ended_as_its_client_wants() {
     let mut alone = Alone::new(settings());
@@ -182,6 +183,8 @@ fn a_session_is_taken_up_again_or_ended_as_its_client_wants() {
 }
 
 // [MQTT-3.1.2-5] [MQTT-4.4.0-1] [MQTT-4.6.0-6]
+// [MQTT-3.3.1-1] [MQTT-4.5.0-1]
+// 3.1.1: [MQTT-3.1.2-5] [MQTT-3.3.1-1] [MQTT-4.5.0-1]
 #[test]
 fn messages_wait_for_their_client_and_come_after_what_it_had_not_acknowledged() {
     let mut alone = Alone::new(settings());
@@ -207,6 +210,7 @@ fn messages_wait_for_their_client_and_come_after_what_it_had_not_acknowledged() 
 }
 
 // [MQTT-3.1.2-23] and section 3.14.2.2.2
+// [MQTT-4.1.0-1] [MQTT-4.1.0-2]
 #[test]
 fn a_session_ends_in_its_time_and_a_disconnect_may_change_that() {
     let mut alone = Alone::new(settings());
@@ -248,6 +252,7 @@ fn a_disconnect_that_is_refused_leaves_the_will_and_one_whose_wish_was_not_grant
 }
 
 // [MQTT-3.1.4-3]
+// [MQTT-3.1.3-2]
 #[test]
 fn a_client_that_is_taken_over_is_told_and_its_session_goes_on() {
     let mut alone = Alone::new(settings());
@@ -263,6 +268,7 @@ fn a_client_that_is_taken_over_is_told_and_its_session_goes_on() {
 }
 
 // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+// [MQTT-4.3.3-7] [MQTT-4.3.3-13]
 #[test]
 fn a_message_grows_old_while_it_waits_and_an_expired_one_is_dropped_and_counted() {
     let mut alone = Alone::new(settings());
@@ -293,6 +299,7 @@ fn what_waited_and_is_larger_than_its_client_takes_is_dropped_for_that_client_al
     assert_eq!(alone.shard.counters().dropped_packet_too_large, 1);
 }
 
+// [MQTT-3.1.4-6] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
 #[test]
 fn one_session_too_many_is_refused() {
     let mut limited = settings();
@@ -306,6 +313,8 @@ fn one_session_too_many_is_refused() {
 }
 
 // [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11]
+// [MQTT-4.3.3-4] [MQTT-4.3.3-12]
+// 3.1.1: [MQTT-4.3.3-2]
 #[test]
 fn a_repeated_publish_of_qos_2_is_not_delivered_twice_until_it_is_released() {
     let mut alone = Alone::new(settings());
@@ -342,6 +351,8 @@ fn a_client_that_sends_more_than_the_receive_maximum_is_disconnected() {
 }
 
 // [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+// [MQTT-3.1.3-10]
+// 3.1.1: [MQTT-3.1.2-10] [MQTT-3.1.2-12] [MQTT-3.14.4-3]
 #[test]
 fn a_will_is_published_unless_its_client_leaves_in_order() {
     let mut alone = Alone::new(settings());
@@ -369,6 +380,7 @@ fn a_will_is_published_unless_its_client_leaves_in_order() {
 }
 
 // [MQTT-3.1.3-9] and section 3.1.3.2.2
+// [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 #[test]
 fn a_will_waits_for_its_delay_or_the_end_of_the_session_and_a_client_that_is_back_takes_it_away() {
     let mut alone = Alone::new(settings());

@@ -53,6 +53,8 @@ fn mapped_filter_matches(mapped: &MappedFilter, subject: &[u8]) -> bool {
         && (mapped.filter.matches(subject) || mapped.parent.as_ref().is_some_and(|it| it.matches(subject)))
 }
 
+// [MQTT-1.5.4-3] [MQTT-4.7.3-4]
+// 3.1.1: [MQTT-1.5.3-3] [MQTT-4.7.3-4]
 #[test]
 fn every_short_topic_has_its_own_subject_and_comes_back() {
     let mut seen = HashMap::new();
@@ -266,6 +268,8 @@ fn topic_filters_become_one_or_two_subject_filters() {
     assert_eq!(map("a/*/>"), ("a./2a./3e".into(), None, false));
 }
 
+// [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]
+// 3.1.1: [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1]
 #[test]
 fn topic_filters_with_a_partial_or_misplaced_wildcard_are_refused() {
     for text in ["", "a+", "+a", "a#", "#/a", "a/#/b", "a/b#", "##"] {
@@ -273,6 +277,8 @@ fn topic_filters_with_a_partial_or_misplaced_wildcard_are_refused() {
     }
 }
 
+// [MQTT-4.7.2-1]
+// 3.1.1: [MQTT-4.7.2-1]
 #[test]
 fn inboxes_and_dollar_topics_are_hidden_from_leading_wildcards() {
     assert!(is_hidden_from_wildcards(b"_INBOX.x.1"));
