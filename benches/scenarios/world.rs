@@ -245,6 +245,7 @@ pub fn settings(n_cores: usize) -> Settings {
             parse: nats::parse::Limits {
                 control_line_bytes_max: nats.control_line_bytes_max,
                 payload_bytes_max: nats.payload_bytes_max,
+                header_bytes_max: usize::MAX,
             },
             server: ServerInfo {
                 server_id: "BENCH".into(),
@@ -265,6 +266,7 @@ pub fn settings(n_cores: usize) -> Settings {
         },
         mqtt: mqtt_settings(&mqtt, n_cores),
         listener_names: [vec!["default".into()], vec!["default".into()]],
+        limits: strait::shard::limits::Limits::NONE,
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,

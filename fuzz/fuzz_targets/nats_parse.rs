@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use strait::nats::op::Op;
 use strait::nats::parse::{Limits, Parsed, parse};
 
-const LIMITS: Limits = Limits { control_line_bytes_max: 256, payload_bytes_max: 1_024 };
+const LIMITS: Limits = Limits { control_line_bytes_max: 256, payload_bytes_max: 1_024, header_bytes_max: usize::MAX };
 
 fuzz_target!(|input: &[u8]| {
     let Some((&first, mut rest)) = input.split_first() else { return };

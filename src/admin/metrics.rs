@@ -5,6 +5,7 @@ use crate::message::ProtocolKind;
 use crate::shard::closed::Reason;
 use crate::shard::counters::Counters;
 use crate::shard::latency::{Direction, Latency};
+use crate::shard::limits::Limit;
 use crate::shard::refused::NotSubscribed;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -202,6 +203,9 @@ impl Shown {
         )?;
         self.sessions(out)?;
         out.counter("strait_panics", "Defects that cost one connection.", total.panics)?;
+        let limited =
+            Limit::ALL.iter().map(|limit| (("limit", limit.key()), total.n_limited[*limit as usize]));
+        out.counters("strait_limits_reached", "Times that a client reached a limit.", None, limited)?;
         let refused = NotSubscribed::NAMES.into_iter().zip(total.subscriptions_refused);
         out.counters(
             "strait_subscriptions_refused",

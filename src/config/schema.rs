@@ -105,6 +105,19 @@ schema! {
         /// The longest keep-alive interval. An MQTT 5.0 client that asks for a longer one is given this as
         /// Server Keep Alive; a 3.1.1 client cannot be told and keeps its own. 0: the client decides.
         keep_alive_secs_max: u16 = Kind::integer(0, 0..=65_535, "seconds"),
+        /// The longest client identifier. An MQTT 5.0 client with a longer one is refused with 0x85.
+        client_id_bytes_max: usize = Kind::integer(65_535, 1..=65_535, "bytes"),
+        /// The longest topic or topic filter. A client that publishes to a longer one is disconnected, of MQTT 5.0
+        /// with 0x90; a longer filter is refused alone, with 0x8F.
+        topic_bytes_max: usize = Kind::integer(65_535, 1..=65_535, "bytes"),
+        /// User properties of a packet. A client that sends more is disconnected with 0x97. 0: as many as a packet
+        /// holds.
+        user_properties_max: usize = Kind::integer(0, 0..=1_000_000_000, "properties"),
+        /// Bytes of the names and values of a packet's user properties, as above.
+        user_property_bytes_max: usize = Kind::integer(0, 0..=256 * MIB - 1, "bytes"),
+        /// Filters of a SUBSCRIBE packet; those beyond it are refused, of MQTT 5.0 with 0x97. 0: as many as a packet
+        /// holds.
+        filters_max: usize = Kind::integer(0, 0..=1_000_000_000, "filters"),
         /// Levels of a topic or topic filter: as many as a name of 65,535 bytes may have. A client that publishes to a
         /// topic with more is disconnected with 0x90, a filter with more is refused with 0x8F.
         topic_levels_max: usize = Kind::integer(65_536, 1..=65_536, "levels"),
@@ -194,6 +207,9 @@ schema! {
         connect_urls: Vec<String> = Kind::HostPorts,
         /// The largest payload of PUB and HPUB, headers included: max_payload in INFO.
         payload_bytes_max: usize = Kind::integer(MIB, 1..=64 * MIB, "bytes"),
+        /// The longest header block of HPUB. A client that sends a longer one hears "Maximum Payload Violation" and is
+        /// disconnected. 0: as long as its payload may be.
+        header_bytes_max: usize = Kind::integer(0, 0..=64 * MIB, "bytes"),
         /// The longest line of an op, without its payload.
         control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
         /// The QoS of what is published to some subjects, as "FILTER QOS": the first whose filter matches holds.

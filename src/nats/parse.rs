@@ -13,6 +13,8 @@ pub struct Limits {
     pub control_line_bytes_max: usize,
     /// Bytes of header block and payload together.
     pub payload_bytes_max: usize,
+    /// Bytes of the header block.
+    pub header_bytes_max: usize,
 }
 
 /// What the input begins with.
@@ -30,6 +32,7 @@ pub enum Malformed {
     UnknownOperation,
     ControlLineTooLong,
     PayloadTooLarge,
+    HeaderTooLarge,
     /// A wrong count of arguments, or a size that is no number.
     Arguments,
     /// HPUB before a CONNECT with `headers: true`.
@@ -44,7 +47,7 @@ impl Malformed {
         match self {
             Self::UnknownOperation => Some("Unknown Protocol Operation"),
             Self::ControlLineTooLong => Some("maximum control line exceeded"),
-            Self::PayloadTooLarge => Some("Maximum Payload Violation"),
+            Self::PayloadTooLarge | Self::HeaderTooLarge => Some("Maximum Payload Violation"),
             Self::Arguments | Self::HeadersNotAnnounced | Self::ErrFromPeer => None,
         }
     }
@@ -56,6 +59,7 @@ impl std::fmt::Display for Malformed {
             Self::UnknownOperation => "unknown protocol operation",
             Self::ControlLineTooLong => "control line over its limit",
             Self::PayloadTooLarge => "payload over its limit",
+            Self::HeaderTooLarge => "header block over its limit",
             Self::Arguments => "wrong arguments",
             Self::HeadersNotAnnounced => "HPUB without headers in CONNECT",
             Self::ErrFromPeer => "-ERR from a client",
@@ -192,7 +196,13 @@ fn parse_any<'a>(input: &'a [u8], headers: bool, limits: &Limits) -> Result<Pars
     let taken = name_len + line_len + 1;
     let op = match verb {
         Verb::Pub => return publish(input, taken, pub_arguments(arguments)?, limits),
-        Verb::Hpub if headers => return publish(input, taken, hpub_arguments(arguments)?, limits),
+        Verb::Hpub if headers => {
+            let sizes = hpub_arguments(arguments)?;
+            if sizes.header_len > limits.header_bytes_max && sizes.total_len <= limits.payload_bytes_max {
+                return Err(Malformed::HeaderTooLarge);
+            }
+            return publish(input, taken, sizes, limits);
+        }
         Verb::Hpub => return Err(Malformed::HeadersNotAnnounced),
         Verb::Sub => sub(arguments)?,
         Verb::Unsub => unsub(arguments)?,

@@ -10,7 +10,7 @@ use crate::nats;
 use crate::nats::handshake::Reached;
 use crate::shard::qualities::Qualities;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
-use crate::shard::{requests, retained};
+use crate::shard::{limits, requests, retained};
 use crate::subject::mount::Mountpoint;
 use crate::subject::responder::Responder;
 use crate::subject::view::Mapping;
@@ -63,6 +63,7 @@ pub fn shard_settings(
             parse: nats::parse::Limits {
                 control_line_bytes_max: config.nats.control_line_bytes_max,
                 payload_bytes_max: config.nats.payload_bytes_max,
+                header_bytes_max: or_none(config.nats.header_bytes_max),
             },
             server: nats::handshake::ServerInfo {
                 server_id,
@@ -83,6 +84,7 @@ pub fn shard_settings(
             identifies_publishers: config.nats.identify_publishers,
         },
         mqtt: mqtt_settings(&config.mqtt, n_cores),
+        limits: client_limits(config),
         listener_names: ["mqtt", "nats"].map(|section| listener_names(config, section)),
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
@@ -98,6 +100,22 @@ pub fn shard_settings(
         lame_duck_duration: Span::from_secs(limits.lame_duck_duration_secs.into()),
         drain_timeout: Span::from_secs(limits.drain_timeout_secs.into()),
     }
+}
+
+fn client_limits(config: &Config) -> limits::Limits {
+    let mqtt = &config.mqtt;
+    limits::Limits {
+        client_id_bytes_max: mqtt.client_id_bytes_max,
+        topic_bytes_max: mqtt.topic_bytes_max,
+        user_properties_max: or_none(mqtt.user_properties_max),
+        user_property_bytes_max: or_none(mqtt.user_property_bytes_max),
+        filters_max: or_none(mqtt.filters_max),
+    }
+}
+
+/// 0 stands for no limit.
+fn or_none(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSettings {

@@ -1,5 +1,6 @@
 //! Why a connection ended: logged, counted, and told to the peer under one name.
 
+use super::limits;
 use crate::mqtt::malformed::Malformed as MqttMalformed;
 use crate::mqtt::reason::Reason as MqttReason;
 use crate::nats::connection::ConnectRefused;
@@ -178,6 +179,31 @@ impl Closed {
             | Self::TakenOver
             | Self::ShuttingDown
             | Self::Panicked => false,
+        }
+    }
+
+    /// The limit that ended it, if one did.
+    pub fn limit(self) -> Option<limits::Limit> {
+        match self {
+            Self::MqttConnect(refused) | Self::MqttRefused(refused) => {
+                refused.limit.and_then(|limit| limits::Limit::named_in(limit.name))
+            }
+            Self::Nats(NatsMalformed::ControlLineTooLong) => Some(limits::Limit::ControlLine),
+            Self::Nats(NatsMalformed::PayloadTooLarge) => Some(limits::Limit::NatsPayload),
+            Self::Nats(NatsMalformed::HeaderTooLarge) => Some(limits::Limit::Header),
+            Self::ConnectTimeout => Some(limits::Limit::ConnectTime),
+            Self::SlowConsumer(Slow::Pending) => Some(limits::Limit::WriteQueue),
+            Self::SlowConsumer(Slow::WriteTimeout) => Some(limits::Limit::WriteTime),
+            Self::SlowConsumer(Slow::CoreTotal) => Some(limits::Limit::CoreQueue),
+            _ => None,
+        }
+    }
+
+    /// What an MQTT client was refused, if that ended it.
+    pub fn mqtt_refused(self) -> Option<Refused> {
+        match self {
+            Self::MqttConnect(refused) | Self::MqttRefused(refused) => Some(refused),
+            _ => None,
         }
     }
 

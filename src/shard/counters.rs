@@ -3,6 +3,7 @@
 
 use super::closed::Reason;
 use super::latency::Direction;
+use super::limits::Limit;
 use super::refused::NotSubscribed;
 use crate::message::ProtocolKind;
 
@@ -148,6 +149,8 @@ counters! {
     slow_consumers: u64,
     /// Of those, by a new connection of the same client id.
     taken_over: u64,
+    /// Times that a client reached a limit, by which.
+    n_limited: ByLimit,
     /// Wills of clients that were lost.
     wills_published: u64,
     /// Sessions of now, connected or not.
@@ -218,6 +221,9 @@ pub type ByDirection = [u64; Direction::COUNT];
 pub type ByReason = [u64; Reason::COUNT];
 /// By the place of a `NotSubscribed`.
 pub type ByRefusal = [u64; NotSubscribed::COUNT];
+
+/// By `Limit`.
+pub type ByLimit = [u64; Limit::COUNT];
 
 /// A counter, or several of one kind.
 trait Words {

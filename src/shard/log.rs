@@ -179,11 +179,15 @@ impl Shard {
         if !is_complaint && !is_ours && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
+        // What an MQTT client is refused says its limit itself.
+        let limit = closed.limit().filter(|_| closed.mqtt_refused().is_none());
+        let limit =
+            limit.map_or_else(String::new, |it| format!(", {} is {}", it.key(), it.value(&self.settings)));
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         if is_ours {
-            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}");
+            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}{limit}");
         } else if is_complaint {
-            tracing::warn!(protocol, %peer, id, name, "closed: {closed}");
+            tracing::warn!(protocol, %peer, id, name, "closed: {closed}{limit}");
         } else {
             tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
         }

@@ -11,6 +11,7 @@ mod split_table;
 mod chunked;
 mod directory;
 pub mod settings;
+pub mod limits;
 pub mod closed;
 pub mod refused;
 pub mod latency;

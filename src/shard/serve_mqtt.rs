@@ -11,6 +11,7 @@ use super::closed::{Closed, Refused};
 use super::connection::Protocol;
 use super::id::ConnectionId;
 use super::input::Served;
+use super::limits::Limit;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -77,6 +78,9 @@ impl Shard {
         if is_fenced && !matches!(packet, Packet::Subscribe(_) | Packet::Unsubscribe(_)) {
             return Served::Waiting;
         }
+        if let Err(limit) = self.settings.limits.judge(&packet) {
+            return self.mqtt_limited(id, &packet, limit, now);
+        }
         match packet {
             Packet::Connect(_) if is_connected => self.end_for_second_connect(id, now),
             Packet::Connect(connect) => self.mqtt_connect(id, &connect, n_taken, now),
@@ -86,6 +90,18 @@ impl Shard {
                 self.send_owed_receipts();
                 self.mqtt_other(id, packet, n_taken, now)
             }
+        }
+    }
+
+    /// Refuses a packet beyond a limit.
+    #[cold]
+    fn mqtt_limited(&mut self, id: ConnectionId, packet: &Packet<'_>, limit: Limit, now: Time) -> Served {
+        let refused = limit.refused(&self.settings);
+        match packet {
+            Packet::Connect(connect) if self.mqtt(id).is_some_and(|it| !it.is_connected()) => {
+                self.refuse_connect(id, connect, refused, now)
+            }
+            _ => self.end(id, Closed::MqttRefused(refused), now),
         }
     }
 

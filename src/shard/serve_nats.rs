@@ -12,7 +12,7 @@ use super::input::Served;
 use super::publish::{Ask, Plan};
 use super::refused::NotSubscribed;
 use super::settings::NatsSettings;
-use crate::message::{Digits, Message, Quality, Run, is_gateway_inbox};
+use crate::message::{Digits, Message, ProtocolKind, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::connection::Connection as Nats;
 use crate::nats::encode;
@@ -327,7 +327,7 @@ impl Shard {
             Ok(mapped) => mapped,
             Err(refused) => {
                 let counted = refused.counted(&self.settings.nats);
-                self.clients.counters.subscriptions_refused[counted.idx()] += 1;
+                self.count_refused(counted, ProtocolKind::Nats);
                 self.nats_refuse(id, |_, out| refused.say(subject, queue, out));
                 return;
             }

@@ -1,6 +1,7 @@
 //! What a shard was told when it began: limits and timers, with their units. Not the configuration file:
 //! `runtime` makes one of these from it.
 
+use super::limits;
 use super::qualities::Qualities;
 use super::requests;
 use super::retained::Limits;
@@ -19,6 +20,7 @@ pub struct Settings {
     pub n_cores: usize,
     pub nats: NatsSettings,
     pub mqtt: MqttSettings,
+    pub limits: limits::Limits,
     /// What the configuration calls each listener, by its place among those of MQTT, of NATS.
     pub listener_names: [Vec<Box<str>>; 2],
     /// Bytes waiting for one client.

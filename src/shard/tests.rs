@@ -23,6 +23,7 @@ mod mount;
 mod emqx;
 mod hostile;
 mod log;
+mod limits;
 mod sessions;
 mod storm;
 mod keeping;
@@ -33,11 +34,20 @@ mod deep;
 const RETAINED: retained::Limits =
     retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };
 
+const PARSE: nats::parse::Limits = nats::parse::Limits {
+    control_line_bytes_max: 4_096,
+    payload_bytes_max: 1 << 20,
+    header_bytes_max: usize::MAX,
+};
+
+const REQUESTS: requests::Limits =
+    requests::Limits { timeout: Span::from_secs(60), per_client_max: 1_000, bytes_max: 64 << 20 };
+
 fn settings() -> Settings {
     Settings {
         n_cores: 1,
         nats: NatsSettings {
-            parse: nats::parse::Limits { control_line_bytes_max: 4_096, payload_bytes_max: 1 << 20 },
+            parse: PARSE,
             server: nats::handshake::ServerInfo {
                 server_id: "ID".into(),
                 server_name: "name".into(),
@@ -80,14 +90,11 @@ fn settings() -> Settings {
             },
             sessions_max: 1_000,
             responders: Vec::new(),
-            requests: requests::Limits {
-                timeout: Span::from_secs(60),
-                per_client_max: 1_000,
-                bytes_max: 64 << 20,
-            },
+            requests: REQUESTS,
             retained: RETAINED,
             identifies_publishers: false,
         },
+        limits: crate::shard::limits::Limits::NONE,
         write_queue_bytes_max: 1 << 20,
         core_queue_bytes_max: 1 << 24,
         outbox_bytes_max: 1 << 20,

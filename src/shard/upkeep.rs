@@ -31,6 +31,9 @@ impl Shard {
         }
         self.note_end(id, closed, now);
         self.clients.counters.n_closed[closed.reason() as usize] += 1;
+        if let Some(limit) = closed.limit() {
+            self.clients.counters.n_limited[limit as usize] += 1;
+        }
         self.note_disconnected(id, closed);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let n_pending_bytes = connection.n_queued_bytes();

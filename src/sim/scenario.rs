@@ -10,9 +10,9 @@ use crate::mqtt::inflight;
 use crate::nats::handshake::ServerInfo;
 use crate::nats::parse;
 use crate::shard::qualities::Qualities;
-use crate::shard::requests;
 use crate::shard::retained::Limits;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
+use crate::shard::{limits, requests};
 use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
 use crate::time::Span;
@@ -156,7 +156,11 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
     Settings {
         n_cores,
         nats: NatsSettings {
-            parse: parse::Limits { control_line_bytes_max: 4_096, payload_bytes_max: PAYLOAD_BYTES_MAX },
+            parse: parse::Limits {
+                control_line_bytes_max: 4_096,
+                payload_bytes_max: PAYLOAD_BYTES_MAX,
+                header_bytes_max: usize::MAX,
+            },
             server: server(),
             ping_interval: Span::from_secs(*chance.pick(&[4, 120])),
             pings_outstanding_max: 2,
@@ -189,6 +193,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             retained: Limits { messages_max: roomy, bytes_max: roomy, payload_bytes_max: roomy },
             identifies_publishers: !is_roomy && chance.one_in(3),
         },
+        limits: limits::Limits::NONE,
         write_queue_bytes_max,
         core_queue_bytes_max,
         outbox_bytes_max,

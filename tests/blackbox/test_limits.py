@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 import socket
 import time
 
@@ -113,3 +114,39 @@ def test_a_hundred_thousand_subscriptions_of_one_connection_take_less_than_a_sec
             other.publish("device.77777.state", b"x")
             found = client.expect("MSG")
             assert (found.subject, found.sid) == ("device.77777.state", "77779")
+
+
+def test_a_client_beyond_a_limit_is_told_which_and_counted(start_strait):
+    env = {
+        "STRAIT__MQTT__CLIENT_ID_BYTES_MAX": "8",
+        "STRAIT__MQTT__TOPIC_BYTES_MAX": "10",
+        "STRAIT__MQTT__USER_PROPERTIES_MAX": "2",
+        "STRAIT__MQTT__FILTERS_MAX": "2",
+        "STRAIT__NATS__HEADER_BYTES_MAX": "100",
+    }
+    strait = start_strait(2, env=env)
+    with mqtt.connected(strait.mqtt, client_id="by") as bystander:
+        with mqtt.Connection(strait.mqtt) as client:
+            client.send(mqtt.connect(client_id="123456789"))
+            assert client.expect("CONNACK").reason == 0x85
+        with mqtt.connected(strait.mqtt) as client:
+            assert client.subscribe("a", "b", "c") == [0, 0, 0x97]
+            client.publish("a" * 11)
+            client.expect_closed(0x90)
+        with mqtt.connected(strait.mqtt) as client:
+            client.publish("a", properties=[("user_property", ("n", "v"))] * 3)
+            client.expect_closed(0x97)
+        with nats.connected(strait.nats) as client:
+            client.send(nats.hpub("a", b"NATS/1.0\r\nA: " + b"b" * 100 + b"\r\n\r\n"))
+            client.expect_error("Maximum Payload Violation")
+        bystander.ping()
+    for key in ("mqtt.client_id", "mqtt.topic", "nats.header"):
+        gateway.wait_until(lambda key=key: limits_reached(strait)[f"{key}_bytes_max"] == 1, lambda: metrics(strait))
+    for key in ("mqtt.user_properties_max", "mqtt.filters_max"):
+        assert limits_reached(strait)[key] == 1
+    assert "mqtt.topic_bytes_max is 10" in strait.log()
+
+
+def limits_reached(strait):
+    found = re.findall(r'^strait_limits_reached_total\{limit="(.*)"\} (\d+)', metrics(strait), re.MULTILINE)
+    return {name: int(n) for name, n in found}

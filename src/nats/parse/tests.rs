@@ -5,7 +5,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { control_line_bytes_max: 64, payload_bytes_max: 100 };
+const LIMITS: Limits =
+    Limits { control_line_bytes_max: 64, payload_bytes_max: 100, header_bytes_max: usize::MAX };
 
 fn op(input: &[u8]) -> (Op<'_>, usize) {
     match parse(input, true, &LIMITS).unwrap() {
@@ -116,7 +117,7 @@ proptest! {
         headers: bool,
         control_line_bytes_max in 1usize..20,
     ) {
-        let limits = Limits { control_line_bytes_max, payload_bytes_max: 1_000 };
+        let limits = Limits { control_line_bytes_max, payload_bytes_max: 1_000, header_bytes_max: 1_000 };
         let input = [line.as_bytes(), payload.as_bytes()].concat();
         prop_assert_eq!(parse(&input, headers, &limits), parse_any(&input, headers, &limits));
     }

@@ -12,6 +12,7 @@ use crate::shard::closed::{Closed, Refused};
 use crate::shard::connection::{Connection, Life};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
+use crate::shard::limits::Limit;
 use crate::subject::mapping;
 use crate::time::Time;
 
@@ -52,6 +53,7 @@ impl Shard {
         }
         connection.is_home = true;
         let judged = Mqtt::judge_connect(connect).map_err(Refused::from);
+        let judged = judged.and_then(|()| self.judge_lengths(connect));
         if let Err(refused) = judged.and_then(|()| self.judge_will(connect)) {
             return self.refuse_connect(id, connect, refused, now);
         }
@@ -105,7 +107,7 @@ impl Shard {
         Served::Taken(n_taken)
     }
 
-    fn refuse_connect(
+    pub(super) fn refuse_connect(
         &mut self,
         id: ConnectionId,
         connect: &Connect<'_>,
@@ -115,6 +117,17 @@ impl Shard {
         let text = refused.to_string();
         self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, refused.reason, &text, out));
         self.end(id, Closed::MqttConnect(refused), now)
+    }
+
+    fn judge_lengths(&self, connect: &Connect<'_>) -> Result<(), Refused> {
+        let limits = &self.settings.limits;
+        if connect.client_id.len() > limits.client_id_bytes_max {
+            Err(Limit::ClientId.refused(&self.settings))
+        } else if connect.will.is_some_and(|will| will.topic.len() > limits.topic_bytes_max) {
+            Err(Limit::Topic.refused(&self.settings))
+        } else {
+            Ok(())
+        }
     }
 
     /// What of a will could not be published when its time comes.

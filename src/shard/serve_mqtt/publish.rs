@@ -15,6 +15,7 @@ use crate::shard::crossing::{self, Identity};
 use crate::shard::fanout::Publisher;
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
+use crate::shard::limits::Limit;
 use crate::shard::publish::{Ask, Plan};
 use crate::subject::mapping;
 use crate::time::Time;
@@ -124,6 +125,9 @@ impl Shard {
         if publish.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-14]
             return Err(Reason::RetainNotSupported.into());
+        }
+        if publish.topic.len() > self.settings.limits.topic_bytes_max {
+            return Err(Limit::Topic.refused(&self.settings));
         }
         let n_levels = 1 + memchr::memchr_iter(b'/', publish.topic).count();
         if n_levels > settings.topic_levels_max {

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, filter by filter.
 
-use crate::message::is_gateway_inbox;
+use crate::message::{ProtocolKind, is_gateway_inbox};
 use crate::mqtt::connection::PACKET_ID_LEN;
 use crate::mqtt::encode;
 use crate::mqtt::packet::{Qos, RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe, Version};
@@ -30,9 +30,12 @@ impl Shard {
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
         let mut codes = Vec::new();
+        let filters_max = self.settings.limits.filters_max;
         for (filter, options) in subscribe.filters.iter() {
-            let reason = self.mqtt_subscribe_one(id, filter, options, identifier);
-            codes.push(reason);
+            codes.push(match codes.len() < filters_max {
+                true => self.mqtt_subscribe_one(id, filter, options, identifier),
+                false => self.refuse_filter(id, filter, NotSubscribed::TooManyAtOnce(filters_max)),
+            });
         }
         self.stamp(id);
         self.with_mqtt(id, |mqtt, out| {
@@ -61,6 +64,10 @@ impl Shard {
         };
         let wanted = Wanted::parse(filter).unwrap_or(Wanted { group: None, filter });
         let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
+        let bytes_max = self.settings.limits.topic_bytes_max;
+        if wanted.filter.len() > bytes_max {
+            return self.refuse_filter(id, filter, NotSubscribed::TooLong(bytes_max));
+        }
         let levels_max = self.settings.mqtt.topic_levels_max;
         if n_levels > levels_max {
             return self.refuse_filter(id, filter, NotSubscribed::TooManyLevels(levels_max));
@@ -115,7 +122,7 @@ impl Shard {
     /// Counts a filter that is refused alone, and names it in the log.
     #[cold]
     fn refuse_filter(&mut self, id: ConnectionId, filter: &[u8], why: NotSubscribed) -> Reason {
-        self.clients.counters.subscriptions_refused[why.idx()] += 1;
+        self.count_refused(why, ProtocolKind::Mqtt);
         self.log_refused_filter(id, filter, why, self.now);
         why.mqtt_reason()
     }

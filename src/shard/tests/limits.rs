@@ -1,0 +1,197 @@
+//! What becomes of a client that reaches a limit: it hears the limit's reason, nobody else suffers, and the count
+//! and the log name the limit.
+
+use super::sessions::{V5, Wish};
+use super::*;
+use crate::mqtt::encode::{self, AckKind};
+use crate::mqtt::packet::{Filters, Qos, Subscribe, SubscribeOptions, Version};
+use crate::mqtt::property::{Pair, Properties, Property};
+use crate::mqtt::reason::Reason;
+use crate::shard::limits::{Limit, Limits};
+
+fn limited(limits: Limits) -> Alone {
+    Alone::new(Settings { limits, ..settings() })
+}
+
+/// A user property that counts three bytes.
+const USER: Property<'_> = Property::UserProperty(Pair { name: b"n", value: b"vv" });
+
+impl Alone {
+    fn n_limited(&self, limit: Limit) -> u64 {
+        self.shard.counters().n_limited[limit as usize]
+    }
+
+    /// What a SUBSCRIBE to all of these is answered with, as its codes.
+    fn suback_codes(&mut self, id: ConnectionId, version: Version, filters: &[&str]) -> Vec<u8> {
+        let options = SubscribeOptions::default();
+        let filters: Vec<_> = filters.iter().map(|it| (it.as_bytes(), options)).collect();
+        let filters = Filters::from_list(&filters);
+        let mut out = Vec::new();
+        let subscribe = Subscribe { packet_id: 1, properties: Properties::EMPTY, filters };
+        encode::subscribe(&mut out, version, &subscribe).unwrap();
+        self.receive(id, &out);
+        let suback = self.sent_bytes(id);
+        suback[suback.len() - filters.iter().count()..].to_vec()
+    }
+}
+
+#[test]
+fn a_longer_client_id_is_refused_in_connack() {
+    let mut alone = limited(Limits { client_id_bytes_max: 3, ..Limits::NONE });
+    assert_eq!(alone.mqtt(Wish { client_id: "abcd", ..V5 }).1, ["CONNACK 85"]);
+    let old = Wish { client_id: "abcd", version: Version::V3_1_1, properties: &[], ..V5 };
+    // "Identifier rejected" of MQTT 3.
+    assert_eq!(alone.mqtt(old).1, ["CONNACK 85"]);
+    assert_eq!(alone.mqtt(Wish { client_id: "abc", ..V5 }).1, ["CONNACK 00"]);
+    assert_eq!(alone.n_limited(Limit::ClientId), 2);
+}
+
+#[test]
+fn a_longer_topic_ends_its_publisher_and_a_longer_filter_is_refused_alone() {
+    let mut alone = limited(Limits { topic_bytes_max: 3, ..Limits::NONE });
+    assert_eq!(alone.mqtt(Wish { will: Some(("long", &[])), ..V5 }).1, ["CONNACK 90"]);
+    let (id, _) = alone.mqtt(V5);
+    assert_eq!(
+        alone.suback_codes(id, Version::V5, &["a/b", "a/bc", "$share/group/abc", "ab"]),
+        [0, 0x8F, 0, 0]
+    );
+    alone.publish(id, 0, Qos::AtMostOnce, "a topic of one byte", &[]);
+    assert!(!alone.shard.is_closing(id));
+    alone.receive(id, b"\x30\x07\0\x04a/bc\0");
+    assert_eq!(alone.hears(id), ["DISCONNECT 90"]);
+    assert_eq!(alone.n_limited(Limit::Topic), 3);
+}
+
+#[test]
+fn more_user_properties_than_may_be_end_their_sender_whatever_packet_they_are_in() {
+    for (limits, limit) in [
+        (Limits { user_properties_max: 2, ..Limits::NONE }, Limit::UserProperties),
+        (Limits { user_property_bytes_max: 7, ..Limits::NONE }, Limit::UserPropertyBytes),
+    ] {
+        let mut alone = limited(limits);
+        let (few, many) = ([USER; 2], [USER; 3]);
+        assert_eq!(alone.mqtt(Wish { properties: &many, ..V5 }).1, ["CONNACK 97"]);
+        assert_eq!(alone.mqtt(Wish { will: Some(("t", &many)), ..V5 }).1, ["CONNACK 97"]);
+        let (id, heard) = alone.mqtt(Wish { properties: &few, will: Some(("t", &few)), ..V5 });
+        assert_eq!(heard, ["CONNACK 00"]);
+        alone.publish(id, 1, Qos::AtLeastOnce, "x", &few);
+        assert_eq!(alone.hears(id), ["PUBACK 1 10"]);
+        alone.publish(id, 2, Qos::AtLeastOnce, "x", &many);
+        assert_eq!(alone.hears(id), ["DISCONNECT 97"]);
+        let (id, _) = alone.mqtt(Wish { client_id: "d", ..V5 });
+        alone.leave(id, Reason::Success, &many);
+        assert_eq!(alone.n_limited(limit), 4);
+        assert_eq!(alone.shard.counters().n_limited.iter().sum::<u64>(), 4);
+    }
+}
+
+#[test]
+fn filters_beyond_those_of_one_packet_are_refused_and_counted() {
+    let mut alone = limited(Limits { filters_max: 2, ..Limits::NONE });
+    let (id, _) = alone.mqtt(V5);
+    assert_eq!(alone.suback_codes(id, Version::V5, &["a", "b", "c", "d"]), [0, 0, 0x97, 0x97]);
+    assert_eq!(alone.suback_codes(id, Version::V5, &["c", "d"]), [0, 0]);
+    let old = Wish { client_id: "d", version: Version::V3_1_1, properties: &[], ..V5 };
+    let (id, _) = alone.mqtt(old);
+    assert_eq!(alone.suback_codes(id, Version::V3_1_1, &["a", "b", "c"]), [0, 0, 0x80]);
+    assert_eq!(alone.n_limited(Limit::Filters), 3);
+    assert_eq!(alone.shard.counters().n_subscriptions[0], 6);
+}
+
+#[test]
+fn a_longer_header_block_of_nats_ends_its_sender_before_it_has_come() {
+    let mut limited = settings();
+    limited.nats.parse.header_bytes_max = 18;
+    let mut alone = Alone::new(limited);
+    let subscriber = alone.nats("SUB a 1\r\n");
+    let id = alone.nats("");
+    alone.receive(id, b"HPUB a 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n");
+    assert!(alone.sent(subscriber).starts_with("HMSG a 1 18 20\r\n"));
+    alone.receive(id, b"HPUB a 19 20\r\n");
+    assert_eq!(alone.sent(id), "-ERR 'Maximum Payload Violation'\r\n");
+    assert_eq!((alone.n_limited(Limit::Header), alone.n_limited(Limit::NatsPayload)), (1, 0));
+}
+
+#[test]
+fn limits_that_end_a_connection_or_refuse_a_part_are_counted_by_their_names() {
+    let mut limited = settings();
+    limited.mqtt.subscriptions_max = 1;
+    limited.mqtt.sessions_max = 4;
+    limited.mqtt.topic_levels_max = 2;
+    limited.mqtt.decode.packet_bytes_max = 40;
+    limited.mqtt.offer.receive_maximum = 1;
+    limited.mqtt.decode.connect_bytes_max = 100;
+    limited.nats.subscriptions_max = 1;
+    limited.nats.subscription_tokens_max = 2;
+    limited.nats.parse.payload_bytes_max = 4;
+    limited.nats.parse.control_line_bytes_max = 100;
+    let mut alone = Alone::new(limited);
+    let id = alone.connect(Listener::Mqtt);
+    alone.receive(id, b"\x10\x7f");
+    assert!(alone.shard.is_closing(id));
+    for (name, packet) in [("a", &b"\x30\x7f\0\x01t"[..]), ("b", b"\x30\x08\0\x05a/b/c\0")] {
+        let (id, _) = alone.mqtt(Wish { client_id: name, ..V5 });
+        alone.receive(id, packet);
+        assert!(alone.shard.is_closing(id));
+    }
+    let (id, _) = alone.mqtt(Wish { client_id: "c", ..V5 });
+    assert_eq!(alone.suback_codes(id, Version::V5, &["a", "b", "a/b/c"]), [0, 0x97, 0x8F]);
+    (1..=2).for_each(|packet_id| alone.publish(id, packet_id, Qos::ExactlyOnce, "x", &[]));
+    assert_eq!(alone.hears(id), ["PUBREC 1 10", "DISCONNECT 93"]);
+    alone.ack(id, AckKind::Puback, 1, Reason::Success);
+    alone.mqtt(Wish { client_id: "d", ..V5 });
+    assert_eq!(alone.mqtt(Wish { client_id: "e", ..V5 }).1, ["CONNACK 97"]);
+    alone.nats("SUB a.b.c 1\r\nSUB a 2\r\nSUB b 3\r\nPUB a 5\r\n");
+    alone.nats(&format!("SUB {} 1\r\n", "x".repeat(100)));
+    let silent = alone.connect(Listener::Mqtt);
+    alone.pass(11);
+    assert!(alone.shard.is_closing(silent));
+    let counted = [
+        Limit::Connect,
+        Limit::ConnectTime,
+        Limit::MqttPayload,
+        Limit::TopicLevels,
+        Limit::MqttSubscriptions,
+        Limit::ReceiveMaximum,
+        Limit::Sessions,
+        Limit::NatsSubscriptions,
+        Limit::SubscriptionTokens,
+        Limit::NatsPayload,
+        Limit::ControlLine,
+    ];
+    for limit in counted {
+        let n = if limit == Limit::TopicLevels { 2 } else { 1 };
+        assert_eq!(alone.n_limited(limit), n, "{}", limit.key());
+    }
+    assert_eq!(alone.shard.counters().n_limited.iter().sum::<u64>(), 1 + counted.len() as u64);
+}
+
+#[test]
+fn slow_consumers_are_counted_by_the_limit_that_ended_them() {
+    let fill = |settings: Settings| {
+        let mut alone = Alone::new(settings);
+        let (_, publisher) = (alone.nats("SUB a 1\r\n"), alone.nats(""));
+        let publish = format!("PUB a 900\r\n{}\r\n", "x".repeat(900));
+        (0..4).for_each(|_| alone.receive(publisher, publish.as_bytes()));
+        alone
+    };
+    let alone = fill(Settings { write_queue_bytes_max: 3_000, ..settings() });
+    assert_eq!((alone.n_limited(Limit::WriteQueue), alone.n_limited(Limit::CoreQueue)), (1, 0));
+    let alone = fill(Settings { core_queue_bytes_max: 3_000, ..settings() });
+    assert_eq!((alone.n_limited(Limit::WriteQueue), alone.n_limited(Limit::CoreQueue)), (0, 1));
+}
+
+#[test]
+fn the_log_names_the_limit_and_its_value_at_a_limited_rate() {
+    let mut alone = limited(Limits { topic_bytes_max: 3, filters_max: 1, ..Limits::NONE });
+    let told = super::log::lines(|| {
+        let (id, _) = alone.mqtt(V5);
+        (0..1_000).for_each(|_| drop(alone.suback_codes(id, Version::V5, &["a", "b"])));
+        alone.now = alone.now + Span::from_secs(1);
+        alone.receive(id, b"\x30\x07\0\x04a/bc\0");
+    });
+    let refused: Vec<_> = told.iter().filter(|line| line.contains("mqtt.filters_max is 1")).collect();
+    assert_eq!(refused.len(), 10, "{told:#?}");
+    assert!(told.last().unwrap().contains("mqtt.topic_bytes_max is 3"), "{told:#?}");
+    assert_eq!(alone.n_limited(Limit::Filters), 1_000);
+}
