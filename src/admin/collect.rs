@@ -1,7 +1,7 @@
 //! Gathers what the cores have: asks every one, waits a moment for their answers, and keeps the sums. Not
 //! what is shown of it.
 
-use super::desk::{AdminDesk, Ask, Desks, Shared};
+use super::desk::{AdminDesk, Ask, Desks, N_TURNED_AWAY, Shared};
 use crate::shard::census::{Answer, Question, Seen, SeenSubscription};
 use crate::shard::counters::Counters;
 use crate::shard::latency::Latencies;
@@ -9,6 +9,7 @@ use crate::time::Time;
 use crossbeam_channel::TrySendError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -61,7 +62,8 @@ pub struct Snapshot {
     pub cores: Vec<CoreSnapshot>,
     pub latencies: Latencies,
     /// Connections turned away: for their number, and for want of descriptors.
-    pub n_turned_away: [u64; 2],
+    pub n_turned_away: [u64; N_TURNED_AWAY],
+    pub n_delayed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,9 +182,10 @@ impl Collection {
             recorded.into_iter().for_each(|recorded| core.take_over(recorded, latencies));
             snapshots.push(CoreSnapshot { counters: core.desk.board.read(), has_answered });
         }
-        let n_turned_away =
-            [0, 1].map(|idx| self.shared.n_turned_away[idx].load(std::sync::atomic::Ordering::Relaxed));
-        Snapshot { cores: snapshots, latencies: latencies.clone(), n_turned_away }
+        let of_now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let n_turned_away = self.shared.n_turned_away.each_ref().map(of_now);
+        let n_delayed = of_now(&self.shared.n_delayed);
+        Snapshot { cores: snapshots, latencies: latencies.clone(), n_turned_away, n_delayed }
     }
 }
 

@@ -40,13 +40,18 @@ pub struct Desks {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Why connections are turned away.
+pub const N_TURNED_AWAY: usize = 5;
+
 /// What any thread may set.
 #[derive(Debug)]
 pub struct Shared {
     pub about: About,
     stage: AtomicU8,
-    /// Connections turned away: for their number, and for want of descriptors.
-    pub n_turned_away: [AtomicU64; 2],
+    /// Connections turned away: for limits, in the order of their names, and for want of descriptors.
+    pub n_turned_away: [AtomicU64; N_TURNED_AWAY],
+    /// Times that accepting waited for its pace.
+    pub n_delayed: AtomicU64,
 }
 
 impl Shared {
@@ -119,7 +124,8 @@ const ASKS_MAX: usize = 2;
 pub fn desks(about: About) -> (Desks, Vec<CoreDesk>) {
     let shared = Arc::new(Shared {
         stage: AtomicU8::new(Stage::Starting as u8),
-        n_turned_away: [AtomicU64::new(0), AtomicU64::new(0)],
+        n_turned_away: Default::default(),
+        n_delayed: AtomicU64::new(0),
         about,
     });
     let board = |_| Arc::new(Board { words: [const { AtomicU64::new(0) }; N_WORDS] });

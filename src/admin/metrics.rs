@@ -1,6 +1,7 @@
 //! The metrics: their names, units, help and labels, from a snapshot. Not how the text looks (`exposition`).
 
 use super::collect::{CoreSnapshot, Snapshot};
+use super::desk::N_TURNED_AWAY;
 use crate::message::ProtocolKind;
 use crate::shard::closed::Reason;
 use crate::shard::counters::Counters;
@@ -188,9 +189,10 @@ impl Shown {
         )?;
         let closed = Reason::ALL.map(|reason| (("reason", reason.name()), total.n_closed[reason as usize]));
         out.counters("strait_connections_closed", "Connections ended, by why.", None, closed)?;
-        let [limit, descriptors] = self.snapshot.n_turned_away;
-        let turned_away = [(("reason", "limit"), limit), (("reason", "no_descriptor"), descriptors)];
+        let turned_away = TURNED_AWAY.into_iter().zip(self.snapshot.n_turned_away);
+        let turned_away = turned_away.map(|(name, n)| (("reason", name), n));
         out.counters("strait_connections_refused", "Connections turned away.", None, turned_away)?;
+        out.counter("strait_accepts_delayed", "Times that accepting waited.", self.snapshot.n_delayed)?;
         out.counter(
             "strait_connections_moved",
             "Connections moved to their session's core.",
@@ -312,6 +314,10 @@ impl Shown {
         )
     }
 }
+
+/// Why connections are turned away, in the order in which that is counted.
+const TURNED_AWAY: [&str; N_TURNED_AWAY] =
+    ["limit", "listener_limit", "address_limit", "address_rate", "no_descriptor"];
 
 type Labelled = ((&'static str, &'static str), u64);
 

@@ -95,6 +95,8 @@ schema! {
         /// Lets clients connect without credentials from other hosts. Needed to listen anywhere but on
         /// loopback.
         allow_anonymous: bool = Kind::Boolean { default: false },
+        /// Connections of the listener that `listen` is. 0: as many as limits.connections_max lets in.
+        max_connections: usize = Kind::integer(0, 0..=100_000_000, "connections"),
         /// The largest payload that is taken whatever its topic: packets may have 65 KiB more than this in all, the
         /// Maximum Packet Size in CONNACK. A client that sends a larger one is disconnected with 0x95.
         payload_bytes_max: usize = Kind::integer(MIB, 1..=256 * MIB - 1, "bytes"),
@@ -257,6 +259,18 @@ schema! {
     limits: Limits {
         /// Connections of both protocols. Each needs an open file.
         connections_max: usize = Kind::integer(65_536, 1..=100_000_000, "connections"),
+        /// Connections of one address; of IPv6 of one network of 64 bits. Those beyond it are turned away, of MQTT
+        /// with 0x97. 0: no limit, as many clients may stand behind one address.
+        connections_per_address_max: usize = Kind::integer(0, 0..=100_000_000, "connections"),
+        /// New connections of such an address. Those beyond it are turned away, of MQTT with 0x9F. 0: no limit.
+        connection_rate_per_address_max: u32 = Kind::integer(0, 0..=1_000_000, "connections per second"),
+        /// New connections for each shard. Those beyond it wait, and nobody is turned away for it. 0: no limit.
+        connection_rate_per_core_max: u32 = Kind::integer(0, 0..=1_000_000, "connections per second"),
+        /// What part of connections_max may have said nothing yet: no CONNECT (MQTT), no op (NATS). When there are
+        /// more, the oldest are closed, once they have had a second. 100: all.
+        unconnected_percent_max: u32 = Kind::integer(50, 1..=100, "percent"),
+        /// Bytes that these have sent of a packet that is not whole, in each shard. Who sends more is closed.
+        unconnected_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=64 * GIB, "bytes"),
         /// Bytes that wait to be written to one connection. A slow consumer beyond it is closed (NATS), or
         /// loses QoS 0 messages (MQTT).
         write_queue_bytes_max: usize = Kind::integer(64 * MIB, 64 * KIB..=64 * GIB, "bytes"),

@@ -2,6 +2,7 @@
 //! `rounds`: sockets in `connection`, what other threads send in `inbox`.
 
 use super::Event;
+use super::admission::AddressKey;
 use super::clock::Clock;
 use super::mesh::{Accepted, Content, Mesh};
 use super::ring::{Ready, Ring};
@@ -57,6 +58,8 @@ pub struct OpenSocket {
     pub id: ConnectionId,
     /// Where it came in.
     pub door: Door,
+    /// For whom it counts; `None` where there was no room for it.
+    pub entry: Option<AddressKey>,
     pub socket: Socket,
     /// Among those to be looked at.
     is_ready: bool,
@@ -103,7 +106,7 @@ impl Core {
         self.sockets.get_mut(id.slot as usize)?.as_mut().filter(|socket| socket.id == id)
     }
 
-    fn enter(&mut self, id: ConnectionId, door: Door, socket: Socket) {
+    fn enter(&mut self, id: ConnectionId, door: Door, entry: Option<AddressKey>, socket: Socket) {
         let slot = id.slot as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -112,6 +115,7 @@ impl Core {
         self.sockets[slot] = Some(OpenSocket {
             id,
             door,
+            entry,
             socket,
             is_ready: false,
             is_blocked: false,
@@ -191,7 +195,7 @@ impl Core {
         if let Some(socket) = self.forget(id) {
             // The poll holds the socket until it is taken back: without this the peer would see no end.
             let _ = socket.socket.shutdown(Shutdown::Both);
-            self.mesh.discharge(socket.door);
+            self.mesh.discharge(socket.door, socket.entry);
         }
         self.shard.release(id, self.clock.now());
     }
@@ -275,12 +279,12 @@ pub fn see_to(core: &mut Core) {
 
 /// Takes a connection's socket out and sends it to its home core.
 fn depart(core: &mut Core, id: ConnectionId, to: CoreId) {
-    let Some(OpenSocket { door, socket, .. }) = core.forget(id) else { return };
+    let Some(OpenSocket { door, entry, socket, .. }) = core.forget(id) else { return };
     match core.shard.depart(id) {
         Some(moved) => core.departing[to.idx()].push_back(Content::Moved(socket, moved)),
         None => {
             let _ = socket.shutdown(Shutdown::Both);
-            core.mesh.discharge(door);
+            core.mesh.discharge(door, entry);
             core.shard.release(id, core.clock.now());
         }
     }
@@ -304,17 +308,22 @@ fn post(core: &mut Core) -> bool {
 
 /// Takes in a connection that a listener accepted.
 pub fn accept(core: &mut Core, accepted: Accepted) {
-    let Accepted { socket, door, peer, nth } = accepted;
-    let id = core.shard.accept(door, peer, nth, core.clock.now());
-    core.enter(id, door, socket);
+    let entry = accepted.entry();
+    let Accepted { socket, door, peer, nth, refusal } = accepted;
+    let now = core.clock.now();
+    let id = match refusal {
+        None => core.shard.accept(door, peer, nth, now),
+        Some(refusal) => core.shard.accept_to_refuse(door, peer, nth, refusal, now),
+    };
+    core.enter(id, door, entry, socket);
 }
 
 /// Takes in a connection that comes home.
 pub fn arrive(core: &mut Core, socket: Socket, moved: Moved) {
     // The turn of the arrival may already write, so the socket is entered before its effects are seen to.
-    let door = moved.door;
+    let (door, entry) = (moved.door, Some(AddressKey::of(moved.peer)));
     let id = core.shard.arrive(moved, core.clock.now());
-    core.enter(id, door, socket);
+    core.enter(id, door, entry, socket);
 }
 
 /// What listeners speak, for the log.

@@ -42,7 +42,7 @@ fn take_accepted(core: &mut Core) -> bool {
     for n_taken in 0..ACCEPTED_PER_TURN {
         let Some(accepted) = core.mesh.next_accepted(core.id) else { return n_taken > 0 };
         if core.is_leaving || core.is_stopping {
-            core.mesh.discharge(accepted.door);
+            core.mesh.discharge(accepted.door, accepted.entry());
             continue;
         }
         accept(core, accepted);

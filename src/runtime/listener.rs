@@ -2,19 +2,23 @@
 //! connections out in turn, so that cores get the same number whatever their load, and where accepting
 //! fails it can simply sleep.
 
+use super::admission::{Pace, Rarely, Refused};
+use super::clock::Clock;
 use super::mesh::{Accepted, Mesh};
 use super::{StartError, core};
 use crate::admin::desk::Shared;
+use crate::mqtt::reason::Reason;
 use crate::nats::encode;
 use crate::nats::handshake::{self, Greeted, ServerInfo};
 use crate::shard::id::CoreId;
 use crate::shard::{Door, Listener};
+use crate::time::Span;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Connections that the kernel keeps for us until they are accepted, as far as `somaxconn` lets it.
@@ -40,8 +44,9 @@ pub struct Bound {
     pub name: String,
     pub socket: Arc<Socket>,
     pub address: SocketAddr,
-    /// Connections that it may have.
+    /// Connections that it may have, and what the configuration calls that.
     pub connections_max: usize,
+    pub limit: String,
 }
 
 impl Bound {
@@ -53,9 +58,15 @@ impl Bound {
         connections_max: usize,
     ) -> Result<Self, StartError> {
         let protocol = core::name(door.listener);
-        let name = name.map_or(protocol.to_owned(), |name| format!("{protocol} ({name})"));
+        let section = protocol.to_ascii_lowercase();
+        let (name, limit) = match name {
+            Some(name) => {
+                (format!("{protocol} ({name})"), format!("{section}.listeners.{name}.max_connections"))
+            }
+            None => (protocol.to_owned(), format!("{section}.max_connections")),
+        };
         let (socket, address) = bind_named(&name, address)?;
-        Ok(Self { door, name, socket: Arc::new(socket), address, connections_max })
+        Ok(Self { door, name, socket: Arc::new(socket), address, connections_max, limit })
     }
 }
 
@@ -77,6 +88,10 @@ pub struct Acceptor {
     /// The next core's turn, shared by all listeners: each deals on where the other has stopped.
     pub turn: Arc<AtomicUsize>,
     pub connections_max: usize,
+    /// How many may come in a second, of all listeners together; 0 for any number. Those beyond it wait.
+    pub rate_max: u64,
+    pub pace: Arc<Mutex<Pace>>,
+    pub clock: Clock,
     pub server: ServerInfo,
     pub shared: Arc<Shared>,
 }
@@ -87,12 +102,14 @@ impl Acceptor {
         // Given up and taken again to close a connection that there is no descriptor for.
         let mut reserve = File::open("/dev/null").ok();
         let mut is_exhausted = false;
+        let mut told = Told::default();
         while self.mesh.accepts() {
+            self.keep_pace();
             match self.bound.socket.accept() {
                 Ok((socket, peer)) => {
                     is_exhausted = false;
                     if let Some(peer) = peer.as_socket() {
-                        self.take_in(socket, peer);
+                        self.take_in(socket, peer, &mut told);
                     }
                 }
                 Err(error) if is_out_of_descriptors(&error) => {
@@ -101,7 +118,7 @@ impl Acceptor {
                     }
                     drop(reserve.take());
                     if self.bound.socket.accept_without_waiting().is_some() {
-                        self.shared.n_turned_away[1].fetch_add(1, Ordering::Relaxed);
+                        self.shared.n_turned_away[Refused::COUNT].fetch_add(1, Ordering::Relaxed);
                     }
                     reserve = File::open("/dev/null").ok();
                     std::thread::sleep(PAUSE);
@@ -119,34 +136,91 @@ impl Acceptor {
         }
     }
 
-    fn take_in(&self, socket: Socket, peer: SocketAddr) {
+    /// Waits until one more may come. The kernel keeps those who wait with us.
+    fn keep_pace(&self) {
+        for nth in 0.. {
+            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            let wait = pace.take(self.rate_max, self.clock.now());
+            drop(pace);
+            if wait == Span::default() || !self.mesh.accepts() {
+                return;
+            }
+            if nth == 0 {
+                self.shared.n_delayed.fetch_add(1, Ordering::Relaxed);
+            }
+            std::thread::sleep(Duration::from_nanos(wait.as_nanos()));
+        }
+    }
+
+    fn take_in(&self, socket: Socket, peer: SocketAddr, told: &mut Told) {
         // A peer that is gone already makes these fail; its bytes may still be worth reading.
         let _ = socket.set_nodelay(true);
         let _ = socket.set_nonblocking(true);
         // Otherwise a read would end at an urgent byte, and look like one that has emptied the socket.
         let _ = socket.set_out_of_band_inline(true);
         let door = self.bound.door;
-        if !self.mesh.admit(door, self.connections_max, self.bound.connections_max) {
-            self.shared.n_turned_away[0].fetch_add(1, Ordering::Relaxed);
-            self.turn_away(&socket, peer);
-            return;
+        let now = self.clock.now();
+        let maxima = (self.connections_max, self.bound.connections_max);
+        match self.mesh.admit(door, peer, maxima.0, maxima.1, now) {
+            Ok(()) => self.hand_over(socket, peer, None),
+            Err(refused) => {
+                self.shared.n_turned_away[refused as usize].fetch_add(1, Ordering::Relaxed);
+                if let Some(n_before) = told[refused as usize].tell(now) {
+                    let (limit, value) = self.limit(refused);
+                    let name = &self.bound.name;
+                    tracing::warn!(%peer, limit, value, n_before, "{name} connections are turned away");
+                }
+                self.turn_away(socket, peer, refused);
+            }
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let nth = turn as u64;
-        self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), Accepted { socket, door, peer, nth });
     }
 
-    fn turn_away(&self, socket: &Socket, peer: SocketAddr) {
-        if self.bound.door.listener == Listener::Nats {
-            let mut out = Vec::new();
-            let client = Greeted { nth: self.bound.door.nth, peer };
-            handshake::info(&mut out, &self.server, 0, client, false);
-            encode::error(&mut out, "maximum connections exceeded");
-            let _ = socket.send_with_flags(&out, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    fn hand_over(&self, socket: Socket, peer: SocketAddr, refusal: Option<Reason>) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let accepted = Accepted { socket, door: self.bound.door, peer, nth: turn as u64, refusal };
+        self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), accepted);
+    }
+
+    /// What the configuration calls a limit, and its value.
+    fn limit(&self, refused: Refused) -> (&str, u64) {
+        let of_addresses = self.mesh.admission.limits();
+        match refused {
+            Refused::Full => ("limits.connections_max", self.connections_max as u64),
+            Refused::ListenerFull => (&self.bound.limit, self.bound.connections_max as u64),
+            Refused::AddressFull => {
+                ("limits.connections_per_address_max", of_addresses.per_address_max as u64)
+            }
+            Refused::AddressRate => {
+                ("limits.connection_rate_per_address_max", of_addresses.rate_per_address_max.into())
+            }
+        }
+    }
+
+    /// Says that there is no room: in NATS at once, in MQTT where a CONNECT comes, which a core waits for.
+    fn turn_away(&self, socket: Socket, peer: SocketAddr, refused: Refused) {
+        match self.bound.door.listener {
+            Listener::Mqtt if self.mesh.may_turn_away() => {
+                let refusal = match refused {
+                    Refused::AddressRate => Reason::ConnectionRateExceeded,
+                    Refused::Full | Refused::ListenerFull | Refused::AddressFull => Reason::QuotaExceeded,
+                };
+                return self.hand_over(socket, peer, Some(refusal));
+            }
+            Listener::Mqtt => {}
+            Listener::Nats => {
+                let mut out = Vec::new();
+                let client = Greeted { nth: self.bound.door.nth, peer };
+                handshake::info(&mut out, &self.server, 0, client, false);
+                encode::error(&mut out, "maximum connections exceeded");
+                let _ = socket.send_with_flags(&out, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+            }
         }
         let _ = socket.shutdown(Shutdown::Write);
     }
 }
+
+/// By `Refused`.
+type Told = [Rarely; Refused::COUNT];
 
 /// A second look at the queue of connections that must not wait for the next one.
 trait AcceptNow {

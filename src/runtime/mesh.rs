@@ -10,10 +10,13 @@
 //! turns to its ready tasks it runs none of them, takes the completion for nothing done, and sleeps: with
 //! back-pressure, for ever. (It also counts wakers in sixteen bits.)
 
+use super::admission::{self, AddressKey, Admission, Refused};
 use super::ring::bell;
+use crate::mqtt::reason::Reason;
 use crate::shard::id::CoreId;
 use crate::shard::mail::Batch;
 use crate::shard::{Door, Moved};
+use crate::time::Time;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::Socket;
 use std::io;
@@ -43,10 +46,22 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// Its place in the order in which all were accepted.
     pub nth: u64,
+    /// There is no room for it: what it hears of that, if it speaks MQTT.
+    pub refusal: Option<Reason>,
+}
+
+impl Accepted {
+    /// For whom it counts; `None` where it is turned away.
+    pub fn entry(&self) -> Option<AddressKey> {
+        self.refusal.is_none().then(|| AddressKey::of(self.peer))
+    }
 }
 
 /// How many accepted connections may wait for one core; beyond, the listeners wait.
 const ACCEPTED_MAX: usize = 1_024;
+
+/// Connections that are told that there is no room for them, at once; beyond, they are closed without a word.
+const TURNED_AWAY_MAX: usize = 256;
 
 /// All cores' channels.
 #[derive(Debug)]
@@ -60,6 +75,9 @@ pub struct Mesh {
     /// Connections of all cores, and of each listener, by what is spoken there and its place.
     n_connections: AtomicUsize,
     n_connections_at: [Vec<AtomicUsize>; 2],
+    /// Connections that are being told that there is no room for them.
+    n_turned_away: AtomicUsize,
+    pub admission: Admission,
 }
 
 #[derive(Debug)]
@@ -83,7 +101,12 @@ impl Mesh {
     /// # Errors
     ///
     /// For want of descriptors.
-    pub fn new(n_cores: usize, n_credits: usize, n_doors: [usize; 2]) -> io::Result<Self> {
+    pub fn new(
+        n_cores: usize,
+        n_credits: usize,
+        n_doors: [usize; 2],
+        limits: admission::Limits,
+    ) -> io::Result<Self> {
         let mut inboxes = Vec::new();
         for _ in 0..n_cores {
             inboxes.push(Inbox {
@@ -101,6 +124,8 @@ impl Mesh {
             is_stopping: AtomicBool::new(false),
             n_connections: AtomicUsize::new(0),
             n_connections_at: n_doors.map(|n| (0..n).map(|_| AtomicUsize::new(0)).collect()),
+            n_turned_away: AtomicUsize::new(0),
+            admission: Admission::new(limits),
         })
     }
 
@@ -157,20 +182,51 @@ impl Mesh {
         }
     }
 
-    /// Counts a connection in, unless there are as many as may be in all, or at its door.
-    pub fn admit(&self, door: Door, n_max: usize, n_at_door_max: usize) -> bool {
+    /// Counts a connection in, unless there are as many as may be in all, at its door, or of its address.
+    pub fn admit(
+        &self,
+        door: Door,
+        peer: SocketAddr,
+        n_max: usize,
+        n_at_door_max: usize,
+        now: Time,
+    ) -> Result<(), Refused> {
         let at_door = &self.n_connections_at[door.listener as usize][usize::from(door.nth)];
         let n_at_door = at_door.fetch_add(1, Ordering::Relaxed);
         let n = self.n_connections.fetch_add(1, Ordering::Relaxed);
-        let may = n < n_max && n_at_door < n_at_door_max;
-        if !may {
-            self.discharge(door);
+        let judged = if n >= n_max {
+            Err(Refused::Full)
+        } else if n_at_door >= n_at_door_max {
+            Err(Refused::ListenerFull)
+        } else {
+            self.admission.enter(AddressKey::of(peer), now)
+        };
+        if judged.is_err() {
+            self.count_out(door);
         }
-        may
+        judged
     }
 
-    /// Counts a connection out.
-    pub fn discharge(&self, door: Door) {
+    /// Whether one more may be told that there is no room for it; then it counts as one.
+    pub fn may_turn_away(&self) -> bool {
+        let more = |n| (n < TURNED_AWAY_MAX).then_some(n + 1);
+        self.n_turned_away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts a connection out; `entry` is none where it was turned away.
+    pub fn discharge(&self, door: Door, entry: Option<AddressKey>) {
+        match entry {
+            Some(key) => {
+                self.count_out(door);
+                self.admission.leave(key);
+            }
+            None => {
+                self.n_turned_away.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn count_out(&self, door: Door) {
         self.n_connections_at[door.listener as usize][usize::from(door.nth)].fetch_sub(1, Ordering::Relaxed);
         self.n_connections.fetch_sub(1, Ordering::Relaxed);
     }

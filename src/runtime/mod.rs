@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod host;
 mod settings;
+mod admission;
 mod listener;
 mod mesh;
 mod ring;
@@ -102,7 +103,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     let settings =
         Arc::new(settings::shard_settings(config, n_cores, server_id, &bound_at(&listeners, n_nats)));
     let n_credits = settings::Lanes::new(&config.limits, n_cores).n_credits;
-    let mesh = Mesh::new(n_cores, n_credits, n_doors(config));
+    let mesh = Mesh::new(n_cores, n_credits, n_doors(config), settings::admission(&config.limits));
     let mesh = Arc::new(mesh.map_err(|error| system("opening the cores' bells", &error))?);
     let (events, event) = channel();
     let clock = Clock::start();
@@ -118,7 +119,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
     start_cores(&settings, &mesh, seed, clock, core_desks, &events)?;
     wait_for(&event, n_cores, |event| matches!(event, Event::Ready))?;
     forward_signals(&events)?;
-    let turn = Arc::new(AtomicUsize::new(0));
+    let (turn, pace) = (Arc::new(AtomicUsize::new(0)), Arc::default());
     for bound in &listeners {
         let acceptor = Acceptor {
             bound: bound.clone(),
@@ -126,6 +127,9 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
             n_cores,
             turn: turn.clone(),
             connections_max: config.limits.connections_max,
+            rate_max: u64::from(config.limits.connection_rate_per_core_max) * n_cores as u64,
+            pace: Arc::clone(&pace),
+            clock,
             server: settings.nats.server.clone(),
             shared: shared.clone(),
         };
@@ -146,7 +150,7 @@ pub fn run(config: &Config, n_cores: usize) -> Result<(), StartError> {
 fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut listeners = Vec::new();
     let firsts = [
-        (Listener::Mqtt, config.mqtt.listen, 0),
+        (Listener::Mqtt, config.mqtt.listen, config.mqtt.max_connections),
         (Listener::Nats, config.nats.listen, config.nats.max_connections),
     ];
     for (listener, first, n_max) in firsts {

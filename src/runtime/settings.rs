@@ -1,5 +1,6 @@
 //! The configuration as shards take it.
 
+use super::admission;
 use crate::admin::About;
 use crate::config::listener::{EMQX, FIRST, Listener};
 use crate::config::schema::{Config, Limits, Nats};
@@ -84,7 +85,7 @@ pub fn shard_settings(
             identifies_publishers: config.nats.identify_publishers,
         },
         mqtt: mqtt_settings(&config.mqtt, n_cores),
-        limits: client_limits(config),
+        limits: client_limits(config, n_cores),
         listener_names: ["mqtt", "nats"].map(|section| listener_names(config, section)),
         write_queue_bytes_max: limits.write_queue_bytes_max,
         core_queue_bytes_max: limits.core_queue_bytes_max,
@@ -102,14 +103,27 @@ pub fn shard_settings(
     }
 }
 
-fn client_limits(config: &Config) -> limits::Limits {
+/// Who is let in.
+pub fn admission(limits: &Limits) -> admission::Limits {
+    admission::Limits {
+        per_address_max: or_none(limits.connections_per_address_max),
+        rate_per_address_max: limits.connection_rate_per_address_max,
+    }
+}
+
+fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
     let mqtt = &config.mqtt;
+    let percent = config.limits.unconnected_percent_max;
+    let n_newcomers = config.limits.connections_max.saturating_mul(percent as usize) / 100;
     limits::Limits {
         client_id_bytes_max: mqtt.client_id_bytes_max,
         topic_bytes_max: mqtt.topic_bytes_max,
         user_properties_max: or_none(mqtt.user_properties_max),
         user_property_bytes_max: or_none(mqtt.user_property_bytes_max),
         filters_max: or_none(mqtt.filters_max),
+        newcomers_percent_max: percent,
+        newcomers_max: if percent == 100 { usize::MAX } else { n_newcomers.div_ceil(n_cores).max(1) },
+        newcomer_bytes_max: config.limits.unconnected_bytes_max,
     }
 }
 

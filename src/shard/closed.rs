@@ -25,6 +25,8 @@ pub enum Closed {
     MqttRefused(Refused),
     /// MQTT: the first packet was another one than CONNECT.
     NotConnect,
+    /// Too many, or too much of them, had not yet said who they are.
+    Newcomer(limits::Limit),
     /// Nothing useful came in the time for it.
     ConnectTimeout,
     /// Silence beyond the keep-alive or the unanswered pings.
@@ -96,6 +98,7 @@ pub enum Reason {
     ConnectRefused,
     PacketRefused,
     ConnectTimeout,
+    Newcomer,
     KeepAlive,
     SlowConsumer,
     TakenOver,
@@ -104,7 +107,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// In the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Normal,
@@ -115,6 +118,7 @@ impl Reason {
         Self::ConnectRefused,
         Self::PacketRefused,
         Self::ConnectTimeout,
+        Self::Newcomer,
         Self::KeepAlive,
         Self::SlowConsumer,
         Self::TakenOver,
@@ -132,6 +136,7 @@ impl Reason {
             Self::ConnectRefused => "connect_refused",
             Self::PacketRefused => "packet_refused",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Newcomer => "not_connected",
             Self::KeepAlive => "keep_alive",
             Self::SlowConsumer => "slow_consumer",
             Self::TakenOver => "taken_over",
@@ -153,6 +158,7 @@ impl Closed {
             Self::NatsConnect(_) | Self::MqttConnect(_) => Reason::ConnectRefused,
             Self::MqttRefused(_) => Reason::PacketRefused,
             Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Newcomer(_) => Reason::Newcomer,
             Self::KeepAlive => Reason::KeepAlive,
             Self::SlowConsumer(_) => Reason::SlowConsumer,
             Self::TakenOver => Reason::TakenOver,
@@ -170,6 +176,7 @@ impl Closed {
             | Self::MqttConnect(_)
             | Self::MqttRefused(_)
             | Self::NotConnect
+            | Self::Newcomer(_)
             | Self::ConnectTimeout => true,
             Self::Disconnect(_)
             | Self::ByPeer
@@ -188,6 +195,7 @@ impl Closed {
             Self::MqttConnect(refused) | Self::MqttRefused(refused) => {
                 refused.limit.and_then(|limit| limits::Limit::named_in(limit.name))
             }
+            Self::Newcomer(limit) => Some(limit),
             Self::Nats(NatsMalformed::ControlLineTooLong) => Some(limits::Limit::ControlLine),
             Self::Nats(NatsMalformed::PayloadTooLarge) => Some(limits::Limit::NatsPayload),
             Self::Nats(NatsMalformed::HeaderTooLarge) => Some(limits::Limit::Header),
@@ -213,6 +221,7 @@ impl Closed {
             Self::Nats(malformed) => malformed.error_text(),
             Self::NatsConnect(refused) => refused.error_text(),
             Self::KeepAlive => Some("Stale Connection"),
+            Self::Newcomer(_) => Some("Authentication Timeout"),
             // A slow consumer reads nothing, and clients end for good on a text they don't know.
             _ => None,
         }
@@ -244,6 +253,7 @@ impl fmt::Display for Closed {
             Self::MqttConnect(refused) => write!(f, "CONNECT refused: {refused}"),
             Self::MqttRefused(refused) => write!(f, "packet refused: {refused}"),
             Self::NotConnect => f.write_str("bad input: the first packet is not CONNECT"),
+            Self::Newcomer(_) => f.write_str("too much is connected that has not said who it is"),
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::KeepAlive => f.write_str("silent for longer than its keep-alive"),
             Self::SlowConsumer(Slow::Pending) => f.write_str("slow consumer: more waits for it than may"),

@@ -70,6 +70,10 @@ pub struct Connection {
     pub awaits_connack: bool,
     /// Already on the core where its session lives.
     pub is_home: bool,
+    /// There is no room for it, and this is what its CONNECT is answered with.
+    pub refusal: Option<mqtt::reason::Reason>,
+    /// While it has not said who it is: the bytes it has sent that are counted.
+    pub newcomer_bytes: Option<u32>,
     pub subscriptions: Subscriptions,
     /// Keys of subscriptions that end with the fence, by the hashes of their clients' names for them.
     pub given_up: BTreeSet<(u64, u32)>,
@@ -141,6 +145,8 @@ impl Connection {
             is_overflowed: false,
             awaits_connack: false,
             is_home: false,
+            refusal: None,
+            newcomer_bytes: None,
             subscriptions: Subscriptions::default(),
             given_up: BTreeSet::new(),
             replays: None,

@@ -90,8 +90,12 @@ impl Shard {
             connection.heard_at = now;
         }
         self.clients.counters.count_read(connection.note_read(now), n_read);
-        if filled >= connection.need {
+        let (is_whole, is_newcomer) = (filled >= connection.need, connection.newcomer_bytes.is_some());
+        if is_whole {
             self.take_kept(id, now);
+        }
+        if is_newcomer {
+            self.count_newcomer(id, now);
         }
         self.settle(now);
     }
@@ -119,6 +123,9 @@ impl Shard {
             && matches!(connection.life, Life::Open | Life::Leaving(_))
         {
             connection.kept.extend_from_slice(&input[n_taken..]);
+            if connection.newcomer_bytes.is_some() {
+                self.count_newcomer(id, now);
+            }
         }
         self.settle(now);
     }
@@ -254,6 +261,9 @@ impl Shard {
         connection.need = need;
         if n_taken > 0 {
             connection.heard_at = now;
+            if connection.newcomer_bytes.is_some() {
+                self.forget_newcomer(id);
+            }
         }
         if self.must_stall {
             self.stall(id, now);

@@ -52,6 +52,8 @@ limits! { settings:
     Header = "nats.header_bytes_max", settings.nats.parse.header_bytes_max;
     NatsSubscriptions = "nats.subscriptions_max", settings.nats.subscriptions_max;
     SubscriptionTokens = "nats.subscription_tokens_max", settings.nats.subscription_tokens_max;
+    Newcomers = "limits.unconnected_percent_max", settings.limits.newcomers_percent_max;
+    NewcomerBytes = "limits.unconnected_bytes_max", settings.limits.newcomer_bytes_max;
     WriteQueue = "limits.write_queue_bytes_max", settings.write_queue_bytes_max;
     CoreQueue = "limits.core_queue_bytes_max", settings.core_queue_bytes_max;
     WriteTime = "limits.write_timeout_secs", settings.write_timeout.as_micros() / 1_000_000;
@@ -92,6 +94,11 @@ pub struct Limits {
     pub user_property_bytes_max: usize,
     /// Filters of one SUBSCRIBE.
     pub filters_max: usize,
+    /// Connections of a shard that have not said who they are, and the share of all that they stand for.
+    pub newcomers_max: usize,
+    pub newcomers_percent_max: u32,
+    /// Bytes of a shard that these have sent and that are not taken.
+    pub newcomer_bytes_max: usize,
 }
 
 impl Limits {
@@ -101,6 +108,9 @@ impl Limits {
         user_properties_max: usize::MAX,
         user_property_bytes_max: usize::MAX,
         filters_max: usize::MAX,
+        newcomers_max: usize::MAX,
+        newcomers_percent_max: 100,
+        newcomer_bytes_max: usize::MAX,
     };
 
     /// Whether a packet has more user properties than it may.

@@ -53,6 +53,7 @@ mod waiting;
 mod reading;
 mod redelivery;
 mod upkeep;
+mod newcomers;
 mod log;
 mod own;
 mod statistics;
@@ -102,6 +103,7 @@ pub struct Shard {
     keys: Keys,
     chance: Chance,
     clients: Clients,
+    newcomers: newcomers::Newcomers,
     /// Client ids given away.
     n_names: u64,
     directory: Directory,
@@ -206,7 +208,7 @@ impl Door {
 #[derive(Debug)]
 pub struct Moved {
     pub door: Door,
-    peer: SocketAddr,
+    pub peer: SocketAddr,
     kept: Vec<u8>,
     nth: u64,
     accepted_at: Time,
@@ -229,6 +231,7 @@ impl Shard {
             keys: keys.clone(),
             chance: Chance(seed),
             clients: Clients::default(),
+            newcomers: newcomers::Newcomers::default(),
             n_names: 0,
             directory: Directory::new(keys.hasher()),
             table: Table::new(keys),
@@ -283,16 +286,6 @@ impl Shard {
         }
     }
 
-    /// Takes in a new connection; the driver keeps its socket under the id. `nth` is its place in the order
-    /// in which the process accepted all of them.
-    pub fn accept(&mut self, door: Door, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
-        let id = self.enter(door, peer, nth, now);
-        if let Some(connection) = self.clients.slots.get(id) {
-            self.clients.counters.n_accepted[connection.protocol_kind() as usize] += 1;
-        }
-        id
-    }
-
     fn enter(&mut self, door: Door, peer: SocketAddr, nth: u64, now: Time) -> ConnectionId {
         self.now = now;
         let protocol = match door.listener {
@@ -331,6 +324,7 @@ impl Shard {
         if !matches!(connection.life, Life::Leaving(_)) {
             return None;
         }
+        self.forget_newcomer(id);
         let connection = self.clients.slots.remove(id)?;
         self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
         self.clients.counters.n_departed += 1;

@@ -16,6 +16,9 @@ const LINGER: Span = Span::from_secs(2);
 /// The same when the gateway stops, and somebody waits for that.
 const LINGER_AT_STOP: Span = Span::from_millis(500);
 
+/// How long a connection that there is no room for may take to say CONNECT and be told.
+const REFUSAL: Span = Span::from_secs(1);
+
 /// Deadlines looked at in one turn.
 const DEADLINES_PER_TICK: usize = 128;
 
@@ -75,6 +78,7 @@ impl Shard {
 
     /// From here on the connection takes and is told nothing more.
     fn stop_serving(&mut self, id: ConnectionId, until: Time) {
+        self.forget_newcomer(id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.life = Life::Closing(until);
         connection.kept = Vec::new();
@@ -177,7 +181,9 @@ impl Shard {
         }
         let next = match &connection.protocol {
             Protocol::Mqtt(mqtt) if !mqtt.is_connected() => {
-                Ok(connection.accepted_at + self.settings.mqtt.connect_timeout)
+                let timeout = self.settings.mqtt.connect_timeout;
+                let is_refused = connection.refusal.is_some();
+                Ok(connection.accepted_at + if is_refused { timeout.min(REFUSAL) } else { timeout })
             }
             Protocol::Mqtt(mqtt) => match mqtt.silence_millis_max() {
                 0 => return,

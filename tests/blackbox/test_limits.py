@@ -150,3 +150,90 @@ def test_a_client_beyond_a_limit_is_told_which_and_counted(start_strait):
 def limits_reached(strait):
     found = re.findall(r'^strait_limits_reached_total\{limit="(.*)"\} (\d+)', metrics(strait), re.MULTILINE)
     return {name: int(n) for name, n in found}
+
+
+def n_refused(strait, reason):
+    line = rf'^strait_connections_refused_total{{reason="{reason}"}} (\d+)'
+    return int(re.search(line, metrics(strait), re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason", "code"),
+    [
+        ("LIMITS__CONNECTIONS_MAX", 3, "limit", 0x97),
+        ("MQTT__MAX_CONNECTIONS", 3, "listener_limit", 0x97),
+        ("LIMITS__CONNECTIONS_PER_ADDRESS_MAX", 3, "address_limit", 0x97),
+        ("LIMITS__CONNECTION_RATE_PER_ADDRESS_MAX", 1, "address_rate", 0x9F),
+    ],
+)
+def test_a_connection_too_many_is_told_so_counted_and_named_in_the_log(start_strait, key, value, reason, code):
+    strait = start_strait(2, env={f"STRAIT__{key}": str(value)})
+    with contextlib.ExitStack() as stack:
+
+        def answer(version):
+            client = stack.enter_context(mqtt.Connection(strait.mqtt, version))
+            client.send(mqtt.connect(version, client_id=f"c{len(answers)}"))
+            answers.append(client.expect("CONNACK").reason)
+            return answers[-1]
+
+        for version, refusal in ((mqtt.V5, code), (mqtt.V311, 3)):
+            answers = []
+            gateway.wait_until(lambda version=version: answer(version) != 0, lambda: answers)
+            assert answers[-1] == refusal
+        if reason != "address_rate":
+            # Who says nothing is closed.
+            with mqtt.Connection(strait.mqtt) as silent:
+                silent.expect_closed()
+    assert n_refused(strait, reason) >= 2
+    name = f"limit=\"{key.lower().replace('__', '.')}\" value={value} "
+    lines = [line for line in strait.log().splitlines() if "turned away" in line]
+    assert lines and all(name in line for line in lines) and len(lines) < 5, lines
+    gateway.wait_until(lambda: is_let_in(strait), strait.log)
+
+
+def is_let_in(strait):
+    with mqtt.Connection(strait.mqtt) as client:
+        client.send(mqtt.connect(client_id="again"))
+        return client.expect("CONNACK").reason == 0
+
+
+def test_listeners_keep_their_pace_and_turn_nobody_away(start_strait):
+    strait = start_strait(1, env={"STRAIT__LIMITS__CONNECTION_RATE_PER_CORE_MAX": "20"})
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(mqtt.connected(strait.mqtt)) for _ in range(30)]
+        assert len(clients) == 30
+    assert int(re.search(r"^strait_accepts_delayed_total\{\} (\d+)", metrics(strait), re.MULTILINE)[1]) > 0
+
+
+def test_idle_connections_do_not_crowd_out_clients(start_strait):
+    env = {"STRAIT__LIMITS__CONNECTIONS_MAX": "40", "STRAIT__LIMITS__UNCONNECTED_PERCENT_MAX": "50"}
+    strait = start_strait(1, env=env)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(mqtt.connected(strait.mqtt))
+        idle = [stack.enter_context(socket.create_connection(strait.mqtt, timeout=10)) for _ in range(20)]
+
+        def oldest_gives_way():
+            with socket.create_connection(strait.nats, timeout=10) as one_more:
+                one_more.recv(1)
+            return limits_reached(strait)["limits.unconnected_percent_max"] > 0
+
+        gateway.wait_until(oldest_gives_way, lambda: metrics(strait))
+        assert idle[0].recv(1) == b""
+        client.ping()
+    assert "limits.unconnected_percent_max is 50" in strait.log()
+
+
+def test_a_listener_has_its_own_limit(start_strait):
+    strait = start_strait(2, env={"STRAIT__NATS__MAX_CONNECTIONS": "2"})
+    with contextlib.ExitStack() as stack:
+        clients = []
+
+        def is_full():
+            clients.append(stack.enter_context(nats.Connection(strait.nats)))
+            return n_refused(strait, "listener_limit") > 0
+
+        gateway.wait_until(is_full, lambda: metrics(strait))
+        clients.pop().expect_error("maximum connections exceeded")
+        with mqtt.connected(strait.mqtt) as client:
+            client.ping()
+    assert 'limit="nats.max_connections" value=2 ' in strait.log()

@@ -41,6 +41,9 @@ impl Shard {
         n_taken: usize,
         now: Time,
     ) -> Served {
+        if let Some(reason) = self.clients.slots.get(id).and_then(|it| it.refusal) {
+            return self.refuse_connect(id, connect, reason.into(), now);
+        }
         let home = self.home(connect.client_id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
         if !connection.is_home {

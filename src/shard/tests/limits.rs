@@ -195,3 +195,89 @@ fn the_log_names_the_limit_and_its_value_at_a_limited_rate() {
     assert!(told.last().unwrap().contains("mqtt.topic_bytes_max is 3"), "{told:#?}");
     assert_eq!(alone.n_limited(Limit::Filters), 1_000);
 }
+
+/// A shard that may have so many connections that have said nothing, and so much of what they say.
+fn with_newcomers(newcomers_max: usize, newcomer_bytes_max: usize) -> Alone {
+    limited(Limits { newcomers_max, newcomer_bytes_max, ..Limits::NONE })
+}
+
+#[test]
+fn those_who_have_said_nothing_for_longest_give_way_and_clients_stay() {
+    let mut alone = with_newcomers(3, 1_000);
+    let clients = [alone.mqtt(V5).0, alone.nats("")];
+    let silent = [Listener::Mqtt, Listener::Nats, Listener::Mqtt].map(|it| alone.connect(it));
+    // Nobody gives way at once: a CONNECT may be on its way.
+    let young = alone.connect(Listener::Mqtt);
+    assert!(silent.iter().all(|id| !alone.shard.is_closing(*id)));
+    alone.now = alone.now + Span::from_secs(1);
+    let newest = alone.connect(Listener::Nats);
+    assert_eq!(silent.map(|id| alone.shard.is_closing(id)), [true, true, false]);
+    assert_eq!(alone.sent(silent[1]), "-ERR 'Authentication Timeout'\r\n");
+    assert!(clients.into_iter().chain([young, newest]).all(|id| !alone.shard.is_closing(id)));
+    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+    // Who has said something is none of them any longer.
+    alone.receive(silent[2], b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s");
+    alone.receive(newest, b"PING\r\n");
+    for _ in 0..2 {
+        alone.connect(Listener::Mqtt);
+    }
+    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+}
+
+#[test]
+fn a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
+    let mut alone = with_newcomers(100_000, 1_000);
+    let oldest = alone.connect(Listener::Nats);
+    alone.is_keeping = false;
+    for _ in 0..100_000 {
+        let id = alone.connect(Listener::Nats);
+        alone.receive_whole(id, b"PING\r\n");
+        alone.shard.release(id, alone.now);
+    }
+    assert!(alone.shard.n_queued_newcomers() <= 64, "{}", alone.shard.n_queued_newcomers());
+    assert!(!alone.shard.is_closing(oldest));
+}
+
+#[test]
+fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
+    let mut alone = with_newcomers(100, 50);
+    let half = b"\x10\x40\0\x04MQTT\x04\x02\0\0\0\x30twenty bytes and mor";
+    let [first, second] = [(); 2].map(|()| alone.connect(Listener::Mqtt));
+    alone.receive(first, half);
+    assert!(!alone.shard.is_closing(first));
+    alone.receive(second, half);
+    assert!(!alone.shard.is_closing(first) && alone.shard.is_closing(second));
+    assert_eq!(alone.n_limited(Limit::NewcomerBytes), 1);
+    // Whole ones are in nobody's way, and neither is what a client sends in halves.
+    let (_, heard) = alone.mqtt(V5);
+    assert_eq!(heard, ["CONNACK 00"]);
+    let client = alone.nats("");
+    alone.receive(client, &[&b"PUB a 100\r\n"[..], &[b'x'; 90]].concat());
+    assert!(!alone.shard.is_closing(client));
+    // What the one has gives its room back.
+    alone.shard.end_of_input(first, false, alone.now);
+    let third = alone.connect(Listener::Mqtt);
+    alone.receive(third, half);
+    assert!(!alone.shard.is_closing(third));
+}
+
+#[test]
+fn a_connection_that_there_is_no_room_for_is_told_so_in_its_connack_or_closed_soon() {
+    let mut alone = Alone::new(settings());
+    let turned_away = |alone: &mut Alone| {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let refusal = Reason::ConnectionRateExceeded;
+        alone.shard.accept_to_refuse(Door::first(Listener::Mqtt), peer, 0, refusal, alone.now)
+    };
+    let [modern, old, silent] = [(); 3].map(|()| turned_away(&mut alone));
+    alone.receive(modern, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01m");
+    assert_eq!(alone.hears(modern), ["CONNACK 9f"]);
+    alone.receive(old, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01o");
+    // "Server unavailable" of MQTT 3.
+    assert_eq!(alone.sent_bytes(old), b"\x20\x02\0\x03");
+    assert!(alone.shard.is_closing(modern) && alone.shard.is_closing(old));
+    alone.pass(2);
+    assert!(alone.shard.is_closing(silent));
+    assert_eq!(alone.shard.counters().n_accepted, [0, 0]);
+    assert_eq!(alone.shard.counters().n_sessions, 0);
+}
