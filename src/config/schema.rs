@@ -172,6 +172,11 @@ schema! {
         responders: Vec<String> = Kind::Responders,
         /// Subscriptions of a session. 0: no limit.
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
+        /// Messages that a client may publish in a second. Who publishes more is not read for a while; nothing is lost.
+        /// A second's messages may come at once. 0: no limit.
+        publish_rate_max: usize = Kind::integer(0, 0..=1_000_000_000, "messages per second"),
+        /// Bytes of the payloads of these messages, as above.
+        publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which MQTT client published it: the user properties Mqtt-Client-Id and, where
         /// CONNECT gave a user name, Mqtt-User, which are headers in NATS. Until there is authentication these are
         /// what the client says of itself.
@@ -233,6 +238,11 @@ schema! {
         subscriptions_max: usize = Kind::integer(0, 0..=1_000_000_000, "subscriptions"),
         /// Tokens of a subscription's subject. 0: no limit.
         subscription_tokens_max: usize = Kind::integer(0, 0..=1_000_000, "tokens"),
+        /// Messages that a client may publish in a second. Who publishes more is not read for a while; nothing is lost.
+        /// A second's messages may come at once. 0: no limit.
+        publish_rate_max: usize = Kind::integer(0, 0..=1_000_000_000, "messages per second"),
+        /// Bytes of the payloads of these messages, as above.
+        publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which NATS client published it: the headers Mqtt-Client-Id, its number in INFO,
         /// and Mqtt-User, where CONNECT gave a user, which are user properties in MQTT 5. Until there is
         /// authentication a user is what the client says.

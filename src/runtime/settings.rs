@@ -10,6 +10,7 @@ use crate::mqtt;
 use crate::nats;
 use crate::nats::handshake::Reached;
 use crate::shard::qualities::Qualities;
+use crate::shard::rates::Rate;
 use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::shard::{limits, requests, retained};
 use crate::subject::mount::Mountpoint;
@@ -112,7 +113,7 @@ pub fn admission(limits: &Limits) -> admission::Limits {
 }
 
 fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
-    let mqtt = &config.mqtt;
+    let Config { mqtt, nats, .. } = config;
     let percent = config.limits.unconnected_percent_max;
     let n_newcomers = config.limits.connections_max.saturating_mul(percent as usize) / 100;
     limits::Limits {
@@ -121,6 +122,16 @@ fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
         user_properties_max: or_none(mqtt.user_properties_max),
         user_property_bytes_max: or_none(mqtt.user_property_bytes_max),
         filters_max: or_none(mqtt.filters_max),
+        rates: [
+            Rate {
+                messages_per_sec: mqtt.publish_rate_max as u64,
+                bytes_per_sec: mqtt.publish_bytes_rate_max as u64,
+            },
+            Rate {
+                messages_per_sec: nats.publish_rate_max as u64,
+                bytes_per_sec: nats.publish_bytes_rate_max as u64,
+            },
+        ],
         newcomers_percent_max: percent,
         newcomers_max: if percent == 100 { usize::MAX } else { n_newcomers.div_ceil(n_cores).max(1) },
         newcomer_bytes_max: config.limits.unconnected_bytes_max,

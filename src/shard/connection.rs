@@ -6,6 +6,7 @@ use super::census::Traffic;
 use super::id::CoreId;
 use super::interest::Role;
 use super::latency::Marks;
+use super::rates::Published;
 use super::replay::DueReplays;
 use super::settings::Settings;
 use super::table::{FilterRef, Group, Place};
@@ -54,6 +55,10 @@ pub struct Connection {
     pub awaits_answers: bool,
     /// A subscriber falls behind: this publisher is not read for a moment.
     pub is_stalled: bool,
+    /// It has published more than it may: it is not read for a while.
+    pub is_paused: bool,
+    /// What it has published of late, where that is limited.
+    pub published: Option<Box<Published>>,
     /// It does not read the answers to what it sends: no more of that is taken until it has read some.
     pub is_choked: bool,
     /// The peer will send nothing more; what it sent is still taken.
@@ -137,6 +142,8 @@ impl Connection {
             full_outbox: None,
             awaits_answers: false,
             is_stalled: false,
+            is_paused: false,
+            published: None,
             is_choked: false,
             is_at_end: false,
             is_write_dead: false,
@@ -241,7 +248,11 @@ impl Connection {
 
     /// Whether its input is not taken for a reason that is not its own. Its keep-alive is suspended meanwhile.
     pub fn is_kept_waiting(&self) -> bool {
-        self.fence.is_some() || self.full_outbox.is_some() || self.is_stalled || self.awaits_answers
+        self.fence.is_some()
+            || self.full_outbox.is_some()
+            || self.is_stalled
+            || self.is_paused
+            || self.awaits_answers
     }
 
     /// Looks whether it reads so little that no more of its input may be taken.

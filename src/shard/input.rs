@@ -234,6 +234,7 @@ impl Shard {
             _ => return input.len(),
         };
         let n_published = self.n_published(id);
+        let (rate, mut n_spent) = (self.rate_of(is_mqtt), n_published);
         let mut glanced_to = if self.is_worth_a_glance() { 0 } else { usize::MAX };
         let need = loop {
             if n_taken == input.len() || self.must_stop {
@@ -249,7 +250,14 @@ impl Shard {
                 if is_mqtt { shard.serve_mqtt(id, rest, now) } else { shard.serve_nats(id, rest, now) }
             });
             match served.unwrap_or(Served::Ended) {
-                Served::Taken(n) => n_taken += n,
+                Served::Taken(n) => {
+                    n_taken += n;
+                    if let Some(rate) = &rate
+                        && self.spend(id, rate, &mut n_spent, now)
+                    {
+                        break 0;
+                    }
+                }
                 Served::Incomplete { need } => break need,
                 Served::Waiting => break 0,
                 Served::Ended => return input.len(),

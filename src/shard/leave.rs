@@ -115,6 +115,7 @@ impl Shard {
             let timeout = self.settings.drain_timeout;
             let close_at = now + Span::from_nanos(timeout.as_nanos() / 2);
             let (n_rounds, has_closed, open) = (0, false, Vec::new());
+            self.end_pauses(true, now);
             self.drain = Some(Drain { close_at, cut_at: now + timeout, n_rounds, has_closed, open });
         }
         self.settle(now);

@@ -3,7 +3,9 @@
 //! gateway's own tables, which their owners bound and count.
 
 use super::closed::Refused;
+use super::rates::Rate;
 use super::settings::Settings;
+use crate::message::ProtocolKind;
 use crate::mqtt::packet::Packet;
 use crate::mqtt::property::Properties;
 use crate::mqtt::reason::Reason;
@@ -47,6 +49,10 @@ limits! { settings:
     TopicAliases = "mqtt.topic_aliases_max", settings.mqtt.offer.aliases.topics_max;
     TopicAliasBytes = "mqtt.topic_alias_bytes_max", settings.mqtt.offer.aliases.bytes_max;
     Sessions = "mqtt.sessions_max", settings.mqtt.sessions_max * settings.n_cores;
+    MqttMessageRate = "mqtt.publish_rate_max", settings.limits.rates[0].messages_per_sec;
+    MqttByteRate = "mqtt.publish_bytes_rate_max", settings.limits.rates[0].bytes_per_sec;
+    NatsMessageRate = "nats.publish_rate_max", settings.limits.rates[1].messages_per_sec;
+    NatsByteRate = "nats.publish_bytes_rate_max", settings.limits.rates[1].bytes_per_sec;
     ControlLine = "nats.control_line_bytes_max", settings.nats.parse.control_line_bytes_max;
     NatsPayload = "nats.payload_bytes_max", settings.nats.parse.payload_bytes_max;
     Header = "nats.header_bytes_max", settings.nats.parse.header_bytes_max;
@@ -94,6 +100,8 @@ pub struct Limits {
     pub user_property_bytes_max: usize,
     /// Filters of one SUBSCRIBE.
     pub filters_max: usize,
+    /// What a client may publish, by `ProtocolKind`.
+    pub rates: [Rate; ProtocolKind::COUNT],
     /// Connections of a shard that have not said who they are, and the share of all that they stand for.
     pub newcomers_max: usize,
     pub newcomers_percent_max: u32,
@@ -108,12 +116,14 @@ impl Limits {
         user_properties_max: usize::MAX,
         user_property_bytes_max: usize::MAX,
         filters_max: usize::MAX,
+        rates: [Rate { messages_per_sec: 0, bytes_per_sec: 0 }; ProtocolKind::COUNT],
         newcomers_max: usize::MAX,
         newcomers_percent_max: 100,
         newcomer_bytes_max: usize::MAX,
     };
 
     /// Whether a packet has more user properties than it may.
+    #[inline]
     pub fn judge(&self, packet: &Packet<'_>) -> Result<(), Limit> {
         let properties = match packet {
             Packet::Connect(connect) => {
@@ -142,11 +152,18 @@ impl Limits {
     fn judge_properties(&self, properties: Properties<'_>) -> Result<(), Limit> {
         let n_bytes = properties.raw().len();
         // What can't be too much is not looked into.
-        if n_bytes / USER_PROPERTY_LEN_MIN <= self.user_properties_max
-            && n_bytes <= self.user_property_bytes_max
+        if n_bytes == 0
+            || (n_bytes / USER_PROPERTY_LEN_MIN <= self.user_properties_max
+                && n_bytes <= self.user_property_bytes_max)
         {
-            return Ok(());
+            Ok(())
+        } else {
+            self.judge_user_properties(properties)
         }
+    }
+
+    #[cold]
+    fn judge_user_properties(&self, properties: Properties<'_>) -> Result<(), Limit> {
         let (mut n, mut n_bytes) = (0, 0);
         for pair in properties.user_properties() {
             n += 1;

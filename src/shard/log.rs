@@ -6,6 +6,7 @@ use super::closed::Closed;
 use super::connection::Protocol;
 use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
+use super::limits::Limit;
 use super::mail::Item;
 use super::refused::NotSubscribed;
 use crate::time::{Span, Time};
@@ -207,6 +208,16 @@ impl Shard {
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         let filter = shown(filter);
         tracing::warn!(protocol, %peer, id, name, %filter, "subscription refused: {why}");
+    }
+
+    /// Names the limit that a client has to wait for, at a limited rate.
+    pub(super) fn log_wait(&mut self, id: ConnectionId, limit: Limit, now: Time) {
+        if !self.complaints.may_be_told(now) {
+            return;
+        }
+        let (limit, value) = (limit.key(), limit.value(&self.settings));
+        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
+        tracing::warn!(protocol, %peer, id, name, "it publishes more than it may, and waits: {limit} is {value}");
     }
 
     /// Notes in the log, at a limited rate, what a client was refused though its connection stays.

@@ -12,6 +12,7 @@ mod chunked;
 mod directory;
 pub mod settings;
 pub mod limits;
+pub mod rates;
 pub mod closed;
 pub mod refused;
 pub mod latency;
@@ -88,7 +89,7 @@ use retained::Retained;
 use routes::Routes;
 use settings::Settings;
 use statistics::Statistics;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use table::Table;
@@ -140,6 +141,8 @@ pub struct Shard {
     slice: hear::Slice,
     departed: departed::Departed,
     stalled: VecDeque<(Time, ConnectionId)>,
+    /// Publishers that have published more than they may, and until when they are not read.
+    paused: BTreeSet<(Time, ConnectionId)>,
     /// Connections whose wait has ended, to be taken up by this turn or those that follow it.
     runnable: VecDeque<ConnectionId>,
     /// Publishers on other cores to be slowed, each once a turn.
@@ -256,6 +259,7 @@ impl Shard {
             slice: hear::Slice::default(),
             departed: departed::Departed::default(),
             stalled: VecDeque::new(),
+            paused: BTreeSet::new(),
             runnable: VecDeque::new(),
             slowed: Vec::new(),
             to_stall: Vec::new(),

@@ -229,7 +229,8 @@ impl Shard {
         // A header block is part of what those of one run have in common.
         let head_len = n_taken - publish.payload.len() - 2;
         let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
-        let is_alone = says_something || is_identified || quality != Quality::AtMostOnce;
+        let is_limited = self.rate_of(false).is_some();
+        let is_alone = says_something || is_identified || is_limited || quality != Quality::AtMostOnce;
         let run = if shared.is_none() && is_bare && !is_alone {
             self.run_for(id, &plan, mount_len, || Run::at_front(input, n_taken, head_len, b"\r\n"))
         } else {

@@ -24,6 +24,7 @@ mod emqx;
 mod hostile;
 mod log;
 mod limits;
+mod rates;
 mod sessions;
 mod storm;
 mod keeping;

@@ -87,6 +87,7 @@ impl Shard {
         connection.full_outbox = None;
         connection.awaits_answers = false;
         connection.is_stalled = false;
+        connection.is_paused = false;
         connection.is_choked = false;
         connection.awaits_connack = false;
         if let Protocol::Mqtt(mqtt) = &mut connection.protocol {
@@ -118,6 +119,7 @@ impl Shard {
         self.now = now;
         self.budget = Budget::new(now);
         self.end_stalls(false, now);
+        self.end_pauses(false, now);
         self.go_on_leaving(now);
         // What ends in this turn shares its slice.
         self.tick_departed();
@@ -147,6 +149,7 @@ impl Shard {
         }
         let stall = self.stalled.front().map(|(until, _)| *until);
         let own = [
+            self.paused.first().map(|(until, _)| *until),
             self.hearing_wakes_at(),
             self.departed_wake_at(),
             self.replays_wake_at(),

@@ -237,3 +237,25 @@ def test_a_listener_has_its_own_limit(start_strait):
         with mqtt.connected(strait.mqtt) as client:
             client.ping()
     assert 'limit="nats.max_connections" value=2 ' in strait.log()
+
+
+def test_clients_that_publish_too_fast_wait_and_lose_nothing(start_strait):
+    n_messages = 150
+    env = {f"STRAIT__{protocol}__PUBLISH_RATE_MAX": "100" for protocol in ("MQTT", "NATS")}
+    strait = start_strait(2, env=env)
+    with mqtt.connected(strait.mqtt) as device, nats.connected(strait.nats) as service:
+        assert device.subscribe(("from/nats", 0)) == [0]
+        service.subscribe("from.mqtt")
+        assert service.ping() == []
+        device.send(*(mqtt.publish("from/mqtt", b"%d" % n, qos=1, packet_id=n + 1) for n in range(n_messages)))
+        service.send(*(nats.pub("from.nats", b"%d" % n) for n in range(n_messages)))
+        came = [service.message()[1] for _ in range(n_messages)]
+        assert came == [b"%d" % n for n in range(n_messages)]
+        found = [device.receive() for _ in range(2 * n_messages)]
+        acknowledged = [packet.packet_id for packet in found if packet.kind == "PUBACK"]
+        assert acknowledged == list(range(1, n_messages + 1))
+        came = [packet.payload for packet in found if packet.kind == "PUBLISH"]
+        assert came == [b"%d" % n for n in range(n_messages)]
+    for key in ("mqtt.publish_rate_max", "nats.publish_rate_max"):
+        assert limits_reached(strait)[key] > 0
+        assert f"{key} is 100" in strait.log()

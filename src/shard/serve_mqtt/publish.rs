@@ -237,7 +237,8 @@ impl Shard {
         let shared = share_if_large(publish.payload);
         let head_len = n_taken - publish.payload.len();
         let run = match publish.qos {
-            _ if shared.is_some() || publish.retain => None,
+            // Where a client may publish only so much its messages are counted one by one.
+            _ if shared.is_some() || publish.retain || self.rate_of(true).is_some() => None,
             // The header that is made of them is not in the bound of what a group's member surely takes.
             _ if !plan.groups().is_empty() && !publish.properties.raw().is_empty() => None,
             Qos::AtMostOnce => self.run_for(id, &plan, 0, || Run::at_front(input, n_taken, head_len, b"")),

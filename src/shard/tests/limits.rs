@@ -167,6 +167,22 @@ fn limits_that_end_a_connection_or_refuse_a_part_are_counted_by_their_names() {
 }
 
 #[test]
+fn aliases_beyond_their_limits_are_counted_by_which_it_was() {
+    let mut alone = Alone::new(settings());
+    for (alias, n_bytes, limit, code) in
+        [(5, 200, Limit::TopicAliases, "94"), (1, 1_001, Limit::TopicAliasBytes, "97")]
+    {
+        let (id, _) = alone.mqtt(Wish { client_id: code, ..V5 });
+        let n = 2 + n_bytes + 4;
+        let head = [0x30, (n % 128) as u8 | 0x80, (n / 128) as u8, (n_bytes >> 8) as u8, n_bytes as u8];
+        let topic = vec![b't'; n_bytes];
+        alone.receive(id, &[&head[..], &topic, &[3, 0x23, 0, alias]].concat());
+        assert_eq!(alone.hears(id), [format!("DISCONNECT {code}")]);
+        assert_eq!(alone.n_limited(limit), 1, "{}", limit.key());
+    }
+}
+
+#[test]
 fn slow_consumers_are_counted_by_the_limit_that_ended_them() {
     let fill = |settings: Settings| {
         let mut alone = Alone::new(settings);

@@ -1,0 +1,120 @@
+//! Clients that may publish only so much in a second: they wait, and nothing of theirs is lost or overtaken.
+
+use super::sessions::V5;
+use super::*;
+use crate::shard::limits::{Limit, Limits};
+use crate::shard::rates::Rate;
+
+fn rated(messages_per_sec: u64, bytes_per_sec: u64) -> Alone {
+    let rates = [Rate { messages_per_sec, bytes_per_sec }; 2];
+    Alone::new(Settings { limits: Limits { rates, ..Limits::NONE }, ..settings() })
+}
+
+impl Alone {
+    fn pass_millis(&mut self, millis: u64) {
+        let until = self.now + Span::from_millis(millis);
+        while let Some(at) = self.shard.wake_at()
+            && at <= until
+        {
+            self.now = self.now.max(at);
+            self.shard.tick(self.now);
+        }
+        self.now = until;
+    }
+
+    /// How many messages of NATS a client was sent.
+    fn n_heard(&mut self, id: ConnectionId) -> usize {
+        self.sent(id).matches("MSG a 1 ").count()
+    }
+
+    fn n_limited_by(&self, limit: Limit) -> u64 {
+        self.shard.counters().n_limited[limit as usize]
+    }
+}
+
+#[test]
+fn a_nats_client_has_a_seconds_messages_at_once_and_the_rest_as_time_passes() {
+    let mut alone = rated(100, 0);
+    let (reader, publisher, other) = (alone.nats("SUB a 1\r\n"), alone.nats(""), alone.nats(""));
+    let messages = [b"PUB a 1\r\nx\r\n".repeat(500), b"PING\r\n".to_vec()].concat();
+    alone.receive_whole(publisher, &messages);
+    // The one with which it was too much is among them.
+    assert_eq!(alone.n_heard(reader), 101);
+    assert!(!alone.shard.wants_input(publisher));
+    alone.receive_whole(other, b"PUB a 1\r\nx\r\n");
+    assert_eq!(alone.n_heard(reader), 1);
+    alone.pass_millis(1_000);
+    let n = alone.n_heard(reader);
+    assert!((99..=101).contains(&n), "{n}");
+    assert_eq!(alone.sent(publisher), "");
+    alone.pass_millis(3_100);
+    assert_eq!(alone.n_heard(reader), 500 - 101 - n);
+    assert_eq!(alone.sent(publisher), "PONG\r\n");
+    assert!(alone.shard.wants_input(publisher));
+    assert!(alone.n_limited_by(Limit::NatsMessageRate) >= 100);
+    // After a pause there is a second's worth again, and no more.
+    alone.pass_millis(10_000);
+    alone.receive_whole(publisher, &messages);
+    assert_eq!(alone.n_heard(reader), 101);
+}
+
+#[test]
+fn an_mqtt_client_that_waits_is_acknowledged_in_order_and_keeps_its_session() {
+    let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB t 1\r\n");
+    let (id, _) = alone.mqtt(V5);
+    let publish = |packet_id| [0x32, 7, 0, 1, b't', 0, packet_id, 0, b'x'];
+    let last = [0x34, 7, 0, 1, b't', 0, 12, 0, b'x'];
+    let packets: Vec<u8> = (1..=11).flat_map(publish).chain(last).collect();
+    alone.receive_whole(id, &packets);
+    assert_eq!(alone.hears(id).len(), 11);
+    // What waits is taken before its client's end.
+    alone.shard.end_of_input(id, false, alone.now);
+    assert!(alone.hears(id).is_empty() && !alone.shard.is_closing(id));
+    alone.pass_millis(200);
+    assert_eq!(alone.hears(id)[0], "PUBREC 12 00");
+    assert!(alone.shard.is_closing(id));
+    assert_eq!(alone.sent(reader).matches("MSG t 1 ").count(), 12);
+    assert_eq!(alone.n_limited_by(Limit::MqttMessageRate), 2);
+}
+
+#[test]
+fn bytes_have_their_own_rate_and_a_keep_alive_does_not_run_out_meanwhile() {
+    let mut alone = rated(0, 100);
+    let reader = alone.nats("SUB a 1\r\n");
+    let id = alone.connect(Listener::Mqtt);
+    // A keep-alive of two seconds.
+    alone.receive(id, b"\x10\x0d\0\x04MQTT\x04\x02\0\x02\0\x01k");
+    let publish = [b"\x30\xff\x07\0\x01a".as_slice(), &[b'x'; 1_020]].concat();
+    alone.receive_whole(id, &[publish, b"\xc0\0".to_vec()].concat());
+    assert_eq!(alone.n_heard(reader), 1);
+    alone.pass_millis(9_000);
+    assert!(!alone.shard.is_closing(id));
+    assert_eq!(alone.sent_bytes(id), b"\x20\x02\0\0");
+    alone.pass_millis(500);
+    assert_eq!(alone.sent_bytes(id), b"\xd0\0");
+    assert_eq!((alone.n_limited_by(Limit::MqttByteRate), alone.n_limited_by(Limit::MqttMessageRate)), (1, 0));
+}
+
+#[test]
+fn what_was_read_of_a_client_that_waits_is_delivered_before_a_drain_ends() {
+    let mut alone = rated(10, 0);
+    let (reader, publisher) = (alone.nats("SUB a 1\r\n"), alone.nats(""));
+    alone.receive_whole(publisher, &b"PUB a 1\r\nx\r\n".repeat(500));
+    alone.shard.begin_drain(alone.now);
+    assert_eq!(alone.n_heard(reader), 500);
+}
+
+#[test]
+fn a_client_that_publishes_too_much_for_an_hour_is_a_line_a_minute() {
+    let mut alone = rated(10, 0);
+    let publisher = alone.nats("");
+    let told = super::log::lines(|| {
+        for _ in 0..60 {
+            alone.receive_whole(publisher, &b"PUB a 1\r\nx\r\n".repeat(60));
+            alone.pass_millis(10_000);
+        }
+    });
+    let n = told.iter().filter(|line| line.contains("nats.publish_rate_max is 10")).count();
+    assert!((9..=11).contains(&n), "{told:#?}");
+}

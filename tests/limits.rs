@@ -1,0 +1,71 @@
+//! The table of limits: each that the configuration has stands in it, the metrics it names are shown, and the tests
+//! it names exist. Not the tests themselves.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use strait::config::schema::KEYS;
+use strait::shard::limits::Limit;
+use toml::Table;
+
+fn table() -> Table {
+    include_str!("limits.toml").parse().unwrap()
+}
+
+fn is_limit(name: &str) -> bool {
+    name.ends_with("_max") || matches!(name, "max_connections" | "receive_maximum")
+}
+
+/// Everything in some folders that may hold a test or a metric's name.
+fn text_of(folders: &[&str]) -> String {
+    let mut waiting: Vec<_> =
+        folders.iter().map(|it| Path::new(env!("CARGO_MANIFEST_DIR")).join(it)).collect();
+    let mut text = String::new();
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
+                text += &fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_limit_of_the_configuration_is_in_the_table_and_nothing_else() {
+    let table = table();
+    let mut keys: BTreeSet<String> =
+        KEYS.iter().filter(|key| is_limit(key.name)).map(|key| key.path()).collect();
+    keys.extend(Limit::ALL.iter().map(|limit| limit.key().to_owned()));
+    let known: BTreeSet<String> = KEYS.iter().map(|key| key.path()).collect();
+    assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), keys);
+    assert!(keys.is_subset(&known), "{:?}", keys.difference(&known));
+}
+
+#[test]
+fn every_limit_has_a_metric_an_answer_and_tests_or_a_reason_to_have_none() {
+    let (metrics, tests) = (text_of(&["src/admin"]), text_of(&["src", "tests"]));
+    for (key, row) in table() {
+        let row = row.as_table().unwrap();
+        if let Some(why) = row.get("why") {
+            assert!(row.len() == 1 && !why.as_str().unwrap().is_empty(), "{key}");
+            continue;
+        }
+        let metric = row["metric"].as_str().unwrap();
+        assert!(metrics.contains(&format!("\"{metric}\"")), "{key}: {metric}");
+        let is_counted_by_name = Limit::ALL.iter().any(|limit| limit.key() == key);
+        assert_eq!(metric == "strait_limits_reached", is_counted_by_name, "{key}");
+        assert!(!row["hears"].as_str().unwrap().is_empty(), "{key}");
+        let named = row["tests"].as_array().unwrap();
+        assert!(!named.is_empty(), "{key}");
+        for name in named {
+            let name = name.as_str().unwrap();
+            let exists = tests.contains(&format!("fn {name}(")) || tests.contains(&format!("def {name}("));
+            assert!(exists, "{key}: no test is called {name}");
+        }
+    }
+}
