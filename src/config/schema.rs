@@ -276,8 +276,9 @@ schema! {
         connection_rate_per_address_max: u32 = Kind::integer(0, 0..=1_000_000, "connections per second"),
         /// New connections for each shard. Those beyond it wait, and nobody is turned away for it. 0: no limit.
         connection_rate_per_core_max: u32 = Kind::integer(0, 0..=1_000_000, "connections per second"),
-        /// What part of connections_max may have said nothing yet: no CONNECT (MQTT), no op (NATS). When there are
-        /// more, the oldest are closed, once they have had a second. 100: all.
+        /// What part of connections_max, or of the files that may be open where those are fewer, may have said nothing
+        /// yet: no CONNECT (MQTT), no op (NATS). When there are more, the oldest are closed, once they have had a
+        /// second. 100: all.
         unconnected_percent_max: u32 = Kind::integer(50, 1..=100, "percent"),
         /// Bytes that these have sent of a packet that is not whole, in each shard. Who sends more is closed.
         unconnected_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=64 * GIB, "bytes"),

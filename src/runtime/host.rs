@@ -70,6 +70,13 @@ pub fn gather(resolved: &Resolved) -> Facts {
     }
 }
 
+/// Files that this process may have open, each connection being one.
+#[must_use]
+pub fn open_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Cores in this process's affinity mask, which containers and `taskset` narrow; the list of online ones does
 /// not show that.
 #[must_use]

@@ -1,6 +1,6 @@
 //! The configuration as shards take it.
 
-use super::admission;
+use super::{admission, host};
 use crate::admin::About;
 use crate::config::listener::{EMQX, FIRST, Listener};
 use crate::config::schema::{Config, Limits, Nats};
@@ -115,7 +115,8 @@ pub fn admission(limits: &Limits) -> admission::Limits {
 fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
     let Config { mqtt, nats, .. } = config;
     let percent = config.limits.unconnected_percent_max;
-    let n_newcomers = config.limits.connections_max.saturating_mul(percent as usize) / 100;
+    let n_connections = config.limits.connections_max.min(host::open_files_max());
+    let n_newcomers = n_connections.saturating_mul(percent as usize) / 100;
     limits::Limits {
         client_id_bytes_max: mqtt.client_id_bytes_max,
         topic_bytes_max: mqtt.topic_bytes_max,
