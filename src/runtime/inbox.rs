@@ -1,5 +1,6 @@
 //! What other threads send to a core: mail, moved connections, accepted ones, and the word to stop.
 
+use super::connection::serve;
 use super::core::{Core, accept, arrive, finish_turn, see_to};
 use super::mesh::Content;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,12 @@ pub fn take_in(core: &mut Core) -> bool {
         has_found = true;
         match parcel.content {
             Content::Mail(batch) => core.shard.mail(parcel.from, &batch, core.clock.now()),
-            Content::Moved(socket, moved) => arrive(core, socket, moved),
+            Content::Moved(socket, moved) => {
+                if let Some(id) = core.shard.predecessor(&moved) {
+                    serve(core, id);
+                }
+                arrive(core, socket, moved);
+            }
         }
         core.mesh.return_credit(parcel.from, core.id);
         // Each by itself: a subscriber is written to, and its publishers hear that it falls behind, before

@@ -194,3 +194,22 @@ def test_ten_thousand_take_overs_leave_one_connection_each_and_lose_nothing(star
     for name in names:
         live[name].close()
         forget(strait, name)
+
+
+# [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+def test_a_client_that_leaves_in_order_and_is_back_at_once_has_no_will(strait, version):
+    names = [f"prompt-{version}-{n}" for n in range(200)]
+    with mqtt.connected(strait.mqtt) as heir:
+        heir.subscribe("prompt/will")
+        before = [
+            mqtt.connected(strait.mqtt, version, client_id=name, will=("prompt/will", b"lost", 0, False)) for name in names
+        ]
+        after = []
+        for name, client in zip(names, before, strict=True):
+            client.send(mqtt.disconnect(version))
+            after.append(mqtt.Connection(strait.mqtt, version))
+            after[-1].send(mqtt.connect(version, client_id=name))
+        assert all(client.expect("CONNACK").reason == 0 for client in after)
+        assert heir.ping() == []
+        for client in before + after:
+            client.close()
