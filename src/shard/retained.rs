@@ -475,4 +475,4 @@ fn literal_prefix(filter: &SubjectFilter) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -10,7 +10,7 @@ fn keys() -> Keys {
     Keys::from_seed([1, 2, 3, 4, 5, 6])
 }
 
-fn message<'a>(subject: &'a [u8], properties: &'a [u8], payload: &'a [u8]) -> Message<'a> {
+pub fn message<'a>(subject: &'a [u8], properties: &'a [u8], payload: &'a [u8]) -> Message<'a> {
     Message {
         properties,
         quality: Quality::AtLeastOnce,

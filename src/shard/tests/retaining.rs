@@ -1,6 +1,8 @@
 //! Retained messages at one shard: when they come, with which flags, and what bounds them.
 
+use super::retained::tests::message;
 use super::*;
+use crate::message::ProtocolKind;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode;
 use crate::mqtt::packet::{
@@ -319,4 +321,51 @@ fn a_client_has_some_lists_at_once_and_others_have_theirs() {
     alone.receive(greedy, b"PUB $STRAIT.RETAINED.LIST.> r 0\r\n\r\n");
     alone.shard.tick(alone.now);
     assert!(alone.sent(greedy).contains("NATS/1.0 204"));
+}
+
+const N_TOPICS: usize = 1_000_000;
+
+/// Messages that a slice of a replay looks at, and that it sends; one client has one of a turn.
+const SLICE_LOOKS: usize = 512;
+const SLICE_SENDS: usize = 64;
+
+#[test]
+fn a_million_retained_topics_are_replayed_some_a_turn_and_others_are_answered_between() {
+    let mut settings = settings();
+    settings.mqtt.retained = retained::Limits { messages_max: N_TOPICS, bytes_max: 1 << 30, ..RETAINED };
+    let mut alone = Alone::new(settings);
+    alone.is_keeping = false;
+    for n in 0..N_TOPICS {
+        let subject = if n % 1_000 == 0 { format!("z.x.{n}") } else { format!("a.{n}") };
+        let message = message(subject.as_bytes(), b"", b"x");
+        alone.shard.retained.set(&message, 0, ProtocolKind::Mqtt, alone.now).unwrap();
+    }
+    let bystander = alone.nats("");
+    for (filter, n_looks, n_sends) in [
+        ("#", N_TOPICS, N_TOPICS),
+        ("+/x/+", N_TOPICS, N_TOPICS / 1_000),
+        ("a/#", N_TOPICS - N_TOPICS / 1_000, N_TOPICS - N_TOPICS / 1_000),
+    ] {
+        let id = client(&mut alone, filter, 10);
+        let before = alone.shard.counters().replayed;
+        subscribe(&mut alone, id, filter, SubscribeOptions::default(), 0);
+        let (mut n_turns, mut n_replayed) = (1, before);
+        loop {
+            let n_last = std::mem::replace(&mut n_replayed, alone.shard.counters().replayed);
+            assert!(n_replayed - n_last <= SLICE_SENDS as u64, "{} in a turn", n_replayed - n_last);
+            alone.receive(bystander, b"PING\r\n");
+            assert_eq!(alone.sent(bystander), "PONG\r\n");
+            alone.sent_bytes(id);
+            if !alone.shard.goes_on() {
+                break;
+            }
+            alone.shard.tick(alone.now);
+            n_turns += 1;
+        }
+        assert_eq!(n_replayed - before, n_sends as u64, "{filter}");
+        assert!(
+            n_turns >= (n_looks / SLICE_LOOKS).max(n_sends / SLICE_SENDS),
+            "{n_turns} turns for {filter}"
+        );
+    }
 }
