@@ -25,6 +25,16 @@ enum Occupant {
     Offline(Box<Offline>),
 }
 
+impl Occupant {
+    /// Bytes that are kept for it in all.
+    fn n_queued_bytes(&self) -> usize {
+        match self {
+            Self::Connected(connection) => connection.n_queued_bytes(),
+            Self::Offline(offline) => offline.session.inflight.n_bytes(),
+        }
+    }
+}
+
 /// What takes messages for a client of MQTT, be it there or not.
 #[derive(Debug)]
 pub struct Recipient<'s> {
@@ -38,6 +48,9 @@ pub struct Recipient<'s> {
 #[derive(Debug, Default)]
 pub struct Slots {
     occupants: id::Slots<Occupant>,
+    /// How often all queues were looked through.
+    #[cfg(test)]
+    pub n_looks_at_queues: std::cell::Cell<u64>,
 }
 
 impl Slots {
@@ -186,13 +199,15 @@ impl Slots {
 
     /// Bytes that are kept for everybody, by slot.
     pub fn queued_bytes(&self) -> impl Iterator<Item = (ConnectionId, usize)> {
-        self.occupants.range(0, self.occupants.n_places()).map(|(id, occupant)| {
-            let n_bytes = match occupant {
-                Occupant::Connected(connection) => connection.n_queued_bytes(),
-                Occupant::Offline(offline) => offline.session.inflight.n_bytes(),
-            };
-            (id, n_bytes)
-        })
+        #[cfg(test)]
+        self.n_looks_at_queues.set(self.n_looks_at_queues.get() + 1);
+        let all = self.occupants.range(0, self.occupants.n_places());
+        all.map(|(id, occupant)| (id, occupant.n_queued_bytes()))
+    }
+
+    /// Bytes that are kept for who is in a slot.
+    pub fn queued_bytes_of(&self, id: ConnectionId) -> usize {
+        self.occupants.get(id).map_or(0, Occupant::n_queued_bytes)
     }
 
     /// Slots, the free ones among them.

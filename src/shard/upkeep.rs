@@ -9,6 +9,7 @@ use super::id::ConnectionId;
 use super::latency::Direction;
 use crate::nats::encode;
 use crate::time::{Span, Time};
+use std::collections::BinaryHeap;
 
 /// How long a connection that ends may take to read what is queued for it.
 const LINGER: Span = Span::from_secs(2);
@@ -261,12 +262,17 @@ impl Shard {
         self.keep_core_total();
     }
 
-    /// Ends the largest queues while the core has no room for all of them, whatever they are made of.
+    /// Ends the largest queues while the core has no room for all of them, whatever they are made of. They are
+    /// looked through once, however many have to go.
     pub(super) fn keep_core_total(&mut self) {
         let bytes_max = self.settings.core_queue_bytes_max;
+        if self.n_bytes_for_clients() <= bytes_max {
+            return;
+        }
+        let queues = self.clients.slots.queued_bytes().filter(|(_, n_bytes)| *n_bytes > 0);
+        let mut queues: BinaryHeap<_> = queues.map(|(id, n_bytes)| (n_bytes, id)).collect();
         while self.n_bytes_for_clients() > bytes_max {
-            let largest = self.clients.slots.queued_bytes().max_by_key(|(_, n_bytes)| *n_bytes);
-            let n_largest = largest.map_or(0, |(_, n_bytes)| n_bytes);
+            let n_largest = queues.peek().map_or(0, |(n_bytes, _)| *n_bytes);
             let n_left_behind = self.redelivery.n_bytes();
             if n_left_behind >= n_largest {
                 if n_left_behind == 0 {
@@ -277,18 +283,28 @@ impl Shard {
                 self.clients.counters.dropped_left_behind += n_forgotten;
                 continue;
             }
-            let Some((id, _)) = largest else { return };
-            match self.clients.slots.get(id) {
-                Some(largest) if largest.is_open() => {
-                    self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
-                }
-                Some(largest) if !largest.queue.is_empty() => {
-                    // It was only to read its last, and others would pay for that.
-                    self.discard_queue(id);
-                    self.clients.effects.cut.push(id);
-                }
-                _ => self.discard_session(id),
+            let Some((_, id)) = queues.pop() else { return };
+            self.end_queue(id);
+            // What is left, its last words or its session, goes where that is the largest in turn.
+            let n_bytes_left = self.clients.slots.queued_bytes_of(id);
+            if n_bytes_left > 0 {
+                queues.push((n_bytes_left, id));
             }
+        }
+    }
+
+    /// Ends whose queue is the largest.
+    fn end_queue(&mut self, id: ConnectionId) {
+        match self.clients.slots.get(id) {
+            Some(largest) if largest.is_open() => {
+                self.close(id, Closed::SlowConsumer(Slow::CoreTotal), self.now);
+            }
+            Some(largest) if !largest.queue.is_empty() => {
+                // It was only to read its last, and others would pay for that.
+                self.discard_queue(id);
+                self.clients.effects.cut.push(id);
+            }
+            _ => self.discard_session(id),
         }
     }
 

@@ -380,3 +380,18 @@ fn a_run_of_very_many_filters_costs_as_many_times_what_one_costs() {
     // Sixteen times as many; if each looked at all the others it would be 256 times the work.
     assert!(many < 40 * few, "{few} ns for 4,000 and {many} ns for 64,000");
 }
+
+#[test]
+fn however_many_queues_have_to_go_at_once_they_are_looked_through_once() {
+    const N_CLIENTS: u64 = 2_000;
+    let mut alone = Alone::new(Settings { core_queue_bytes_max: 1 << 20, ..settings() });
+    let ids: Vec<_> = (0..N_CLIENTS).map(|_| alone.nats("SUB a 1\r\n")).collect();
+    let publisher = alone.nats("");
+    alone.receive(publisher, format!("PUB a 500\r\n{}\r\n", "x".repeat(500)).as_bytes());
+    assert_eq!(alone.shard.clients.slots.n_looks_at_queues.get(), 0);
+    alone.receive(publisher, format!("PUB a 50\r\n{}\r\n", "x".repeat(50)).as_bytes());
+    let n_closed = ids.iter().filter(|&&id| alone.shard.is_closing(id)).count();
+    assert!((100..N_CLIENTS as usize).contains(&n_closed), "{n_closed}");
+    assert!(alone.shard.n_waiting_bytes().0 <= 1 << 20);
+    assert_eq!(alone.shard.clients.slots.n_looks_at_queues.get(), 1);
+}
