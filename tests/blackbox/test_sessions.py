@@ -197,6 +197,7 @@ def test_ten_thousand_take_overs_leave_one_connection_each_and_lose_nothing(star
 
 
 # [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+# 3.1.1: [MQTT-3.14.4-3]
 def test_a_client_that_leaves_in_order_and_is_back_at_once_has_no_will(strait, version):
     names = [f"prompt-{version}-{n}" for n in range(200)]
     with mqtt.connected(strait.mqtt) as heir:
