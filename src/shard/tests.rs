@@ -357,7 +357,7 @@ fn subscriptions_beyond_a_limit_are_refused_in_the_servers_words_and_the_client_
     let too_many = "-ERR 'Permissions Violation for Subscription to \"a.b.c.d\", too many tokens'\r\n";
     let exceeded = "-ERR 'maximum subscriptions exceeded'\r\n";
     assert_eq!(alone.sent(id), format!("{too_many}{exceeded}{exceeded}PONG\r\n"));
-    assert_eq!(alone.shard.counters().subscriptions_refused, [0, 2, 0, 2]);
+    assert_eq!(alone.shard.counters().subscriptions_refused, [0, 2, 0, 2, 0, 0]);
 }
 
 #[test]
