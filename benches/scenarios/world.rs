@@ -286,7 +286,6 @@ pub fn settings(n_cores: usize) -> Settings {
 fn mqtt_settings(mqtt: &strait::config::schema::Mqtt, n_cores: usize) -> MqttSettings {
     MqttSettings {
         decode: mqtt::decode::Limits { packet_bytes_max: 2 << 20, connect_bytes_max: 256 << 10 },
-        payload_bytes_max: mqtt.payload_bytes_max,
         connect_timeout: Span::from_secs(u64::from(mqtt.connect_timeout_secs)),
         topic_levels_max: mqtt.topic_levels_max,
         offer: mqtt::connection::Offer {

@@ -427,7 +427,7 @@ mod tests {
         let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let (door, address) = (Door::first(listener), address.parse().unwrap());
         let name = name(listener).to_owned();
-        Bound { door, name, socket: Arc::new(socket), address, connections_max: 1 }
+        Bound { door, name, socket: Arc::new(socket), address, connections_max: 1, limit: String::new() }
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Alone {
     }
 
     /// How many messages of NATS a client was sent.
-    fn n_heard(&mut self, id: ConnectionId) -> usize {
+    fn n_msgs(&mut self, id: ConnectionId) -> usize {
         self.sent(id).matches("MSG a 1 ").count()
     }
 
@@ -39,23 +39,23 @@ fn a_nats_client_has_a_seconds_messages_at_once_and_the_rest_as_time_passes() {
     let messages = [b"PUB a 1\r\nx\r\n".repeat(500), b"PING\r\n".to_vec()].concat();
     alone.receive_whole(publisher, &messages);
     // The one with which it was too much is among them.
-    assert_eq!(alone.n_heard(reader), 101);
+    assert_eq!(alone.n_msgs(reader), 101);
     assert!(!alone.shard.wants_input(publisher));
     alone.receive_whole(other, b"PUB a 1\r\nx\r\n");
-    assert_eq!(alone.n_heard(reader), 1);
+    assert_eq!(alone.n_msgs(reader), 1);
     alone.pass_millis(1_000);
-    let n = alone.n_heard(reader);
+    let n = alone.n_msgs(reader);
     assert!((99..=101).contains(&n), "{n}");
     assert_eq!(alone.sent(publisher), "");
     alone.pass_millis(3_100);
-    assert_eq!(alone.n_heard(reader), 500 - 101 - n);
+    assert_eq!(alone.n_msgs(reader), 500 - 101 - n);
     assert_eq!(alone.sent(publisher), "PONG\r\n");
     assert!(alone.shard.wants_input(publisher));
     assert!(alone.n_limited_by(Limit::NatsMessageRate) >= 100);
     // After a pause there is a second's worth again, and no more.
     alone.pass_millis(10_000);
     alone.receive_whole(publisher, &messages);
-    assert_eq!(alone.n_heard(reader), 101);
+    assert_eq!(alone.n_msgs(reader), 101);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn bytes_have_their_own_rate_and_a_keep_alive_does_not_run_out_meanwhile() {
     alone.receive(id, b"\x10\x0d\0\x04MQTT\x04\x02\0\x02\0\x01k");
     let publish = [b"\x30\xff\x07\0\x01a".as_slice(), &[b'x'; 1_020]].concat();
     alone.receive_whole(id, &[publish, b"\xc0\0".to_vec()].concat());
-    assert_eq!(alone.n_heard(reader), 1);
+    assert_eq!(alone.n_msgs(reader), 1);
     alone.pass_millis(9_000);
     assert!(!alone.shard.is_closing(id));
     assert_eq!(alone.sent_bytes(id), b"\x20\x02\0\0");
@@ -102,7 +102,7 @@ fn what_was_read_of_a_client_that_waits_is_delivered_before_a_drain_ends() {
     let (reader, publisher) = (alone.nats("SUB a 1\r\n"), alone.nats(""));
     alone.receive_whole(publisher, &b"PUB a 1\r\nx\r\n".repeat(500));
     alone.shard.begin_drain(alone.now);
-    assert_eq!(alone.n_heard(reader), 500);
+    assert_eq!(alone.n_msgs(reader), 500);
 }
 
 #[test]
