@@ -39,9 +39,9 @@ fn text_of(folders: &[&str]) -> String {
 fn every_limit_of_the_configuration_is_in_the_table_and_nothing_else() {
     let table = table();
     let mut keys: BTreeSet<String> =
-        KEYS.iter().filter(|key| is_limit(key.name)).map(|key| key.path()).collect();
+        KEYS.iter().filter(|key| is_limit(key.name)).map(strait::config::key::Key::path).collect();
     keys.extend(Limit::ALL.iter().map(|limit| limit.key().to_owned()));
-    let known: BTreeSet<String> = KEYS.iter().map(|key| key.path()).collect();
+    let known: BTreeSet<String> = KEYS.iter().map(strait::config::key::Key::path).collect();
     assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), keys);
     assert!(keys.is_subset(&known), "{:?}", keys.difference(&known));
 }

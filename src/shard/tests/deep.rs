@@ -83,7 +83,7 @@ fn a_name_of_65_535_slashes_goes_through_every_kind_of_filter_live_and_retained(
         let [(live, _), (late, _)] = ["live", "late"].map(|client_id| alone.mqtt(Wish { client_id, ..V5 }));
         // What `+` of the next to last level stands for may differ.
         let topic = if filter.ends_with(b"/+") { slashes[1..].to_vec() } else { slashes.clone() };
-        alone.subscribe_to_all(live, &[filter.clone()]);
+        alone.subscribe_to_all(live, std::slice::from_ref(&filter));
         assert_eq!(alone.topics(live), Vec::<Vec<u8>>::new());
         for _ in 0..3 {
             // The third comes from the cache.
@@ -91,7 +91,7 @@ fn a_name_of_65_535_slashes_goes_through_every_kind_of_filter_live_and_retained(
         }
         let is_shared = filter.starts_with(b"$share");
         assert_eq!(alone.topics(live), vec![topic.clone(); 3]);
-        alone.subscribe_to_all(late, &[filter.clone()]);
+        alone.subscribe_to_all(late, std::slice::from_ref(&filter));
         alone.pass(1);
         assert_eq!(alone.topics(late), vec![topic.clone(); usize::from(!is_shared)]);
         alone.let_go_of(live, &[&filter]);
