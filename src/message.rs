@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
         while n < n_max
             && let Some(frame) = input.get(end..end + stride)
             && frame.starts_with(before)
-            && frame[packet_id_at + 2..].starts_with(after)
+            && (after.is_empty() || frame[packet_id_at + 2..].starts_with(after))
             && frame[packet_id_at..packet_id_at + 2] != [0, 0]
         {
             n += 1;
@@ -134,6 +134,18 @@ impl<'a> Run<'a> {
     pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let payload = self.payload();
         self.frames.chunks_exact(self.stride).map(move |frame| &frame[payload.clone()])
+    }
+
+    /// Whether its frames are what `head`, which has an identifier at `packet_id_at`, makes of its payloads, but
+    /// for that.
+    pub fn is_made_of(&self, head: &[u8], packet_id_at: usize) -> bool {
+        let (own, after_id_at) = (self.head(), packet_id_at + 2);
+        self.tail_len == 0
+            && self.packet_id_at == packet_id_at
+            && packet_id_at != 0
+            && own.len() == head.len()
+            && own[..packet_id_at] == head[..packet_id_at]
+            && own[after_id_at..] == head[after_id_at..]
     }
 
     /// Some of this run's frames, one after another.

@@ -116,6 +116,22 @@ impl Inflight {
             && self.sent.n_bytes() < self.sent_bytes_max
     }
 
+    /// How many messages of so many bytes may leave one after another that were never sent.
+    pub fn n_open(&self, n_bytes: usize) -> usize {
+        if self.n_current < self.sent.len() {
+            return 0;
+        }
+        let n_window = usize::from(self.window.saturating_sub(self.n_under_way));
+        let n_ids = usize::from(u16::MAX) - self.sent.len();
+        let room = self.sent_bytes_max.saturating_sub(self.sent.n_bytes());
+        n_window.min(n_ids).min(room.div_ceil(n_bytes.max(1)))
+    }
+
+    /// Makes room for `n` messages of so many bytes that leave now.
+    pub fn reserve(&mut self, n: usize, n_bytes: usize) {
+        self.sent.reserve(n, n_bytes);
+    }
+
     /// Whether something must leave before a message that comes now.
     #[inline]
     pub fn has_waiting(&self) -> bool {
@@ -172,6 +188,32 @@ impl Inflight {
         }
     }
 
+    /// Notes PUBACKs as far as they are those of the oldest messages, in their order; how many that are.
+    #[inline]
+    pub fn pubacks(&mut self, ids: impl Iterator<Item = u16>) -> usize {
+        let (mut n, mut n_under_way, mut next_id) = (0, 0, self.first_id);
+        for (id, (quality, sent)) in ids.zip(self.sent.noted()) {
+            if id != next_id || quality != Quality::AtLeastOnce || sent.state != State::Published {
+                break;
+            }
+            n += 1;
+            n_under_way += u16::from(sent.is_under_way);
+            next_id = nth_id_after(next_id, 1);
+        }
+        if n == 0 {
+            return n;
+        }
+        if self.diary.is_open() {
+            (0..n).for_each(|idx| self.diary.note(&Change::Finished(nth_id_after(self.first_id, idx))));
+        }
+        self.n_under_way -= n_under_way;
+        self.n_current = self.n_current.saturating_sub(n);
+        self.first_id = next_id;
+        self.sent.forget(n);
+        self.forget_done();
+        n
+    }
+
     /// Notes a PUBREC, and that PUBREL follows it. One that refuses the message ends it. [MQTT-4.3.3-4]
     pub fn pubrec(&mut self, id: u16, is_refused: bool) -> Acknowledged {
         match self.find(id) {
@@ -223,12 +265,18 @@ impl Inflight {
             sent.state = State::Done;
             self.n_under_way -= u16::from(std::mem::take(&mut sent.is_under_way));
         }
+        self.forget_done();
+        Acknowledged::Done
+    }
+
+    /// Frees the identifiers of the oldest, as far as they are done with.
+    #[inline]
+    fn forget_done(&mut self) {
         while self.sent.note(0).is_some_and(|sent| sent.state == State::Done) {
             self.sent.pop_front();
             self.n_current = self.n_current.saturating_sub(1);
             self.first_id = nth_id_after(self.first_id, 1);
         }
-        Acknowledged::Done
     }
 
     /// Keeps a message until the window opens, or the client is back.

@@ -123,12 +123,20 @@ impl<N> Log<N> {
         self.text.len() - self.start + self.n_shared_bytes
     }
 
+    /// Makes room for `n` messages of so many bytes that come now.
+    pub fn reserve(&mut self, n: usize, n_bytes: usize) {
+        self.text.reserve(n * n_bytes);
+        self.entries.reserve(n);
+    }
+
     /// Keeps one more, behind all others.
     #[inline]
     pub fn push(&mut self, kept: &Kept<'_>, note: N) {
         let at = self.base + self.text.len() as u64;
         self.text.extend_from_slice(kept.topic);
-        self.text.extend_from_slice(kept.properties);
+        if !kept.properties.is_empty() {
+            self.text.extend_from_slice(kept.properties);
+        }
         let mut payload_len = 0;
         if let Payload::Copied(bytes) = kept.payload {
             self.text.extend_from_slice(bytes);
@@ -194,6 +202,12 @@ impl<N> Log<N> {
         self.entries.iter_mut().map(|entry| &mut entry.note)
     }
 
+    /// The qualities and notes, from the oldest on.
+    #[inline]
+    pub fn noted(&self) -> impl Iterator<Item = (Quality, &N)> {
+        self.entries.iter().map(|entry| (entry.quality, &entry.note))
+    }
+
     #[inline]
     pub fn quality(&self, idx: usize) -> Option<Quality> {
         self.entries.get(idx).map(|entry| entry.quality)
@@ -216,6 +230,23 @@ impl<N> Log<N> {
         if let Some(extra) = entry.extra {
             self.forget_extra(*extra);
         }
+        self.close_gap();
+        Some(entry.note)
+    }
+
+    /// Forgets the `n` oldest of those that there are.
+    pub fn forget(&mut self, n: usize) {
+        for entry in self.entries.drain(..n) {
+            self.start += entry.text_len();
+            let shared = entry.extra.and_then(|extra| extra.payload);
+            self.n_shared_bytes -= shared.map_or(0, |bytes| bytes.len());
+        }
+        self.close_gap();
+    }
+
+    /// Gives back what the forgotten have left, where that is worth it.
+    #[inline]
+    fn close_gap(&mut self) {
         if self.entries.is_empty() {
             self.shrink_when_empty();
         } else if self.start >= Self::GAP_BYTES_MIN && self.start * 2 >= self.text.len() {
@@ -224,7 +255,6 @@ impl<N> Log<N> {
             self.base += self.start as u64;
             self.start = 0;
         }
-        Some(entry.note)
     }
 
     #[cold]

@@ -108,18 +108,20 @@ impl Shard {
     /// Takes the bare PUBACKs at the front of `input`, as a client sends them one after another.
     #[inline]
     fn take_pubacks(&mut self, id: ConnectionId, input: &[u8]) -> (usize, Acknowledged) {
+        const LEN: usize = 4;
         let mut n_taken = 0;
         if input.first() != Some(&PUBACK) {
             return (n_taken, Acknowledged::Done);
         }
+        let ids = input.chunks_exact(LEN).map_while(|packet| match *packet {
+            [PUBACK, 2, high, low] => Some(u16::from_be_bytes([high, low])).filter(|id| *id != 0),
+            _ => None,
+        });
         let acknowledged = self.clients.acknowledge(id, |inflight| {
-            for packet in input.chunks_exact(4) {
-                let &[PUBACK, 2, high, low] = packet else { break };
-                let packet_id = u16::from_be_bytes([high, low]);
-                if packet_id == 0 {
-                    break;
-                }
-                n_taken += packet.len();
+            let n_oldest = inflight.pubacks(ids.clone());
+            n_taken = n_oldest * LEN;
+            for packet_id in ids.skip(n_oldest) {
+                n_taken += LEN;
                 if inflight.puback(packet_id) == Acknowledged::Mismatched {
                     return Acknowledged::Mismatched;
                 }

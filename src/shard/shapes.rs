@@ -436,7 +436,7 @@ impl MqttShape {
 const PART_BYTES: usize = 32 << 10;
 
 /// `0..n` in parts of at most [`PART_BYTES`], of one item at least.
-fn parts(n: usize, item_bytes: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn parts(n: usize, item_bytes: usize) -> impl Iterator<Item = Range<usize>> {
     let n_at_once = (PART_BYTES / item_bytes).max(1);
     (0..n).step_by(n_at_once).map(move |start| start..n.min(start + n_at_once))
 }

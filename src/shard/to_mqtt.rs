@@ -4,12 +4,11 @@ use super::connection::{Subscription, SubscriptionKind, Traits};
 use super::crossing;
 use super::fanout::{End, Fanout, Outcome, Room};
 use super::shapes::{Copied, Own};
-use super::waiting::{deliver_kept, kept};
+use super::waiting::{deliver_kept, deliver_run, kept};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Message, Quality};
 use crate::mqtt;
 use crate::mqtt::kept::Kept;
-use crate::payload::Payload;
 use crate::subject::mapping;
 
 /// An alias pays for topics from this length on, in bytes: it takes three itself. Messages that may be sent
@@ -113,12 +112,7 @@ impl Fanout<'_> {
         let Some(run) = &message.run else {
             return deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now);
         };
-        let mut all = Outcome::none(End::Delivered);
-        for payload in run.payloads() {
-            let kept = Kept { payload: Payload::Copied(payload), ..kept };
-            all.add(deliver_kept(mqtt, &kept, shape, queue, pool, room, self.now));
-        }
-        all
+        deliver_run(mqtt, &kept, run, shape, queue, pool, room, self.now)
     }
 
     /// How an MQTT subscription is due the message, or why it is not.

@@ -7,12 +7,11 @@ use super::fanout::{Asks, Clients, End, Fanout, Outcome, Room, session_share};
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::settings::Settings;
-use super::shapes::MqttShape;
-use super::shapes::{Copied, Own};
+use super::shapes::{Copied, MqttShape, Own, parts};
 use super::slots::Recipient;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
-use crate::message::{Message, Origin, ProtocolKind, Quality};
+use crate::message::{Message, Origin, ProtocolKind, Quality, Run};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::{Acknowledged, Inflight, Next};
@@ -238,6 +237,54 @@ pub(super) fn deliver_kept(
         queue.append_shared(bytes.clone());
     }
     Outcome::queued(1, End::Delivered)
+}
+
+/// As `deliver_kept`, of a run's messages, which differ from `kept` in their payloads.
+#[expect(clippy::too_many_arguments, reason = "a connection's parts are lent one by one")]
+pub(super) fn deliver_run(
+    mqtt: &mut Mqtt,
+    kept: &Kept<'_>,
+    run: &Run<'_>,
+    shape: &MqttShape,
+    queue: &mut WriteQueue,
+    pool: &mut BufferPool,
+    room: Room<'_>,
+    now: Time,
+) -> Outcome {
+    let inflight = &mut mqtt.session.inflight;
+    let head = &shape.frame[..shape.head_len];
+    let frame_len = head.len() + run.payload().len();
+    let n_fitting = session_share(room.settings).saturating_sub(queue.len()).div_ceil(frame_len);
+    let n_open = if inflight.has_pending() { 0 } else { inflight.n_open(kept.n_bytes()) };
+    let n = run.n().min(n_open).min(n_fitting);
+    inflight.reserve(n, kept.n_bytes());
+    let is_alike = run.is_made_of(head, shape.packet_id_at);
+    for range in parts(n, frame_len) {
+        let frames = run.frames(range);
+        queue.append(pool, |buffer| {
+            // What would be built is what came, but for the identifiers.
+            let start = buffer.len();
+            if is_alike {
+                buffer.extend_from_slice(frames);
+            } else {
+                for payload in run.of_some(frames).payloads() {
+                    buffer.extend_from_slice(head);
+                    buffer.extend_from_slice(payload);
+                }
+            }
+            let sent = buffer[start..].chunks_exact_mut(frame_len);
+            for (frame, payload) in sent.zip(run.of_some(frames).payloads()) {
+                let packet_id = inflight.begin(&Kept { payload: Payload::Copied(payload), ..*kept });
+                frame[shape.packet_id_at..][..2].copy_from_slice(&packet_id.to_be_bytes());
+            }
+        });
+    }
+    let mut all = Outcome::queued(n as u64, End::Delivered);
+    for payload in run.of_some(run.frames(n..run.n())).payloads() {
+        let kept = Kept { payload: Payload::Copied(payload), ..*kept };
+        all.add(keep_waiting(inflight, &kept, room, now));
+    }
+    all
 }
 
 /// Keeps a message in its session until it can be sent.

@@ -66,6 +66,56 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The naive twin is told of each by itself.
+    #[test]
+    fn acknowledgements_in_a_row_do_what_each_of_them_does(
+        steps in proptest::collection::vec((0u16..30, proptest::collection::vec(0u16..12, 0..12)), 1..30),
+        window in 1u16..20,
+        first_id in prop_oneof![Just(1u16), Just(65_530)],
+        sent_bytes_max in prop_oneof![Just(40usize), Just(1 << 20)],
+    ) {
+        let new = || {
+            let mut inflight = Inflight { first_id, ..Inflight::new(window, sent_bytes_max) };
+            inflight.diary().open();
+            inflight
+        };
+        let (mut together, mut apart) = (new(), new());
+        for (n, acked) in steps {
+            let quality = if n % 7 == 6 { Quality::ExactlyOnce } else { Quality::AtLeastOnce };
+            let message = kept(b"xyz", quality);
+            let n_open = together.n_open(message.n_bytes());
+            let mut n_begun = 0;
+            together.reserve(n_open, message.n_bytes());
+            while n_begun < usize::from(n) && apart.is_open() {
+                prop_assert_eq!(together.begin(&message), apart.begin(&message));
+                n_begun += 1;
+            }
+            prop_assert_eq!(n_begun, n_open.min(n.into()));
+            // Mostly the oldest in their order; then any.
+            let in_order = (0..).take(acked.len()).map(|nth| nth_id_after(apart.first_id, nth));
+            let acked: Vec<_> = in_order.zip(&acked).map(|(id, other)| match other {
+                0..9 => id,
+                _ => nth_id_after(id, usize::from(*other)),
+            }).collect();
+            let n_oldest = together.pubacks(acked.iter().copied());
+            for id in &acked[..n_oldest] {
+                prop_assert_eq!(apart.puback(*id), Acknowledged::Done);
+            }
+            for id in &acked[n_oldest..] {
+                prop_assert_eq!(together.puback(*id), apart.puback(*id));
+            }
+            let (mut here, mut there) = (Vec::new(), Vec::new());
+            together.write(&mut here);
+            apart.write(&mut there);
+            prop_assert_eq!(here, there);
+            prop_assert_eq!((together.n_under_way, together.n_current), (apart.n_under_way, apart.n_current));
+            prop_assert_eq!(together.n_bytes(), apart.n_bytes());
+            prop_assert_eq!(together.diary().take(), apart.diary().take());
+        }
+    }
+}
+
 // [MQTT-4.4.0-1] [MQTT-4.3.3-3] [MQTT-4.3.3-6]
 // [MQTT-4.3.2-3] [MQTT-4.3.3-5] [MQTT-4.6.0-1]
 // 3.1.1: [MQTT-2.3.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT-4.4.0-1] [MQTT-4.6.0-1]

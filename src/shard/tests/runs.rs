@@ -200,3 +200,69 @@ proptest! {
         }
     }
 }
+
+/// How QoS 1 comes: of which version its publisher is, whether messages and acknowledgements come apart, the
+/// window, and how many are acknowledged in the end.
+#[derive(Clone, Copy, Debug)]
+struct Acknowledging {
+    level: u8,
+    apart: bool,
+    window: u16,
+    n_acked: u16,
+    newest_first: bool,
+}
+
+/// What the publisher of QoS 1 is sent, and what four subscribers are.
+fn acknowledged_outcome(bursts: &[(usize, u8)], how: Acknowledging, read_bytes: usize) -> Vec<Vec<u8>> {
+    let mut limited = settings();
+    limited.mqtt.offer.inflight_max = how.window;
+    let mut alone = Alone::new(limited);
+    let subscribers = [(b'a', 4, 0), (b'b', 4, 1), (b'c', 5, 1), (b'd', 5, 2)]
+        .map(|(name, level, qos)| mqtt_client(&mut alone, name, level, b"a/b", qos));
+    let publisher = mqtt_client(&mut alone, b'p', how.level, b"", 0);
+    let ping: &[u8] = if how.apart { b"\xc0\0" } else { b"" };
+    let properties: &[u8] = if how.level == 5 { b"\0" } else { b"" };
+    let mut input = Vec::new();
+    let lens = bursts.iter().flat_map(|&(len, n)| std::iter::repeat_n(len, n.into()));
+    for (packet_id, len) in (1u16..).zip(lens) {
+        input.extend([0x32, (7 + properties.len() + len) as u8, 0, 3, b'a', b'/', b'b']);
+        input.extend(packet_id.to_be_bytes());
+        input.extend_from_slice(properties);
+        input.extend(std::iter::repeat_n(packet_id as u8, len));
+        input.extend_from_slice(ping);
+    }
+    input.chunks(read_bytes).for_each(|part| alone.receive(publisher, part));
+    let mut answers = alone.sent_bytes(publisher);
+    let mut pubacks = Vec::new();
+    while let &[kind, len, ..] = &answers[..] {
+        let packet: Vec<u8> = answers.drain(..2 + usize::from(len)).collect();
+        pubacks.extend(packet.into_iter().filter(|_| kind == 0x40));
+    }
+    let mut outcome = vec![pubacks];
+    for subscriber in subscribers {
+        let mut sent = alone.sent_bytes(subscriber);
+        let nth = |nth| if how.newest_first { how.n_acked - nth } else { nth + 1 };
+        let acks: Vec<u8> =
+            (0..how.n_acked).flat_map(|n| [&[0x40, 2], &nth(n).to_be_bytes()[..]].concat()).collect();
+        acks.chunks(if how.apart { 4 } else { 50_000 }).for_each(|part| alone.receive(subscriber, part));
+        sent.extend(alone.sent_bytes(subscriber));
+        outcome.push(sent);
+    }
+    outcome
+}
+
+proptest! {
+    #[test]
+    fn a_run_of_qos_1_is_sent_and_acknowledged_as_its_messages_would_be_one_by_one(
+        bursts in proptest::collection::vec((prop_oneof![Just(0usize), Just(7), Just(100)], 1u8..60), 1..5),
+        (level, window, n_acked) in (4u8..6, 1u16..80, 0u16..100),
+        newest_first: bool,
+        read_bytes in prop_oneof![Just(50_000usize), 60usize..300],
+    ) {
+        // None that was not sent before.
+        let how = Acknowledging { level, apart: false, window, n_acked: n_acked.min(window), newest_first };
+        let whole = acknowledged_outcome(&bursts, how, read_bytes);
+        let apart = acknowledged_outcome(&bursts, Acknowledging { apart: true, ..how }, 50_000);
+        prop_assert_eq!(whole, apart);
+    }
+}
