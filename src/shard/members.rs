@@ -45,9 +45,9 @@ impl Shard {
         route: &Route,
         picks: &[Pick],
         fanout: &mut Fanout<'_>,
-    ) -> Vec<Post> {
-        let mut posts: Vec<Post> =
-            route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }).collect();
+        posts: &mut Vec<Post>,
+    ) {
+        posts.extend(route.remote.iter().map(|&core| Post { core, to_plain: true, groups: Vec::new() }));
         for pick in picks {
             let group = &route.groups[pick.group_idx as usize];
             let due = group.due(pick.unit_idx);
@@ -65,7 +65,6 @@ impl Shard {
                 }
             }
         }
-        posts
     }
 
     /// Gives a copy to a member here, or says which core is asked next; `None` where it is done with.

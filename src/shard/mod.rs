@@ -182,6 +182,7 @@ pub struct Shard {
     reply: Vec<u8>,
     properties: PropertyBlock,
     picks: Vec<groups::Pick>,
+    posts: Vec<publish::Post>,
     shares: Vec<Vec<u8>>,
 }
 
@@ -285,6 +286,7 @@ impl Shard {
             reply: Vec::new(),
             properties: PropertyBlock::new(),
             picks: Vec::new(),
+            posts: Vec::new(),
             shares: Vec::new(),
             settings,
         }

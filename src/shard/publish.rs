@@ -68,6 +68,7 @@ pub enum Ask<'a> {
 }
 
 /// What one message sends to one other core.
+#[derive(Debug)]
 pub(super) struct Post {
     pub core: CoreId,
     pub to_plain: bool,
@@ -136,19 +137,19 @@ impl Shard {
             self.picks = plan.picks;
             return self.after_fanout();
         }
-        let posts = match plan.found.route() {
-            None => Vec::new(),
-            Some(route) => self.serve_groups(route, &plan.picks, &mut fanout),
-        };
+        let mut posts = std::mem::take(&mut self.posts);
+        if let Some(route) = plan.found.route() {
+            self.serve_groups(route, &plan.picks, &mut fanout, &mut posts);
+        }
         self.must_stall |= fanout.is_pressed;
         self.must_stop |= fanout.is_session_pressed;
         let is_taken = fanout.is_taken;
         self.clients.end(fanout);
         self.picks = plan.picks;
-        let ticket = self.post(publisher.id, message, posts, ask, is_taken);
-        if ticket.is_none() {
+        if posts.is_empty() || self.post(publisher.id, message, &mut posts, ask, is_taken).is_none() {
             self.conclude(publisher.id, message, ask, is_taken);
         }
+        self.posts = posts;
         self.after_fanout();
     }
 
@@ -169,7 +170,7 @@ impl Shard {
         &mut self,
         publisher: ConnectionId,
         message: &Message<'_>,
-        posts: Vec<Post>,
+        posts: &mut Vec<Post>,
         ask: Ask<'_>,
         is_taken: bool,
     ) -> Option<u64> {
@@ -191,7 +192,7 @@ impl Shard {
         {
             mqtt.receipts.owe_waiting(packet_id, qos, ticket);
         }
-        for Post { core, to_plain, groups } in posts {
+        for Post { core, to_plain, groups } in posts.drain(..) {
             let address = Address { origin_core: self.core, publisher, ticket, to_plain, groups };
             let peer = &mut self.peers[core.idx()];
             peer.outbox.push_publication(message, address, self.clients.origin);

@@ -318,9 +318,9 @@ impl Shard {
         self.clients.counters.published[kind] += 1;
         self.clients.counters.published_bytes[kind] += message.payload.len() as u64;
         let elsewhere = to.filter(|core| *core != self.core);
-        let posts = elsewhere.map(|core| Post { core, to_plain: true, groups: Vec::new() });
+        let post = elsewhere.map(|core| Post { core, to_plain: true, groups: Vec::new() });
         let is_taken = elsewhere.is_none() && self.give_answer(message);
-        let ticket = self.post(publisher, message, posts.into_iter().collect(), ask, is_taken);
+        let ticket = self.post(publisher, message, &mut post.into_iter().collect(), ask, is_taken);
         if ticket.is_none() {
             self.conclude(publisher, message, ask, is_taken);
         }

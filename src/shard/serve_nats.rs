@@ -65,7 +65,6 @@ impl SubscribeRefused {
 impl Shard {
     /// Takes the first op of `input`, if it is whole and may be taken now.
     pub(super) fn serve_nats(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
-        let are_answers_too_many = self.are_answers_too_many();
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
         if !connection.is_open() {
             return Served::Ended;
@@ -88,10 +87,12 @@ impl Shard {
             return Served::Waiting;
         }
         match op {
-            Op::Publish(publish) if are_answers_too_many && asks_for_answer(&publish) => {
-                return self.wait_for_answers(id);
+            Op::Publish(publish) => {
+                if self.are_answers_too_many() && asks_for_answer(&publish) {
+                    return self.wait_for_answers(id);
+                }
+                return self.nats_publish(id, &publish, None, input, n_taken);
             }
-            Op::Publish(publish) => return self.nats_publish(id, &publish, None, input, n_taken),
             Op::Ignored => {}
             Op::Pong => {
                 nats.pong();
@@ -224,7 +225,7 @@ impl Shard {
             self.with_nats(id, |nats, out| nats.publish_taken(written, &mut scratch, out));
         }
         let shared = share_if_large(publish.payload);
-        let asked = crossing::asked(publish.header);
+        let asked = if publish.header.is_empty() { None } else { crossing::asked(publish.header) };
         let is_bare = publish.reply.is_empty() && asked.is_none();
         // A header block is part of what those of one run have in common.
         let head_len = n_taken - publish.payload.len() - 2;
