@@ -180,20 +180,24 @@ def test_ten_thousand_take_overs_leave_one_connection_each_and_lose_nothing(star
                 publisher.publish(f"over/{name}", payload, qos=1, packet_id=1)
                 publisher.expect("PUBACK")
             if len(gone) > 50:
-                for old in gone:
-                    old.close()
-                gone.clear()
+                end_taken_over(gone)
         for name in names:
             listen(name, live[name].ping())
             listen(name, live[name].ping())
             assert heard[name] == wanted[name]
-    for old in gone:
-        last = old.until_closed()[-1]
-        assert (last.kind, last.reason) == ("DISCONNECT", 0x8E)
-        old.close()
+    end_taken_over(gone)
     for name in names:
         live[name].close()
         forget(strait, name)
+
+
+def end_taken_over(clients):
+    """Each was told that another has its name, and closed: of all with that name one is left."""
+    for client in clients:
+        last = client.until_closed()[-1]
+        assert (last.kind, last.reason) == ("DISCONNECT", 0x8E)
+        client.close()
+    clients.clear()
 
 
 # [MQTT-3.1.2-10] [MQTT-3.14.4-3]
