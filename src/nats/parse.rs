@@ -154,7 +154,7 @@ fn usual_hpub<'a>(input: &'a [u8], limits: &Limits) -> Option<(Sizes<'a>, usize)
         && subject_len > 0
         && n_header > 0
         && n_total > 0
-        && header_len <= total_len
+        && header_len <= total_len.min(limits.header_bytes_max)
         && arguments_len < limits.control_line_bytes_max;
     let digits = Digits { header: n_header as u8, total: n_total as u8 };
     is_usual.then_some((Sizes { subject, reply: b"", header_len, total_len, digits }, 5 + arguments_len + 2))
