@@ -99,10 +99,11 @@ proptest! {
                 _ => nth_id_after(id, usize::from(*other)),
             }).collect();
             let n_oldest = together.pubacks(acked.iter().copied());
-            for id in &acked[..n_oldest] {
+            let (oldest, others) = acked.split_at(n_oldest);
+            for id in oldest {
                 prop_assert_eq!(apart.puback(*id), Acknowledged::Done);
             }
-            for id in &acked[n_oldest..] {
+            for id in others {
                 prop_assert_eq!(together.puback(*id), apart.puback(*id));
             }
             let (mut here, mut there) = (Vec::new(), Vec::new());
