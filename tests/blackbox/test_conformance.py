@@ -46,6 +46,8 @@ PYTEST_SUITES = {
         },
     ),
 }  # fmt: skip
+# Those that chance decides, and which may do either.
+NOT_PLAYED = {"test_shared_subscriptions[gmqtt]": "wants a share for each of two members; ours leaves that to chance (4.8.2)"}
 # What these suites presuppose.
 SETTINGS = {"STRAIT__MQTT__RECEIVE_MAXIMUM": "20", "STRAIT__MQTT__KEEP_ALIVE_SECS_MAX": "60"}
 
@@ -157,7 +159,8 @@ def play_part(suite, n_cores, part):
         host, port = strait.mqtt
         environment = {
             "PYTHONPATH": str(FOLDER), "STRAIT_PORT": str(port), "STRAIT_PART": str(part), "STRAIT_PARTS": str(n_parts),
-            "STRAIT_EXPECTED": json.dumps(expected), "HOST": host, "PORT": str(port), "USERNAME": "",
+            "STRAIT_EXPECTED": json.dumps(expected), "STRAIT_SUITE": suite, "STRAIT_NOT_PLAYED": json.dumps(NOT_PLAYED),
+            "HOST": host, "PORT": str(port), "USERNAME": "",
         }  # fmt: skip
         options = ["-m", "pytest", "-p", "parts", "-p", "no:cacheprovider", "--tb=short", "-q", tests]
         outcome = run(options, FETCHED / folder, environment, PART_S)
