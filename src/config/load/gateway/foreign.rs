@@ -34,7 +34,8 @@ const fn refused(name: &'static str, why: &'static str) -> Foreign {
 const NO_AUTHENTICATION: &str = "there is no authentication yet: whoever reaches a listener is let in";
 const NO_TLS: &str = "there is no TLS yet: let a proxy on this host end it";
 const NO_WEBSOCKET: &str = "there is no WebSocket yet";
-const NO_RATES: &str = "no rate is limited; `max_connections` is";
+const NO_RATES: &str =
+    "no listener has a rate of its own: `strait config default` has what is limited in [limits] and [nats]";
 
 const KEYS: [Foreign; 19] = [
     Foreign {
