@@ -214,6 +214,9 @@ impl Shard {
         let mount_len = publish.subject.len().saturating_sub(written.subject.len());
         let is_mounted = apart.is_some() && nats.is_mounted();
         let responder = if publish.reply.is_empty() { None } else { self.responder_for(publish.subject) };
+        // An acknowledgement is no answer to a request.
+        let responder = responder.filter(|_| !asks_for_answer(publish));
+        let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
         let plan = match self.plan(responder.as_ref().map_or(publish.subject, |it| &it.probe)) {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
@@ -229,7 +232,6 @@ impl Shard {
         let is_bare = publish.reply.is_empty() && asked.is_none();
         // A header block is part of what those of one run have in common.
         let head_len = n_taken - publish.payload.len() - 2;
-        let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
         let is_limited = self.rate_of(false).is_some();
         let is_alone = says_something || is_identified || is_limited || quality != Quality::AtMostOnce;
         let run = if shared.is_none() && is_bare && !is_alone {

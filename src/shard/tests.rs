@@ -21,6 +21,7 @@ mod departed;
 mod identity;
 mod mount;
 mod emqx;
+mod responders;
 mod hostile;
 mod log;
 mod limits;
