@@ -149,8 +149,8 @@ schema! {
         inflight_max: u16 = Kind::integer(1024, 1..=65_535, "messages"),
         /// Topics of a connection that may have an alias, in each direction. 0: none.
         topic_aliases_max: u16 = Kind::integer(64, 0..=65_535, "topics"),
-        /// Bytes of these topics, in each direction: as many as 64 of the longest have. A client that gives more aliases
-        /// is disconnected with 0x97.
+        /// Bytes of these topics, of those that a client names: as many as 64 of the longest have. One that gives more
+        /// aliases is disconnected with 0x97. Of those that a client is told at most 256 KiB.
         topic_alias_bytes_max: usize = Kind::integer(4 * MIB, 64..=GIB, "bytes"),
         /// Retained messages of the whole gateway; a publish that would add another is delivered, but not kept.
         /// 0: retained messages are not offered, and who sends one is disconnected.
@@ -175,7 +175,7 @@ schema! {
         /// Messages that a client may publish in a second. Who publishes more is not read for a while; nothing is lost.
         /// A second's messages may come at once. 0: no limit.
         publish_rate_max: usize = Kind::integer(0, 0..=1_000_000_000, "messages per second"),
-        /// Bytes of the payloads of these messages, as above.
+        /// Bytes of their packets, as above. A client is not heard at all meanwhile, its PINGREQ neither.
         publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which MQTT client published it: the user properties Mqtt-Client-Id and, where
         /// CONNECT gave a user name, Mqtt-User, which are headers in NATS. Until there is authentication these are
@@ -241,7 +241,7 @@ schema! {
         /// Messages that a client may publish in a second. Who publishes more is not read for a while; nothing is lost.
         /// A second's messages may come at once. 0: no limit.
         publish_rate_max: usize = Kind::integer(0, 0..=1_000_000_000, "messages per second"),
-        /// Bytes of the payloads of these messages, as above.
+        /// Bytes of their ops, as above.
         publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which NATS client published it: the headers Mqtt-Client-Id, its number in INFO,
         /// and Mqtt-User, where CONNECT gave a user, which are user properties in MQTT 5. Until there is
@@ -278,9 +278,10 @@ schema! {
         connection_rate_per_core_max: u32 = Kind::integer(0, 0..=1_000_000, "connections per second"),
         /// What part of connections_max, or of the files that may be open where those are fewer, may have said nothing
         /// yet: no CONNECT (MQTT), no op (NATS). When there are more, the oldest are closed, once they have had a
-        /// second. 100: all.
+        /// second. 100: all. A listener's own max_connections has no such part.
         unconnected_percent_max: u32 = Kind::integer(50, 1..=100, "percent"),
-        /// Bytes that these have sent of a packet that is not whole, in each shard. Who sends more is closed.
+        /// Bytes that these have sent of a packet that is not whole, in each shard. When there are more, the oldest is
+        /// closed that has had a second, or else who sends them.
         unconnected_bytes_max: usize = Kind::integer(64 * MIB, 4 * KIB..=64 * GIB, "bytes"),
         /// Bytes that wait to be written to one connection. A slow consumer beyond it is closed (NATS), or
         /// loses QoS 0 messages (MQTT).

@@ -70,10 +70,15 @@ pub struct Alias {
     pub is_known: bool,
 }
 
+/// What is given is this server's own choice, kept anew for each client: topics that save more than others have
+/// room in it.
+const GIVEN_BYTES_MAX: usize = 256 << 10;
+
 impl Outbound {
     /// For a client that takes some aliases; `None` for one that takes none. [MQTT-3.1.2-26] [MQTT-3.1.2-27]
     pub fn new(accepted: u16, limits: &Limits, hasher: RandomState) -> Option<Box<Self>> {
-        let limits = Limits { topics_max: limits.topics_max.min(accepted), ..*limits };
+        let bytes_max = limits.bytes_max.min(GIVEN_BYTES_MAX);
+        let limits = Limits { topics_max: limits.topics_max.min(accepted), bytes_max };
         let aliases = Self { by_topic: HashMap::with_hasher(hasher), n_bytes: 0, limits };
         (limits.topics_max > 0).then(|| Box::new(aliases))
     }

@@ -6,6 +6,7 @@
 
 use super::Shard;
 use super::connection::{Subscription, Subscriptions};
+use super::hear::BYTES_PER_CHANGE;
 use super::id::ConnectionId;
 use super::table::Target;
 use crate::message::ProtocolKind;
@@ -80,7 +81,8 @@ impl Shard {
                 self.departed.waiting.pop_front();
                 continue;
             };
-            self.departed.n_taken_out += 1;
+            let text_len = subscription.filters().map(|filter| self.table.text(filter).len()).max();
+            self.departed.n_taken_out += 1 + text_len.unwrap_or(0) / BYTES_PER_CHANGE;
             self.departed.longest = self.departed.longest.max(self.departed.n_taken_out);
             self.take_out_departed(Target { connection: id, subscription: key }, protocol, &subscription);
         }

@@ -18,7 +18,7 @@ use crate::time::{Span, Time};
 const SLICE: Span = Span::from_millis(1);
 
 /// A change counts as one more for each so many bytes of its filter, which may have as many tokens.
-const BYTES_PER_CHANGE: usize = 256;
+pub(super) const BYTES_PER_CHANGE: usize = 256;
 
 /// How much of other cores' logs this core has applied of late, and what waits.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use super::closed::Closed;
 use super::connection::{Life, Protocol};
 use super::id::{ConnectionId, CoreId};
 use super::mail::Item;
+use super::rates::Taken;
 use crate::time::{Span, Time};
 
 /// What became of the first op or packet.
@@ -234,7 +235,8 @@ impl Shard {
             _ => return input.len(),
         };
         let n_published = self.n_published(id);
-        let (rate, mut n_spent) = (self.rate_of(is_mqtt), n_published);
+        let rate = self.rate_of(is_mqtt);
+        let mut taken = Taken { n_before: n_published[0], n_bytes: 0 };
         let mut glanced_to = if self.is_worth_a_glance() { 0 } else { usize::MAX };
         let need = loop {
             if n_taken == input.len() || self.must_stop {
@@ -251,9 +253,9 @@ impl Shard {
             });
             match served.unwrap_or(Served::Ended) {
                 Served::Taken(n) => {
-                    n_taken += n;
+                    (n_taken, taken.n_bytes) = (n_taken + n, n);
                     if let Some(rate) = &rate
-                        && self.spend(id, rate, &mut n_spent, now)
+                        && self.spend(id, rate, &mut taken, now)
                     {
                         break 0;
                     }

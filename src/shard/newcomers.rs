@@ -68,6 +68,12 @@ impl Shard {
         if newcomers.queue.len() > (newcomers.n * 2).max(QUEUE_LEN_MIN) {
             newcomers.queue.retain(|id| slots.get(*id).is_some_and(|it| it.newcomer_bytes.is_some()));
         }
+        self.let_newcomers_go(now);
+    }
+
+    /// Ends the oldest while there are too many: when one more comes, and when the first of them has had its time,
+    /// since none comes where there is no place.
+    pub(super) fn let_newcomers_go(&mut self, now: Time) {
         while self.newcomers.n > self.settings.limits.newcomers_max {
             let Some(&oldest) = self.newcomers.queue.front() else { return };
             match self.clients.slots.get(oldest) {
@@ -80,8 +86,20 @@ impl Shard {
         }
     }
 
-    /// Counts what of a newcomer's input waits to be whole. The one that brings it beyond what all may have ends:
-    /// those who say all at once are not in the way of each other.
+    /// When the oldest gives way, if there are too many.
+    pub(super) fn newcomers_wake_at(&self) -> Option<Time> {
+        let oldest = *self
+            .newcomers
+            .queue
+            .front()
+            .filter(|_| self.newcomers.n > self.settings.limits.newcomers_max)?;
+        let still = self.clients.slots.get(oldest).filter(|it| it.newcomer_bytes.is_some());
+        Some(still.map_or(self.now, |it| it.accepted_at + GRACE))
+    }
+
+    /// Counts what of a newcomer's input waits to be whole. Where it is more than all may have, the oldest ends that
+    /// has had its time, and otherwise the one that brings it: those who say all at once are not in the way of each
+    /// other.
     pub(super) fn count_newcomer(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let n_kept = connection.kept.len();
@@ -90,7 +108,13 @@ impl Shard {
         *n_bytes = *n_bytes + n_kept - *n_counted as usize;
         *n_counted = n_kept as u32;
         if *n_bytes > self.settings.limits.newcomer_bytes_max && n_kept > 0 {
-            self.close(id, Closed::Newcomer(Limit::NewcomerBytes), now);
+            let slots = &self.clients.slots;
+            let has_had_its_time = |id: &ConnectionId| {
+                let newcomer = slots.get(*id).filter(|it| now.since(it.accepted_at) >= GRACE);
+                newcomer.is_some_and(|it| it.newcomer_bytes.is_some_and(|n| n > 0))
+            };
+            let oldest = self.newcomers.queue.iter().copied().find(has_had_its_time);
+            self.close(oldest.unwrap_or(id), Closed::Newcomer(Limit::NewcomerBytes), now);
         }
     }
 

@@ -30,6 +30,14 @@ pub struct Published {
     told_at: Option<Time>,
 }
 
+/// What was taken of a client's input.
+pub(super) struct Taken {
+    /// How many messages there were of it and its like before.
+    pub n_before: u64,
+    /// Whole packets or ops, with all that is in them.
+    pub n_bytes: usize,
+}
+
 const SECOND: Span = Span::from_secs(1);
 
 /// No pause is shorter: many messages share it.
@@ -67,11 +75,10 @@ impl Shard {
         rate.is_any().then_some(rate)
     }
 
-    /// Takes down what a client has published since `before`; whether it has to wait now.
-    pub(super) fn spend(&mut self, id: ConnectionId, rate: &Rate, before: &mut [u64; 2], now: Time) -> bool {
-        let after = self.n_published(id);
-        let [n_before, bytes_before] = std::mem::replace(before, after);
-        let (n, n_bytes) = (after[0] - n_before, after[1] - bytes_before);
+    /// Takes down what a client has published with these bytes; whether it has to wait now.
+    pub(super) fn spend(&mut self, id: ConnectionId, rate: &Rate, taken: &mut Taken, now: Time) -> bool {
+        let [n_after, _] = self.n_published(id);
+        let n = n_after - std::mem::replace(&mut taken.n_before, n_after);
         if n == 0 || self.is_draining() {
             return false;
         }
@@ -81,7 +88,9 @@ impl Shard {
         }
         let kind = connection.protocol_kind();
         let published = connection.published.get_or_insert_default();
-        let Some((until, is_by_messages)) = published.take_down(rate, n, n_bytes, now) else { return false };
+        let Some((until, is_by_messages)) = published.take_down(rate, n, taken.n_bytes as u64, now) else {
+            return false;
+        };
         let is_told = published.told_at.is_some_and(|told_at| now.since(told_at) < TOLD_EVERY);
         if !is_told {
             published.told_at = Some(now);

@@ -121,6 +121,7 @@ impl Shard {
         self.budget = Budget::new(now);
         self.end_stalls(false, now);
         self.end_pauses(false, now);
+        self.let_newcomers_go(now);
         self.go_on_leaving(now);
         // What ends in this turn shares its slice.
         self.tick_departed();
@@ -151,6 +152,7 @@ impl Shard {
         let stall = self.stalled.front().map(|(until, _)| *until);
         let own = [
             self.paused.first().map(|(until, _)| *until),
+            self.newcomers_wake_at(),
             self.hearing_wakes_at(),
             self.departed_wake_at(),
             self.replays_wake_at(),
@@ -197,7 +199,7 @@ impl Shard {
         };
         let closed = match next {
             Ok(due) if due > now => return self.schedule(id, due),
-            Ok(_) if self.is_mqtt_unconnected(id) => Closed::ConnectTimeout,
+            Ok(_) if self.is_mqtt_unconnected(id) => self.without_connect(id),
             Ok(_) => Closed::KeepAlive,
             Err(closed) => closed,
         };
@@ -208,6 +210,12 @@ impl Shard {
         self.clients.slots.get(id).is_some_and(
             |connection| matches!(&connection.protocol, Protocol::Mqtt(mqtt) if !mqtt.is_connected()),
         )
+    }
+
+    /// How one ends that did not say CONNECT in time: some were only let in to be refused.
+    fn without_connect(&self, id: ConnectionId) -> Closed {
+        let refusal = self.clients.slots.get(id).and_then(|connection| connection.refusal);
+        refusal.map_or(Closed::ConnectTimeout, |reason| Closed::MqttConnect(reason.into()))
     }
 
     /// Pings a NATS client that has been silent, and finds the one that takes nothing.

@@ -100,7 +100,7 @@ fn a_name_of_65_535_slashes_goes_through_every_kind_of_filter_live_and_retained(
     }
 }
 
-/// Filters that share nearly all of their levels make a node of each: the most that bytes can make.
+/// Filters that share nearly all of their levels.
 #[test]
 fn a_thousand_of_the_deepest_filters_cost_their_bytes_and_a_publish_looks_at_each_level_once() {
     let mut alone = Alone::new(roomy());

@@ -6,6 +6,23 @@ use super::*;
 const N: usize = 10_000;
 const SLICE: usize = 1_024;
 
+// A filter may have as many levels as it has bytes, and each is a step.
+#[test]
+fn long_filters_are_taken_out_by_their_bytes() {
+    let mut alone = Alone::new(Settings { interest_slice: 512, ..settings() });
+    let gone = alone.nats("");
+    for n in 0..20 {
+        alone.receive_whole(gone, format!("SUB {}{n}.* {n}\r\n", "a.".repeat(1_500)).as_bytes());
+    }
+    for _ in 0..2 {
+        alone.shard.tick(alone.now);
+    }
+    alone.shard.release(gone, alone.now);
+    // Each of some 3,000 bytes counts as twelve.
+    assert!(alone.shard.departed.longest < 512 + 12);
+    assert_eq!(alone.shard.departed.longest, 20 * 12);
+}
+
 #[test]
 fn what_a_client_leaves_is_taken_out_in_slices_and_nobody_hears_it() {
     let mut alone = Alone::new(Settings { interest_slice: SLICE, ..settings() });

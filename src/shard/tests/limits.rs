@@ -240,6 +240,22 @@ fn those_who_have_said_nothing_for_longest_give_way_and_clients_stay() {
     assert_eq!(alone.n_limited(Limit::Newcomers), 2);
 }
 
+// Where there is no place, nobody comes who could make one give way.
+#[test]
+fn those_who_have_said_nothing_give_way_though_nobody_comes_after_them() {
+    let mut alone = with_newcomers(3, 1_000);
+    let silent: Vec<_> = (0..5).map(|_| alone.connect(Listener::Nats)).collect();
+    alone.shard.tick(alone.now);
+    assert!(silent.iter().all(|id| !alone.shard.is_closing(*id)));
+    let due = alone.shard.wake_at().expect("two have to go");
+    assert_eq!(due.since(alone.now), Span::from_secs(1));
+    alone.now = due;
+    alone.shard.tick(due);
+    assert_eq!(silent.iter().filter(|id| alone.shard.is_closing(**id)).count(), 2);
+    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+    assert!(alone.shard.wake_at().is_none_or(|at| at > due));
+}
+
 #[test]
 fn a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
     let mut alone = with_newcomers(100_000, 1_000);
@@ -264,6 +280,11 @@ fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
     alone.receive(second, half);
     assert!(!alone.shard.is_closing(first) && alone.shard.is_closing(second));
     assert_eq!(alone.n_limited(Limit::NewcomerBytes), 1);
+    // Who has had its time goes first.
+    alone.now = alone.now + Span::from_secs(1);
+    let late = alone.connect(Listener::Mqtt);
+    alone.receive(late, half);
+    assert!(alone.shard.is_closing(first) && !alone.shard.is_closing(late));
     // Whole ones are in nobody's way, and neither is what a client sends in halves.
     let (_, heard) = alone.mqtt(V5);
     assert_eq!(heard, ["CONNACK 00"]);
@@ -271,7 +292,7 @@ fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
     alone.receive(client, &[&b"PUB a 100\r\n"[..], &[b'x'; 90]].concat());
     assert!(!alone.shard.is_closing(client));
     // What the one has gives its room back.
-    alone.shard.end_of_input(first, false, alone.now);
+    alone.shard.end_of_input(late, false, alone.now);
     let third = alone.connect(Listener::Mqtt);
     alone.receive(third, half);
     assert!(!alone.shard.is_closing(third));
