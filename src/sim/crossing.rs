@@ -46,25 +46,26 @@ impl Publication {
         if !takes_header {
             return header.is_empty();
         }
-        // What a member of its group leaves behind comes as the member had it, without the flag.
+        // What a member of its group leaves behind comes as the member had it, which may have asked for the flag.
         let may_be_left = self.retain && self.quality != Quality::AtMostOnce;
         header == self.header_told(is_from_mqtt, self.retain)
             || (may_be_left && header == self.header_told(is_from_mqtt, false))
-            || (self.quality != Quality::AtMostOnce && header == self.header_left(is_from_mqtt))
+            || (self.quality != Quality::AtMostOnce && header == self.header_left(is_from_mqtt, false))
+            || (may_be_left && header == self.header_left(is_from_mqtt, true))
     }
 
     /// The header block of what a member of MQTT left behind, where it differs: a NATS client's message, made of
     /// what that member had, and a request, whose reply subject is the response topic's.
-    fn header_left(&self, is_from_mqtt: bool) -> Vec<u8> {
+    fn header_left(&self, is_from_mqtt: bool, retain: bool) -> Vec<u8> {
         if is_from_mqtt {
-            let told = String::from_utf8_lossy(&self.header_told(true, false)).into_owned();
+            let told = String::from_utf8_lossy(&self.header_told(true, retain)).into_owned();
             let is_other = |line: &&str| !line.starts_with("Mqtt-Response-Topic: ");
             return told.split_inclusive("\r\n").filter(is_other).collect::<String>().into_bytes();
         }
         let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
         let lines = match told.map(|(_, told, _)| told) {
             // Of what is to be kept that member had nothing more to say either.
-            None | Some(Told::User([])) if self.reply.is_empty() && self.identity.is_empty() => {
+            None | Some(Told::User([])) if !retain && self.reply.is_empty() && self.identity.is_empty() => {
                 return Vec::new();
             }
             None => String::new(),
@@ -76,7 +77,8 @@ impl Publication {
                 pairs.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
             }
         };
-        format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{}{lines}\r\n", self.identity_lines()).into_bytes()
+        let flag = if retain { "Mqtt-Retain: 1\r\n" } else { "" };
+        format!("NATS/1.0\r\nMqtt-QoS: 1\r\n{flag}{}{lines}\r\n", self.identity_lines()).into_bytes()
     }
 
     /// The header block with which it comes to a NATS client that takes headers.

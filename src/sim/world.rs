@@ -467,9 +467,9 @@ impl World {
 /// What the receiver of an item may post because of it: an answer, or a group's message passed on.
 fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
     let passed_on = match item {
-        Item::Publication(posted) if !posted.address.groups.is_empty() => batch_bytes,
-        Item::Publication(_)
-        | Item::Interest(_)
+        // For each of its groups by itself: they may go on to different cores, or to one.
+        Item::Publication(posted) => batch_bytes * posted.address.groups.len(),
+        Item::Interest(_)
         | Item::Fence(_)
         | Item::Acknowledged(_)
         | Item::Settled { .. }

@@ -69,7 +69,6 @@ FAILS = {
     "01-connect-allow-anonymous.py": "wants clients without a user name refused",
     "02-shared-qos0-v5.py": "wants the members of a group to take turns; ours is chosen by chance (4.8.2)",
     "02-subpub-qos0-long-topic.py": "counts 200 slashes as 200 levels; they are 201",
-    "02-subpub-qos0-oversize-payload.py": "wants too large a message dropped; ours closes with 0x95 (3.3.4)",
     "02-subpub-qos1-message-expiry.py": "wants the packet identifier after that of a message that expired unsent",
     "02-subpub-qos1-oversize-payload.py": "wants too large a message dropped; ours closes with 0x95 (3.3.4)",
     "02-subscribe-long-topic.py": "wants the connection closed for too many levels; ours refuses that filter",
