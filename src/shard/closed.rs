@@ -1,6 +1,7 @@
 //! Why a connection ended: logged, counted, and told to the peer under one name.
 
-use super::limits;
+use super::limits::Limit;
+use super::settings::Settings;
 use crate::mqtt::malformed::Malformed as MqttMalformed;
 use crate::mqtt::reason::Reason as MqttReason;
 use crate::nats::connection::ConnectRefused;
@@ -26,7 +27,7 @@ pub enum Closed {
     /// MQTT: the first packet was another one than CONNECT.
     NotConnect,
     /// Too many, or too much of them, had not yet said who they are.
-    Newcomer(limits::Limit),
+    Newcomer(Limit),
     /// Nothing useful came in the time for it.
     ConnectTimeout,
     /// Silence beyond the keep-alive or the unanswered pings.
@@ -43,34 +44,41 @@ pub enum Closed {
 pub struct Refused {
     pub reason: MqttReason,
     /// What was in the way, where it is a matter of how much.
-    pub limit: Option<Limit>,
+    pub bound: Option<Bound>,
 }
 
-/// A limit as the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// The key of the setting, or what the client said.
-    pub name: &'static str,
-    pub value: u64,
+pub enum Bound {
+    /// A setting, and what it is set to.
+    Setting(Limit, u64),
+    /// The client's own Maximum Packet Size.
+    ClientTakes(usize),
 }
 
 impl From<MqttReason> for Refused {
     fn from(reason: MqttReason) -> Self {
-        Self { reason, limit: None }
+        Self { reason, bound: None }
     }
 }
 
 impl Refused {
-    pub fn beyond(name: &'static str, value: usize, reason: MqttReason) -> Self {
-        Self { reason, limit: Some(Limit { name, value: value as u64 }) }
+    /// The client would have more than it may.
+    pub fn beyond(limit: Limit, settings: &Settings) -> Self {
+        Self { reason: limit.reason(), bound: Some(Bound::Setting(limit, limit.value(settings))) }
+    }
+
+    /// The answer would be larger than the client takes.
+    pub fn larger_than_client_takes(packet_bytes_max: usize) -> Self {
+        Self { reason: MqttReason::PacketTooLarge, bound: Some(Bound::ClientTakes(packet_bytes_max)) }
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)?;
-        match self.limit {
-            Some(Limit { name, value }) => write!(f, ", {name} is {value}"),
+        match self.bound {
+            Some(Bound::Setting(limit, value)) => write!(f, ", {} is {value}", limit.name()),
+            Some(Bound::ClientTakes(max)) => write!(f, ", the client's Maximum Packet Size is {max}"),
             None => Ok(()),
         }
     }
@@ -190,19 +198,20 @@ impl Closed {
     }
 
     /// The limit that ended it, if one did.
-    pub fn limit(self) -> Option<limits::Limit> {
+    pub fn limit(self) -> Option<Limit> {
         match self {
-            Self::MqttConnect(refused) | Self::MqttRefused(refused) => {
-                refused.limit.and_then(|limit| limits::Limit::named_in(limit.name))
-            }
+            Self::MqttConnect(refused) | Self::MqttRefused(refused) => match refused.bound {
+                Some(Bound::Setting(limit, _)) => Some(limit),
+                Some(Bound::ClientTakes(_)) | None => None,
+            },
             Self::Newcomer(limit) => Some(limit),
-            Self::Nats(NatsMalformed::ControlLineTooLong) => Some(limits::Limit::ControlLine),
-            Self::Nats(NatsMalformed::PayloadTooLarge) => Some(limits::Limit::NatsPayload),
-            Self::Nats(NatsMalformed::HeaderTooLarge) => Some(limits::Limit::Header),
-            Self::ConnectTimeout => Some(limits::Limit::ConnectTime),
-            Self::SlowConsumer(Slow::Pending) => Some(limits::Limit::WriteQueue),
-            Self::SlowConsumer(Slow::WriteTimeout) => Some(limits::Limit::WriteTime),
-            Self::SlowConsumer(Slow::CoreTotal) => Some(limits::Limit::CoreQueue),
+            Self::Nats(NatsMalformed::ControlLineTooLong) => Some(Limit::ControlLine),
+            Self::Nats(NatsMalformed::PayloadTooLarge) => Some(Limit::NatsPayload),
+            Self::Nats(NatsMalformed::HeaderTooLarge) => Some(Limit::Header),
+            Self::ConnectTimeout => Some(Limit::ConnectTime),
+            Self::SlowConsumer(Slow::Pending) => Some(Limit::WriteQueue),
+            Self::SlowConsumer(Slow::WriteTimeout) => Some(Limit::WriteTime),
+            Self::SlowConsumer(Slow::CoreTotal) => Some(Limit::CoreQueue),
             _ => None,
         }
     }

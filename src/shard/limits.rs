@@ -2,7 +2,6 @@
 //! reaches it: a count by name, and a line in the log with the name and the value. Not the memory of the
 //! gateway's own tables, which their owners bound and count.
 
-use super::closed::Refused;
 use super::rates::Rate;
 use super::settings::Settings;
 use crate::message::ProtocolKind;
@@ -26,7 +25,7 @@ macro_rules! limits {
                 match self { $(Self::$name => $key,)+ }
             }
 
-            /// What it is set to, in the unit of its key.
+            /// How much it lets through, in the unit of its key.
             pub fn value(self, $settings: &Settings) -> u64 {
                 match self { $(Self::$name => $value as u64,)+ }
             }
@@ -66,14 +65,12 @@ limits! { settings:
 }
 
 impl Limit {
-    /// That which a text names, as the log does.
-    pub fn named_in(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|limit| text.contains(limit.key()))
-    }
-
-    /// What an MQTT client hears that is refused more.
-    pub fn refused(self, settings: &Settings) -> Refused {
-        Refused::beyond(self.key(), self.value(settings) as usize, self.reason())
+    /// What the log calls it: its key, where what counts is not more than that.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MqttPayload => "mqtt.payload_bytes_max + 65 KiB",
+            other => other.key(),
+        }
     }
 
     /// The reason that an MQTT 5 client gets whose connection ends for it.

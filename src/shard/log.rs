@@ -8,7 +8,6 @@ use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
 use super::limits::Limit;
 use super::mail::Item;
-use super::refused::NotSubscribed;
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
 
@@ -195,13 +194,7 @@ impl Shard {
     }
 
     /// As `log_refusal`, of one filter of an MQTT client's.
-    pub(super) fn log_refused_filter(
-        &mut self,
-        id: ConnectionId,
-        filter: &[u8],
-        why: NotSubscribed,
-        now: Time,
-    ) {
+    pub(super) fn log_refused_filter(&mut self, id: ConnectionId, filter: &[u8], why: &str, now: Time) {
         if !self.complaints.may_be_told(now) {
             return;
         }
@@ -221,12 +214,13 @@ impl Shard {
     }
 
     /// Notes in the log, at a limited rate, what a client was refused though its connection stays.
-    pub(super) fn log_refusal(&mut self, id: ConnectionId, what: &[u8], now: Time) {
+    pub(super) fn log_refusal(&mut self, id: ConnectionId, what: &[u8], in_the_way: &str, now: Time) {
         if !self.complaints.may_be_told(now) {
             return;
         }
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         let what = on_one_line(what.trim_ascii_end());
-        tracing::warn!(protocol, %peer, id, name, "refused: {what}");
+        let comma = if in_the_way.is_empty() { "" } else { ", " };
+        tracing::warn!(protocol, %peer, id, name, "refused: {what}{comma}{in_the_way}");
     }
 }

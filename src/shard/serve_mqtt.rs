@@ -13,7 +13,7 @@ use super::id::ConnectionId;
 use super::input::Served;
 use super::limits::Limit;
 use crate::mqtt::connection::Connection as Mqtt;
-use crate::mqtt::decode::{Decoded, Limits, decode};
+use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Acknowledged;
 use crate::mqtt::malformed::Malformed;
@@ -21,12 +21,6 @@ use crate::mqtt::packet::{Ack, Disconnect, Packet};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::session::Expiry;
 use crate::time::Time;
-
-/// What the log calls a limit that is the client's own.
-const CLIENTS_LIMIT: &str = "the client's Maximum Packet Size";
-
-/// What it calls the limit on whole packets, which CONNACK tells.
-const PACKET_LIMIT: &str = "mqtt.payload_bytes_max + 65 KiB";
 
 /// The first byte of such a packet.
 const PUBACK: u8 = 4 << 4;
@@ -96,7 +90,7 @@ impl Shard {
     /// Refuses a packet beyond a limit.
     #[cold]
     fn mqtt_limited(&mut self, id: ConnectionId, packet: &Packet<'_>, limit: Limit, now: Time) -> Served {
-        let refused = limit.refused(&self.settings);
+        let refused = Refused::beyond(limit, &self.settings);
         match packet {
             Packet::Connect(connect) if self.mqtt(id).is_some_and(|it| !it.is_connected()) => {
                 self.refuse_connect(id, connect, refused, now)
@@ -161,15 +155,11 @@ impl Shard {
 
     /// Why a connection ends whose packet can't be read, or is more than may be read.
     fn closed_for(&self, malformed: Malformed, is_connected: bool) -> Closed {
-        let Limits { packet_bytes_max, connect_bytes_max } = self.settings.mqtt.decode;
-        let refused = |name, max: u32| Refused::beyond(name, max as usize, malformed.reason());
         match malformed {
             Malformed::PacketTooLarge if is_connected => {
-                Closed::MqttRefused(refused(PACKET_LIMIT, packet_bytes_max))
+                Closed::MqttRefused(Refused::beyond(Limit::MqttPayload, &self.settings))
             }
-            Malformed::PacketTooLarge => {
-                Closed::MqttConnect(refused("mqtt.connect_bytes_max", connect_bytes_max))
-            }
+            Malformed::PacketTooLarge => Closed::MqttConnect(Refused::beyond(Limit::Connect, &self.settings)),
             malformed => Closed::Mqtt(malformed),
         }
     }
@@ -188,8 +178,7 @@ impl Shard {
     /// Ends a connection whose client takes no answer as long as this one's. [MQTT-3.1.2-24]
     fn end_for_answer(&mut self, id: ConnectionId, now: Time) -> Served {
         let max = self.mqtt(id).map_or(0, Mqtt::packet_bytes_max);
-        let refused = Refused::beyond(CLIENTS_LIMIT, max, Reason::PacketTooLarge);
-        self.end(id, Closed::MqttRefused(refused), now)
+        self.end(id, Closed::MqttRefused(Refused::larger_than_client_takes(max)), now)
     }
 
     fn with_mqtt(&mut self, id: ConnectionId, answer: impl FnOnce(&mut Mqtt, &mut Vec<u8>)) {

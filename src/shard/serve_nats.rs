@@ -41,11 +41,11 @@ enum SubscribeRefused {
 }
 
 impl SubscribeRefused {
-    fn counted(self, settings: &NatsSettings) -> NotSubscribed {
+    fn counted(self) -> NotSubscribed {
         match self {
-            Self::Tokens => NotSubscribed::TooManyLevels(settings.subscription_tokens_max),
+            Self::Tokens => NotSubscribed::TooManyLevels,
             Self::Queue | Self::Inbox => NotSubscribed::Reserved,
-            Self::TooMany => NotSubscribed::TooMany(settings.subscriptions_max),
+            Self::TooMany => NotSubscribed::TooMany,
             Self::Subject => NotSubscribed::Invalid,
         }
     }
@@ -116,14 +116,15 @@ impl Shard {
         self.send_answer(id, out);
     }
 
-    /// Tells a client what it is refused; its connection stays.
-    fn nats_refuse(&mut self, id: ConnectionId, say: impl FnOnce(&Nats, &mut Vec<u8>)) {
+    /// Tells a client what it is refused; its connection stays. What was in the way is for the log alone, which
+    /// says the rest in the words that the client hears.
+    fn nats_refuse(&mut self, id: ConnectionId, in_the_way: &str, say: impl FnOnce(&Nats, &mut Vec<u8>)) {
         let mut said = Vec::new();
         self.with_nats(id, |nats, out| {
             say(nats, &mut said);
             out.extend_from_slice(&said);
         });
-        self.log_refusal(id, &said, self.now);
+        self.log_refusal(id, &said, in_the_way, self.now);
     }
 
     /// Answers a PING. Clients take the PONG as the word that whatever was published before has come, and
@@ -330,9 +331,8 @@ impl Shard {
         let mapped = match self.judge_subscribe(nats, is_new, subject, queue) {
             Ok(mapped) => mapped,
             Err(refused) => {
-                let counted = refused.counted(&self.settings.nats);
-                self.count_refused(counted, ProtocolKind::Nats);
-                self.nats_refuse(id, |_, out| refused.say(subject, queue, out));
+                let in_the_way = self.count_refused(refused.counted(), ProtocolKind::Nats);
+                self.nats_refuse(id, &in_the_way, |_, out| refused.say(subject, queue, out));
                 return;
             }
         };

@@ -1,6 +1,5 @@
 //! CONNECT: whose it is, whether it is taken, and what a client hears that is not.
 
-use super::{CLIENTS_LIMIT, PACKET_LIMIT};
 use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::{Decoded, decode};
@@ -16,9 +15,6 @@ use crate::shard::limits::Limit;
 use crate::shard::{Moved, Shard};
 use crate::subject::mapping;
 use crate::time::Time;
-
-/// Of all cores' sessions each has its share.
-const SESSIONS_LIMIT: &str = "the core's share of mqtt.sessions_max";
 
 impl Shard {
     /// A CONNECT that can't be read is answered in the client's version, as far as it can be told.
@@ -66,7 +62,7 @@ impl Shard {
         let offer = self.settings.mqtt.offer;
         let Some(welcome) = Mqtt::welcome(connect, client_id, assigned.is_some(), &offer) else {
             let max = connect.properties.maximum_packet_size().unwrap_or(0);
-            let refused = Refused::beyond(CLIENTS_LIMIT, max as usize, Reason::PacketTooLarge);
+            let refused = Refused::larger_than_client_takes(max as usize);
             return self.refuse_connect(id, connect, refused, now);
         };
         if self.is_outdated(id, client_id) {
@@ -82,8 +78,7 @@ impl Shard {
         let holder = self.directory.get(client_id);
         if holder.is_none() && self.directory.len() >= self.settings.mqtt.sessions_max {
             self.clients.counters.sessions_refused += 1;
-            let max = self.settings.mqtt.sessions_max;
-            let refused = Refused::beyond(SESSIONS_LIMIT, max, Reason::QuotaExceeded);
+            let refused = Refused::beyond(Limit::Sessions, &self.settings);
             return self.refuse_connect(id, connect, refused, now);
         }
         // [MQTT-3.1.4-3]
@@ -126,9 +121,9 @@ impl Shard {
     fn judge_lengths(&self, connect: &Connect<'_>) -> Result<(), Refused> {
         let limits = &self.settings.limits;
         if connect.client_id.len() > limits.client_id_bytes_max {
-            Err(Limit::ClientId.refused(&self.settings))
+            Err(Refused::beyond(Limit::ClientId, &self.settings))
         } else if connect.will.is_some_and(|will| will.topic.len() > limits.topic_bytes_max) {
-            Err(Limit::Topic.refused(&self.settings))
+            Err(Refused::beyond(Limit::Topic, &self.settings))
         } else {
             Ok(())
         }
@@ -157,11 +152,9 @@ impl Shard {
         } else if mapping::is_reserved_for_gateway(&subject) || subject.starts_with(GATEWAY_INBOX) {
             Err(Reason::NotAuthorized.into())
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
-            let max = settings.topic_levels_max;
-            Err(Refused::beyond("mqtt.topic_levels_max", max, Reason::TopicNameInvalid))
+            Err(Refused::beyond(Limit::TopicLevels, &self.settings))
         } else if will_bytes(will) > settings.offer.packet_bytes_max as usize {
-            let max = settings.offer.packet_bytes_max as usize;
-            Err(Refused::beyond(PACKET_LIMIT, max, Reason::PacketTooLarge))
+            Err(Refused::beyond(Limit::MqttPayload, &self.settings))
         } else {
             Ok(())
         }

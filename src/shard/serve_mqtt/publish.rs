@@ -88,10 +88,8 @@ impl Shard {
         let n_bytes_before = mqtt.known_topics.n_bytes();
         let limits = &self.settings.mqtt.offer.aliases;
         let topic = mqtt.known_topics.resolve(alias, topic, limits).map_err(|reason| match reason {
-            Reason::TopicAliasInvalid => {
-                Refused::beyond("mqtt.topic_aliases_max", limits.topics_max.into(), reason)
-            }
-            Reason::QuotaExceeded => Refused::beyond("mqtt.topic_alias_bytes_max", limits.bytes_max, reason),
+            Reason::TopicAliasInvalid => Refused::beyond(Limit::TopicAliases, &self.settings),
+            Reason::QuotaExceeded => Refused::beyond(Limit::TopicAliasBytes, &self.settings),
             _ => reason.into(),
         })?;
         mapping::topic_to_subject(topic, subject);
@@ -127,12 +125,11 @@ impl Shard {
             return Err(Reason::RetainNotSupported.into());
         }
         if publish.topic.len() > self.settings.limits.topic_bytes_max {
-            return Err(Limit::Topic.refused(&self.settings));
+            return Err(Refused::beyond(Limit::Topic, &self.settings));
         }
         let n_levels = 1 + memchr::memchr_iter(b'/', publish.topic).count();
         if n_levels > settings.topic_levels_max {
-            let max = settings.topic_levels_max;
-            return Err(Refused::beyond("mqtt.topic_levels_max", max, Reason::TopicNameInvalid));
+            return Err(Refused::beyond(Limit::TopicLevels, &self.settings));
         }
         if !publish.properties.raw().is_empty() {
             // [MQTT-3.3.4-6]
@@ -144,8 +141,7 @@ impl Shard {
         let is_too_many = publish.qos != Qos::AtMostOnce
             && self.mqtt(id).is_some_and(|mqtt| !mqtt.may_receive_one(publish.qos, publish.packet_id));
         if is_too_many {
-            let max = settings.offer.receive_maximum;
-            return Err(Refused::beyond("mqtt.receive_maximum", max.into(), Reason::ReceiveMaximumExceeded));
+            return Err(Refused::beyond(Limit::ReceiveMaximum, &self.settings));
         }
         Ok(())
     }

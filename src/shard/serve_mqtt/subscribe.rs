@@ -34,7 +34,7 @@ impl Shard {
         for (filter, options) in subscribe.filters.iter() {
             codes.push(match codes.len() < filters_max {
                 true => self.mqtt_subscribe_one(id, filter, options, identifier),
-                false => self.refuse_filter(id, filter, NotSubscribed::TooManyAtOnce(filters_max)),
+                false => self.refuse_filter(id, filter, NotSubscribed::TooManyAtOnce),
             });
         }
         self.stamp(id);
@@ -64,13 +64,11 @@ impl Shard {
         };
         let wanted = Wanted::parse(filter).unwrap_or(Wanted { group: None, filter });
         let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
-        let bytes_max = self.settings.limits.topic_bytes_max;
-        if wanted.filter.len() > bytes_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooLong(bytes_max));
+        if wanted.filter.len() > self.settings.limits.topic_bytes_max {
+            return self.refuse_filter(id, filter, NotSubscribed::TooLong);
         }
-        let levels_max = self.settings.mqtt.topic_levels_max;
-        if n_levels > levels_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooManyLevels(levels_max));
+        if n_levels > self.settings.mqtt.topic_levels_max {
+            return self.refuse_filter(id, filter, NotSubscribed::TooManyLevels);
         }
         let inboxes = mapped.filter.as_bytes().starts_with(b"_INBOX.") && mapped.filter.has_wildcard();
         if inboxes || is_gateway_inbox(mapped.filter.as_bytes()) {
@@ -108,7 +106,7 @@ impl Shard {
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooMany(subscriptions_max));
+            return self.refuse_filter(id, filter, NotSubscribed::TooMany);
         }
         let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
         let Some(key) = key else { return Reason::UnspecifiedError };
@@ -122,8 +120,8 @@ impl Shard {
     /// Counts a filter that is refused alone, and names it in the log.
     #[cold]
     fn refuse_filter(&mut self, id: ConnectionId, filter: &[u8], why: NotSubscribed) -> Reason {
-        self.count_refused(why, ProtocolKind::Mqtt);
-        self.log_refused_filter(id, filter, why, self.now);
+        let in_the_way = self.count_refused(why, ProtocolKind::Mqtt);
+        self.log_refused_filter(id, filter, &in_the_way, self.now);
         why.mqtt_reason()
     }
 

@@ -30,7 +30,7 @@ impl Shard {
         match special {
             Special::Denied(denied) => {
                 self.clients.counters.denied += 1;
-                self.nats_refuse(id, |nats, out| nats.publish_denied(publish, denied, out));
+                self.nats_refuse(id, "", |nats, out| nats.publish_denied(publish, denied, out));
             }
             Special::Request(asked) => {
                 let reply = self.canonical(id, publish.reply);

@@ -60,7 +60,7 @@ fn a_filter_that_is_refused_is_counted_by_why_and_the_log_names_the_setting() {
     });
     assert_eq!(codes, [0x8F, 0x8F, 0x87, 0, 0, 0x97]);
     assert_eq!(alone.shard.counters().subscriptions_refused, [1, 1, 1, 1, 0, 0]);
-    let whys = ["no topic filter", "mqtt.topic_levels_max is 3", "not open", "mqtt.subscriptions_max is 2"];
+    let whys = ["no such filter", "mqtt.topic_levels_max is 3", "not open", "mqtt.subscriptions_max is 2"];
     assert_eq!(told.len(), whys.len(), "{told:#?}");
     for (line, why) in told.iter().zip(whys) {
         assert!(line.contains(why) && line.contains("127.0.0.1:9") && line.contains("filter="), "{line}");

@@ -95,6 +95,20 @@ fn what_a_client_was_refused_reads_as_it_was_told_and_stays_on_one_line() {
 }
 
 #[test]
+fn a_nats_subscription_that_is_too_much_is_told_with_the_setting() {
+    let mut limited = settings();
+    (limited.nats.subscriptions_max, limited.nats.subscription_tokens_max) = (1, 2);
+    let mut alone = Alone::new(limited);
+    let id = alone.nats("SUB a 1\r\n");
+    let told = lines(|| alone.receive(id, b"SUB a.b.c 2\r\nSUB b 3\r\n"));
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let settings = ["nats.subscription_tokens_max is 2", "nats.subscriptions_max is 1"];
+    for (line, setting) in told.iter().zip(settings) {
+        assert!(line.contains("refused: -ERR ") && line.contains(setting), "{line}");
+    }
+}
+
+#[test]
 fn what_no_mqtt_client_asked_for_is_not_told() {
     let mut several = Several::new(2, settings());
     let publisher = publisher(&mut several);
