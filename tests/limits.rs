@@ -2,9 +2,10 @@
 //! it names exist. Not the tests themselves.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod sources;
+
+use sources::text_of;
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use strait::config::schema::KEYS;
 use strait::shard::limits::Limit;
 use toml::Table;
@@ -15,24 +16,6 @@ fn table() -> Table {
 
 fn is_limit(name: &str) -> bool {
     name.ends_with("_max") || matches!(name, "max_connections" | "receive_maximum")
-}
-
-/// Everything in some folders that may hold a test or a metric's name.
-fn text_of(folders: &[&str]) -> String {
-    let mut waiting: Vec<_> =
-        folders.iter().map(|it| Path::new(env!("CARGO_MANIFEST_DIR")).join(it)).collect();
-    let mut text = String::new();
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
-                text += &fs::read_to_string(&path).unwrap();
-            }
-        }
-    }
-    text
 }
 
 #[test]

@@ -2,30 +2,13 @@
 //! every test that it names exists and names it. Not the tests themselves, and not a judgement of how well they hold.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod sources;
+
+use sources::text_of;
 use toml::{Table, Value};
 
 /// Statements of both specifications; a line that goes missing is found out.
 const N_STATEMENTS: [(&str, usize); 2] = [("5.0", 251), ("3.1.1", 142)];
-
-/// Everything that may hold a test: Rust and Python.
-fn sources() -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut waiting: Vec<PathBuf> = vec![root.join("src"), root.join("tests")];
-    let mut text = String::new();
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
-                text += &fs::read_to_string(&path).unwrap();
-            }
-        }
-    }
-    text
-}
 
 fn table() -> Table {
     include_str!("mqtt_statements.toml").parse().unwrap()
@@ -83,7 +66,7 @@ fn names(line: &str, version: &str, number: &str) -> bool {
 
 #[test]
 fn every_test_in_the_table_exists_and_names_the_statement_that_it_holds() {
-    let sources = sources();
+    let sources = text_of(&["src", "tests"]);
     let lines: Vec<&str> = sources.lines().collect();
     let mut wrong = Vec::new();
     for_each_test(|version, number, test| match lines_of(&lines, test) {

@@ -10,7 +10,7 @@ use super::own::Came;
 use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
 use super::scenario::{FILTERS, GROUPS, MOUNTS, PRESENCE_FILTERS};
-use super::wire::{ServerOp, parse};
+use super::wire::{ServerOp, hear_ops};
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::shard::census::cid;
 use crate::subject::{SubjectFilter, mapping};
@@ -302,21 +302,12 @@ impl NatsClient {
 
     pub fn hear(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Check {
         let mut unread = std::mem::take(&mut self.unread);
-        unread.extend_from_slice(bytes);
-        let mut n_read = 0;
-        loop {
-            match parse(&unread[n_read..]) {
-                Ok(Some((op, n))) => {
-                    self.take(&op, scene)?;
-                    n_read += n;
-                }
-                Ok(None) => break,
-                Err(what) => return scene.unexpected(&what),
-            }
-        }
-        unread.drain(..n_read);
+        let heard = hear_ops(&mut unread, bytes, |op| match op {
+            Ok(op) => self.take(&op, scene),
+            Err(what) => scene.unexpected(&what),
+        });
         self.unread = unread;
-        Ok(())
+        heard
     }
 
     fn take(&mut self, op: &ServerOp<'_>, scene: &mut Scene<'_>) -> Check {

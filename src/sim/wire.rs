@@ -1,6 +1,8 @@
 //! What a NATS server sends, read without any leniency: one blank, upper case, CR LF, sizes without leading
 //! zeros. Independent of the gateway's own codec.
 
+use super::faults::Check;
+
 /// One op of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ServerOp<'a> {
@@ -10,6 +12,28 @@ pub enum ServerOp<'a> {
     Err(&'a [u8]),
     Ping,
     Pong,
+}
+
+/// Hears the whole ops of what has come, or why there is none to be read, and keeps the rest.
+pub fn hear_ops(
+    unread: &mut Vec<u8>,
+    bytes: &[u8],
+    mut hear: impl FnMut(Result<ServerOp<'_>, String>) -> Check,
+) -> Check {
+    unread.extend_from_slice(bytes);
+    let mut n_read = 0;
+    loop {
+        match parse(&unread[n_read..]) {
+            Ok(Some((op, n))) => {
+                hear(Ok(op))?;
+                n_read += n;
+            }
+            Ok(None) => break,
+            Err(what) => return hear(Err(what)),
+        }
+    }
+    unread.drain(..n_read);
+    Ok(())
 }
 
 /// Reads the first op and its length; `None` while it is not whole.

@@ -3,7 +3,7 @@
 
 use crate::message::Quality;
 use crate::sim::faults::{Check, Kind, broken};
-use crate::sim::wire::{ServerOp, parse};
+use crate::sim::wire::{ServerOp, hear_ops};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
@@ -93,21 +93,12 @@ impl NatsPublisher {
 
     pub fn hear(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Check {
         let mut unread = std::mem::take(&mut self.unread);
-        unread.extend_from_slice(bytes);
-        let mut n_read = 0;
-        loop {
-            match parse(&unread[n_read..]) {
-                Ok(Some((op, n))) => {
-                    self.take(&op, out)?;
-                    n_read += n;
-                }
-                Ok(None) => break,
-                Err(what) => return broken(Kind::Wire, what),
-            }
-        }
-        unread.drain(..n_read);
+        let heard = hear_ops(&mut unread, bytes, |op| match op {
+            Ok(op) => self.take(&op, out),
+            Err(what) => broken(Kind::Wire, what),
+        });
         self.unread = unread;
-        Ok(())
+        heard
     }
 
     fn take(&mut self, op: &ServerOp<'_>, out: &mut Vec<u8>) -> Check {
