@@ -168,8 +168,8 @@ pub enum Special {
 }
 
 /// What requests for retained messages begin with.
-const READ_ONE: &[u8] = b"$STRAIT.RETAINED.GET.";
-const READ_MANY: &[u8] = b"$STRAIT.RETAINED.LIST.";
+const READ_ONE: &[u8] = b"$STRAIT.RETAINED.GET";
+const READ_MANY: &[u8] = b"$STRAIT.RETAINED.LIST";
 
 /// What a client may ask of the server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,8 +387,11 @@ impl Connection {
     /// What a publish with a reply subject asks of the gateway itself.
     fn request_to_gateway(&self, subject: &[u8]) -> Option<Special> {
         for (prefix, read) in [(READ_ONE, Special::ReadOne as fn(_) -> _), (READ_MANY, Special::ReadMany)] {
-            if subject.starts_with(prefix) {
-                return Some(read(prefix.len()));
+            match subject.strip_prefix(prefix) {
+                // Without a name it is a request that can be answered all the same: there is no such name.
+                Some([]) => return Some(read(subject.len())),
+                Some([b'.', ..]) => return Some(read(prefix.len() + 1)),
+                Some(_) | None => {}
             }
         }
         match subject {

@@ -54,27 +54,29 @@ impl Scene<'_> {
     pub fn start_reading(&mut self, mount: &'static [u8]) -> usize {
         let mounted = |name: &[u8]| [mount, name].concat();
         let (verb, name, what) = match self.chance.below(12) {
-            0 => ("GET", b"a.*".to_vec(), What::Wrong),
+            0 => {
+                let verb = self.chance.pick(&["GET.a.*", "GET", "GET.", "LIST", "LIST.a..b"]);
+                (*verb, b"".to_vec(), What::Wrong)
+            }
             1..=4 => {
                 let filter = self.chance.pick(&FILTERS).as_bytes();
                 let whole = SubjectFilter::parse(&mounted(filter)).expect("the alphabet has only filters");
-                ("LIST", filter.to_vec(), What::Many(whole))
+                ("LIST.", filter.to_vec(), What::Many(whole))
             }
             5 => {
                 let subject = self.chance.pick(&SUBJECTS).as_bytes();
-                ("GET", subject.to_vec(), What::One(mounted(subject)))
+                ("GET.", subject.to_vec(), What::One(mounted(subject)))
             }
             _ => {
                 let mut subject = Vec::new();
                 mapping::topic_to_subject(self.chance.pick(&TOPICS).as_bytes(), &mut subject);
                 let whole = mounted(&subject);
-                ("GET", subject, What::One(whole))
+                ("GET.", subject, What::One(whole))
             }
         };
         let inbox = format!("_INBOX.c{}.{}", self.connection, self.oracle.publications.len());
         let name = String::from_utf8_lossy(&name);
-        self.out
-            .extend_from_slice(format!("PUB $STRAIT.RETAINED.{verb}.{name} {inbox} 0\r\n\r\n").as_bytes());
+        self.out.extend_from_slice(format!("PUB $STRAIT.RETAINED.{verb}{name} {inbox} 0\r\n\r\n").as_bytes());
         let reading = Reading {
             by: self.connection,
             what,
@@ -146,7 +148,7 @@ impl Oracle {
             return wrong(Kind::Content, "it was not there");
         }
         match &reading.what {
-            What::Wrong => wrong(Kind::Content, "a wildcard is no subject"),
+            What::Wrong => wrong(Kind::Content, "it names no subject"),
             What::One(subject) if *subject != publication.subject => wrong(Kind::Content, "another subject"),
             What::Many(filter) if !filter.matches(&publication.subject) => {
                 wrong(Kind::Content, "not asked for")

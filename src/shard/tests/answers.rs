@@ -156,3 +156,18 @@ fn what_is_retained_says_its_quality_when_it_is_read_whoever_gave_it_that() {
         assert!(said.ends_with(&format!("\r\nNATS/1.0\r\n{told}\r\n\r\nx\r\n")), "{said}");
     }
 }
+
+#[test]
+fn a_request_for_what_is_retained_that_names_nothing_is_refused_where_it_can_be_and_else_denied() {
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("SUB r 1\r\n");
+    for verb in ["GET", "GET.", "GET.a.*", "GET.a..b", "LIST", "LIST.", "LIST.a..b"] {
+        alone.receive(id, format!("PUB $STRAIT.RETAINED.{verb} r 0\r\n\r\n").as_bytes());
+        assert_eq!(alone.sent(id), "HMSG r 1 16 16\r\nNATS/1.0 400\r\n\r\n\r\n", "{verb}");
+    }
+    for (verb, reply) in [("GET", ""), ("LIST", ""), ("GET.a", ""), ("GETTER", "r "), ("LISTED.a", "r ")] {
+        alone.receive(id, format!("PUB $STRAIT.RETAINED.{verb} {reply}0\r\n\r\n").as_bytes());
+        let denied = format!("-ERR 'Permissions Violation for Publish to \"$STRAIT.RETAINED.{verb}\"'\r\n");
+        assert_eq!(alone.sent(id), denied);
+    }
+}
