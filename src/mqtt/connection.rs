@@ -265,22 +265,27 @@ impl Connection {
         encode::connack(out, version, &connack).expect("a bare CONNACK always fits");
     }
 
-    /// As `refuse`, of a CONNECT that could be read: with a word to its reader where that is wanted, and with
-    /// nothing where the client takes no CONNACK at all. [MQTT-3.1.2-24]
-    pub fn refuse_connect(connect: &Connect<'_>, reason: Reason, text: &str, out: &mut Vec<u8>) {
-        let properties = connect.properties;
+    /// As `refuse`, of a CONNECT whose properties could be read: with a word to its reader where that is wanted,
+    /// and with nothing where the client takes no CONNACK at all. [MQTT-3.1.2-24]
+    pub fn refuse_connect(
+        version: Version,
+        properties: Properties<'_>,
+        reason: Reason,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) {
         let wants_reasons = properties.request_problem_information().unwrap_or(true);
         let room = properties.maximum_packet_size().unwrap_or(u32::MAX);
-        if !connect.version.is_v5() || !wants_reasons {
+        if !version.is_v5() || !wants_reasons {
             return if fits(CONNACK_LEN, &PropertyBlock::new(), room) {
-                Self::refuse(connect.version, reason, out);
+                Self::refuse(version, reason, out);
             };
         }
         let block = reason_string(text, CONNACK_LEN, room);
         if fits(CONNACK_LEN, &block, room) {
             let reason = reason.nearest_in(PacketKind::Connack);
             let connack = Connack { session_present: false, reason, properties: block.properties() };
-            encode::connack(out, connect.version, &connack).expect("a short CONNACK always fits");
+            encode::connack(out, version, &connack).expect("a short CONNACK always fits");
         }
     }
 

@@ -4,7 +4,7 @@
 //! What the first bytes already prove wrong is an error at once; what merely has not arrived is
 //! [`Decoded::Incomplete`]. Which end may send a packet is for the session to judge: both ends decode here.
 
-mod connect;
+pub mod connect;
 mod subscribe;
 
 use crate::mqtt::malformed::Malformed;

@@ -1,6 +1,7 @@
 //! Who is let in: how many connections of one address, and how often. Not a socket: listeners ask, and say when
 //! one has ended. Time is an argument.
 
+use crate::shard::limits::NoRoom;
 use crate::time::{Span, Time};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,19 +20,6 @@ impl Limits {
     fn is_any(&self) -> bool {
         self.per_address_max < usize::MAX || self.rate_per_address_max > 0
     }
-}
-
-/// Why a connection is turned away. The names are those of `strait_connections_refused_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    Full,
-    ListenerFull,
-    AddressFull,
-    AddressRate,
-}
-
-impl Refused {
-    pub const COUNT: usize = 4;
 }
 
 /// Whom a connection counts for: an address of IPv4, or the 64 bits of one of IPv6 that say whose network it is,
@@ -102,16 +90,16 @@ struct Known {
 const N_AT_SWEEP_MIN: usize = 1_024;
 
 impl Addresses {
-    fn enter(&mut self, key: AddressKey, limits: &Limits, now: Time) -> Result<(), Refused> {
+    fn enter(&mut self, key: AddressKey, limits: &Limits, now: Time) -> Result<(), NoRoom> {
         if self.known.len() >= self.n_at_sweep.max(N_AT_SWEEP_MIN) {
             self.known.retain(|_, known| known.n > 0 || !known.pace.is_whole(now));
             self.n_at_sweep = self.known.len() * 2;
         }
         let known = self.known.entry(key).or_default();
         if known.n >= limits.per_address_max {
-            Err(Refused::AddressFull)
+            Err(NoRoom::AddressFull)
         } else if known.pace.take(limits.rate_per_address_max.into(), now) > Span::default() {
-            Err(Refused::AddressRate)
+            Err(NoRoom::AddressRate)
         } else {
             known.n += 1;
             Ok(())
@@ -144,7 +132,7 @@ impl Admission {
     }
 
     /// Counts a connection in.
-    pub fn enter(&self, key: AddressKey, now: Time) -> Result<(), Refused> {
+    pub fn enter(&self, key: AddressKey, now: Time) -> Result<(), NoRoom> {
         if !self.limits.is_any() {
             return Ok(());
         }
@@ -213,11 +201,11 @@ mod tests {
         let admission = Admission::new(Limits { per_address_max: 2, rate_per_address_max: 0 });
         let [one, other] = [key("10.0.0.1"), key("2001:db8::1")];
         let entered = [(); 3].map(|()| admission.enter(one, at(0)));
-        assert_eq!(entered, [Ok(()), Ok(()), Err(Refused::AddressFull)]);
+        assert_eq!(entered, [Ok(()), Ok(()), Err(NoRoom::AddressFull)]);
         assert_eq!(admission.enter(other, at(0)), Ok(()));
         admission.leave(one);
         assert_eq!(admission.enter(one, at(0)), Ok(()));
-        assert_eq!(admission.enter(one, at(0)), Err(Refused::AddressFull));
+        assert_eq!(admission.enter(one, at(0)), Err(NoRoom::AddressFull));
     }
 
     #[test]
@@ -228,7 +216,7 @@ mod tests {
             (0..100).filter(enter).count()
         };
         assert_eq!([n_at(0), n_at(99), n_at(100), n_at(1_100), n_at(60_000)], [10, 0, 1, 10, 10]);
-        assert_eq!(admission.enter(key("10.0.0.1"), at(60_000)), Err(Refused::AddressRate));
+        assert_eq!(admission.enter(key("10.0.0.1"), at(60_000)), Err(NoRoom::AddressRate));
         assert_eq!(admission.enter(key("10.0.0.2"), at(60_000)), Ok(()));
     }
 

@@ -309,11 +309,11 @@ fn post(core: &mut Core) -> bool {
 /// Takes in a connection that a listener accepted.
 pub fn accept(core: &mut Core, accepted: Accepted) {
     let entry = accepted.entry();
-    let Accepted { socket, door, peer, nth, refusal } = accepted;
+    let Accepted { socket, door, peer, nth, no_room } = accepted;
     let now = core.clock.now();
-    let id = match refusal {
+    let id = match no_room {
         None => core.shard.accept(door, peer, nth, now),
-        Some(refusal) => core.shard.accept_to_refuse(door, peer, nth, refusal, now),
+        Some(no_room) => core.shard.accept_to_refuse(door, peer, nth, no_room, now),
     };
     core.enter(id, door, entry, socket);
 }

@@ -2,15 +2,15 @@
 //! connections out in turn, so that cores get the same number whatever their load, and where accepting
 //! fails it can simply sleep.
 
-use super::admission::{Pace, Rarely, Refused};
+use super::admission::{Pace, Rarely};
 use super::clock::Clock;
 use super::mesh::{Accepted, Mesh};
 use super::{StartError, core};
 use crate::admin::desk::Shared;
-use crate::mqtt::reason::Reason;
 use crate::nats::encode;
 use crate::nats::handshake::{self, Greeted, ServerInfo};
 use crate::shard::id::CoreId;
+use crate::shard::limits::NoRoom;
 use crate::shard::{Door, Listener};
 use crate::time::Span;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -118,7 +118,7 @@ impl Acceptor {
                     }
                     drop(reserve.take());
                     if self.bound.socket.accept_without_waiting().is_some() {
-                        self.shared.n_turned_away[Refused::COUNT].fetch_add(1, Ordering::Relaxed);
+                        self.shared.n_turned_away[NoRoom::COUNT].fetch_add(1, Ordering::Relaxed);
                     }
                     reserve = File::open("/dev/null").ok();
                     std::thread::sleep(PAUSE);
@@ -163,49 +163,44 @@ impl Acceptor {
         let maxima = (self.connections_max, self.bound.connections_max);
         match self.mesh.admit(door, peer, maxima.0, maxima.1, now) {
             Ok(()) => self.hand_over(socket, peer, None),
-            Err(refused) => {
-                self.shared.n_turned_away[refused as usize].fetch_add(1, Ordering::Relaxed);
-                if let Some(n_before) = told[refused as usize].tell(now) {
-                    let (limit, value) = self.limit(refused);
-                    let name = &self.bound.name;
-                    tracing::warn!(%peer, limit, value, n_before, "{name} connections are turned away");
+            Err(no_room) => {
+                self.shared.n_turned_away[no_room as usize].fetch_add(1, Ordering::Relaxed);
+                if door.listener == Listener::Mqtt && self.mesh.may_turn_away() {
+                    // The core knows its client by then, and tells the log.
+                    return self.hand_over(socket, peer, Some(no_room));
                 }
-                self.turn_away(socket, peer, refused);
+                if let Some(n_before) = told[no_room as usize].tell(now) {
+                    let n_before = (n_before > 0).then_some(n_before);
+                    let name = &self.bound.name;
+                    let limit = no_room.key().unwrap_or(&self.bound.limit);
+                    let value = self.value(no_room);
+                    tracing::warn!(%peer, n_before, "{name} connections are turned away: {limit} is {value}");
+                }
+                self.turn_away(&socket, peer);
             }
         }
     }
 
-    fn hand_over(&self, socket: Socket, peer: SocketAddr, refusal: Option<Reason>) {
+    fn hand_over(&self, socket: Socket, peer: SocketAddr, no_room: Option<NoRoom>) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let accepted = Accepted { socket, door: self.bound.door, peer, nth: turn as u64, refusal };
+        let accepted = Accepted { socket, door: self.bound.door, peer, nth: turn as u64, no_room };
         self.mesh.hand_over(CoreId((turn % self.n_cores) as u16), accepted);
     }
 
-    /// What the configuration calls a limit, and its value.
-    fn limit(&self, refused: Refused) -> (&str, u64) {
+    /// How much a limit lets through.
+    fn value(&self, no_room: NoRoom) -> u64 {
         let of_addresses = self.mesh.admission.limits();
-        match refused {
-            Refused::Full => ("limits.connections_max", self.connections_max as u64),
-            Refused::ListenerFull => (&self.bound.limit, self.bound.connections_max as u64),
-            Refused::AddressFull => {
-                ("limits.connections_per_address_max", of_addresses.per_address_max as u64)
-            }
-            Refused::AddressRate => {
-                ("limits.connection_rate_per_address_max", of_addresses.rate_per_address_max.into())
-            }
+        match no_room {
+            NoRoom::Full => self.connections_max as u64,
+            NoRoom::ListenerFull => self.bound.connections_max as u64,
+            NoRoom::AddressFull => of_addresses.per_address_max as u64,
+            NoRoom::AddressRate => of_addresses.rate_per_address_max.into(),
         }
     }
 
-    /// Says that there is no room: in NATS at once, in MQTT where a CONNECT comes, which a core waits for.
-    fn turn_away(&self, socket: Socket, peer: SocketAddr, refused: Refused) {
+    /// Says at once that there is no room, in NATS; of MQTT clients too many are being told.
+    fn turn_away(&self, socket: &Socket, peer: SocketAddr) {
         match self.bound.door.listener {
-            Listener::Mqtt if self.mesh.may_turn_away() => {
-                let refusal = match refused {
-                    Refused::AddressRate => Reason::ConnectionRateExceeded,
-                    Refused::Full | Refused::ListenerFull | Refused::AddressFull => Reason::QuotaExceeded,
-                };
-                return self.hand_over(socket, peer, Some(refusal));
-            }
             Listener::Mqtt => {}
             Listener::Nats => {
                 let mut out = Vec::new();
@@ -219,8 +214,8 @@ impl Acceptor {
     }
 }
 
-/// By `Refused`.
-type Told = [Rarely; Refused::COUNT];
+/// By `NoRoom`.
+type Told = [Rarely; NoRoom::COUNT];
 
 /// A second look at the queue of connections that must not wait for the next one.
 trait AcceptNow {

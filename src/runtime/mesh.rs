@@ -10,10 +10,10 @@
 //! turns to its ready tasks it runs none of them, takes the completion for nothing done, and sleeps: with
 //! back-pressure, for ever. (It also counts wakers in sixteen bits.)
 
-use super::admission::{self, AddressKey, Admission, Refused};
+use super::admission::{self, AddressKey, Admission};
 use super::ring::bell;
-use crate::mqtt::reason::Reason;
 use crate::shard::id::CoreId;
+use crate::shard::limits::NoRoom;
 use crate::shard::mail::Batch;
 use crate::shard::{Door, Moved};
 use crate::time::Time;
@@ -47,13 +47,13 @@ pub struct Accepted {
     /// Its place in the order in which all were accepted.
     pub nth: u64,
     /// There is no room for it: what it hears of that, if it speaks MQTT.
-    pub refusal: Option<Reason>,
+    pub no_room: Option<NoRoom>,
 }
 
 impl Accepted {
     /// For whom it counts; `None` where it is turned away.
     pub fn entry(&self) -> Option<AddressKey> {
-        self.refusal.is_none().then(|| AddressKey::of(self.peer))
+        self.no_room.is_none().then(|| AddressKey::of(self.peer))
     }
 }
 
@@ -190,14 +190,14 @@ impl Mesh {
         n_max: usize,
         n_at_door_max: usize,
         now: Time,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NoRoom> {
         let at_door = &self.n_connections_at[door.listener as usize][usize::from(door.nth)];
         let n_at_door = at_door.fetch_add(1, Ordering::Relaxed);
         let n = self.n_connections.fetch_add(1, Ordering::Relaxed);
         let judged = if n >= n_max {
-            Err(Refused::Full)
+            Err(NoRoom::Full)
         } else if n_at_door >= n_at_door_max {
-            Err(Refused::ListenerFull)
+            Err(NoRoom::ListenerFull)
         } else {
             self.admission.enter(AddressKey::of(peer), now)
         };

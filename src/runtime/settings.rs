@@ -123,6 +123,12 @@ fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
         user_properties_max: or_none(mqtt.user_properties_max),
         user_property_bytes_max: or_none(mqtt.user_property_bytes_max),
         filters_max: or_none(mqtt.filters_max),
+        connections: [
+            config.limits.connections_max as u64,
+            or_none(mqtt.max_connections) as u64,
+            or_none(config.limits.connections_per_address_max) as u64,
+            config.limits.connection_rate_per_address_max.into(),
+        ],
         rates: [
             Rate {
                 messages_per_sec: mqtt.publish_rate_max as u64,

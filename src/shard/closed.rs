@@ -1,6 +1,6 @@
 //! Why a connection ended: logged, counted, and told to the peer under one name.
 
-use super::limits::Limit;
+use super::limits::{Limit, NoRoom};
 use super::settings::Settings;
 use crate::mqtt::malformed::Malformed as MqttMalformed;
 use crate::mqtt::reason::Reason as MqttReason;
@@ -51,6 +51,8 @@ pub struct Refused {
 pub enum Bound {
     /// A setting, and what it is set to.
     Setting(Limit, u64),
+    /// The same, of one by which connections are turned away: its key.
+    Connections(&'static str, u64),
     /// The client's own Maximum Packet Size.
     ClientTakes(usize),
 }
@@ -67,6 +69,14 @@ impl Refused {
         Self { reason: limit.reason(), bound: Some(Bound::Setting(limit, limit.value(settings))) }
     }
 
+    /// There is no room for its connection.
+    pub fn no_room(no_room: NoRoom, settings: &Settings) -> Self {
+        // The one listener of MQTT.
+        let key = no_room.key().unwrap_or("mqtt.max_connections");
+        let value = settings.limits.connections[no_room as usize];
+        Self { reason: no_room.reason(), bound: Some(Bound::Connections(key, value)) }
+    }
+
     /// The answer would be larger than the client takes.
     pub fn larger_than_client_takes(packet_bytes_max: usize) -> Self {
         Self { reason: MqttReason::PacketTooLarge, bound: Some(Bound::ClientTakes(packet_bytes_max)) }
@@ -78,6 +88,7 @@ impl fmt::Display for Refused {
         self.reason.fmt(f)?;
         match self.bound {
             Some(Bound::Setting(limit, value)) => write!(f, ", {} is {value}", limit.name()),
+            Some(Bound::Connections(key, value)) => write!(f, ", {key} is {value}"),
             Some(Bound::ClientTakes(max)) => write!(f, ", the client's Maximum Packet Size is {max}"),
             None => Ok(()),
         }
@@ -202,7 +213,7 @@ impl Closed {
         match self {
             Self::MqttConnect(refused) | Self::MqttRefused(refused) => match refused.bound {
                 Some(Bound::Setting(limit, _)) => Some(limit),
-                Some(Bound::ClientTakes(_)) | None => None,
+                Some(Bound::Connections(..) | Bound::ClientTakes(_)) | None => None,
             },
             Self::Newcomer(limit) => Some(limit),
             Self::Nats(NatsMalformed::ControlLineTooLong) => Some(Limit::ControlLine),

@@ -6,6 +6,7 @@ use super::census::Traffic;
 use super::id::CoreId;
 use super::interest::Role;
 use super::latency::Marks;
+use super::limits::NoRoom;
 use super::rates::Published;
 use super::replay::DueReplays;
 use super::settings::Settings;
@@ -76,7 +77,7 @@ pub struct Connection {
     /// Already on the core where its session lives.
     pub is_home: bool,
     /// There is no room for it, and this is what its CONNECT is answered with.
-    pub refusal: Option<mqtt::reason::Reason>,
+    pub no_room: Option<NoRoom>,
     /// While it has not said who it is: the bytes it has sent that are counted.
     pub newcomer_bytes: Option<u32>,
     pub subscriptions: Subscriptions,
@@ -152,7 +153,7 @@ impl Connection {
             is_overflowed: false,
             awaits_connack: false,
             is_home: false,
-            refusal: None,
+            no_room: None,
             newcomer_bytes: None,
             subscriptions: Subscriptions::default(),
             given_up: BTreeSet::new(),

@@ -86,6 +86,37 @@ impl Limit {
     }
 }
 
+/// Why there is no room for a connection. The names are those of `strait_connections_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    Full,
+    ListenerFull,
+    AddressFull,
+    AddressRate,
+}
+
+impl NoRoom {
+    pub const COUNT: usize = 4;
+
+    /// What the configuration calls the limit in the way; a listener's is called as the listener is.
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Full => Some("limits.connections_max"),
+            Self::ListenerFull => None,
+            Self::AddressFull => Some("limits.connections_per_address_max"),
+            Self::AddressRate => Some("limits.connection_rate_per_address_max"),
+        }
+    }
+
+    /// The reason that an MQTT client gets.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Full | Self::ListenerFull | Self::AddressFull => Reason::QuotaExceeded,
+            Self::AddressRate => Reason::ConnectionRateExceeded,
+        }
+    }
+}
+
 /// Those of one client that stand nowhere else. `usize::MAX` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -97,6 +128,8 @@ pub struct Limits {
     pub user_property_bytes_max: usize,
     /// Filters of one SUBSCRIBE.
     pub filters_max: usize,
+    /// What an MQTT client hears of that there is no room for, by `NoRoom`.
+    pub connections: [u64; NoRoom::COUNT],
     /// What a client may publish, by `ProtocolKind`.
     pub rates: [Rate; ProtocolKind::COUNT],
     /// Connections of a shard that have not said who they are, and the share of all that they stand for.
@@ -113,6 +146,7 @@ impl Limits {
         user_properties_max: usize::MAX,
         user_property_bytes_max: usize::MAX,
         filters_max: usize::MAX,
+        connections: [u64::MAX; NoRoom::COUNT],
         rates: [Rate { messages_per_sec: 0, bytes_per_sec: 0 }; ProtocolKind::COUNT],
         newcomers_max: usize::MAX,
         newcomers_percent_max: 100,

@@ -17,8 +17,8 @@ const COMPLAINTS_PER_SECOND: u32 = 10;
 /// No two lines about subjects without a topic are closer.
 const NO_TOPIC_EVERY: Span = Span::from_secs(5);
 
-/// Of a subject so much is shown, in bytes as it came.
-const SUBJECT_SHOWN_MAX: usize = 128;
+/// Of a subject or a name so much is shown, in bytes as it came.
+const SHOWN_MAX: usize = 128;
 
 /// A client as the log names it: of NATS by the number that INFO gave it, and what it calls itself.
 struct Who {
@@ -80,15 +80,21 @@ impl NoTopic {
     }
 }
 
-/// The front of a subject; a byte more than is shown tells that there is more.
-fn cut(subject: &[u8]) -> &[u8] {
-    &subject[..subject.len().min(SUBJECT_SHOWN_MAX + 1)]
+/// The front of a name; a byte more than is shown tells that there is more.
+pub(super) fn cut(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(SHOWN_MAX + 1)]
+}
+
+/// What a client calls itself, as the log shows it.
+fn shown_name(name: &[u8]) -> String {
+    let more = if name.len() > SHOWN_MAX { "…" } else { "" };
+    String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]).into_owned() + more
 }
 
 /// A subject as the log shows it.
 fn shown(subject: &[u8]) -> String {
-    let more = if subject.len() > SUBJECT_SHOWN_MAX { "…" } else { "" };
-    format!("{}{more}", on_one_line(&subject[..subject.len().min(SUBJECT_SHOWN_MAX)]))
+    let more = if subject.len() > SHOWN_MAX { "…" } else { "" };
+    format!("{}{more}", on_one_line(&subject[..subject.len().min(SHOWN_MAX)]))
 }
 
 /// What a client sent as it reads in a line of the log: text as it is, quotes among it, and escapes for whatever
@@ -144,9 +150,9 @@ impl Clients {
         let connection = self.slots.get(id)?;
         let (id, name) = match &connection.protocol {
             Protocol::Nats(nats) => {
-                (nats.client_id().to_string(), nats.name().unwrap_or_default().to_owned())
+                (nats.client_id().to_string(), shown_name(nats.name().unwrap_or_default().as_bytes()))
             }
-            Protocol::Mqtt(mqtt) => (String::from_utf8_lossy(mqtt.client_id()).into_owned(), String::new()),
+            Protocol::Mqtt(mqtt) => (shown_name(mqtt.client_id()), String::new()),
         };
         Some(Who { protocol: connection.protocol_kind().name(), peer: connection.peer, id, name })
     }

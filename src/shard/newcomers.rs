@@ -4,9 +4,8 @@
 
 use super::closed::Closed;
 use super::id::ConnectionId;
-use super::limits::Limit;
+use super::limits::{Limit, NoRoom};
 use super::{Door, Shard};
-use crate::mqtt::reason::Reason;
 use crate::time::{Span, Time};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -46,12 +45,12 @@ impl Shard {
         door: Door,
         peer: SocketAddr,
         nth: u64,
-        refusal: Reason,
+        no_room: NoRoom,
         now: Time,
     ) -> ConnectionId {
         let id = self.enter(door, peer, nth, now);
         if let Some(connection) = self.clients.slots.get_mut(id) {
-            connection.refusal = Some(refusal);
+            connection.no_room = Some(no_room);
         }
         self.check_deadlines(id, now);
         id

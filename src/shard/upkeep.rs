@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::budget::Budget;
-use super::closed::{Closed, Slow};
+use super::closed::{Closed, Refused, Slow};
 use super::connection::{Life, Protocol};
 use super::fanout::Clients;
 use super::id::ConnectionId;
@@ -188,7 +188,7 @@ impl Shard {
         let next = match &connection.protocol {
             Protocol::Mqtt(mqtt) if !mqtt.is_connected() => {
                 let timeout = self.settings.mqtt.connect_timeout;
-                let is_refused = connection.refusal.is_some();
+                let is_refused = connection.no_room.is_some();
                 Ok(connection.accepted_at + if is_refused { timeout.min(REFUSAL) } else { timeout })
             }
             Protocol::Mqtt(mqtt) => match mqtt.silence_millis_max() {
@@ -214,8 +214,8 @@ impl Shard {
 
     /// How one ends that did not say CONNECT in time: some were only let in to be refused.
     fn without_connect(&self, id: ConnectionId) -> Closed {
-        let refusal = self.clients.slots.get(id).and_then(|connection| connection.refusal);
-        refusal.map_or(Closed::ConnectTimeout, |reason| Closed::MqttConnect(reason.into()))
+        let no_room = self.clients.slots.get(id).and_then(|connection| connection.no_room);
+        no_room.map_or(Closed::ConnectTimeout, |it| Closed::MqttConnect(Refused::no_room(it, &self.settings)))
     }
 
     /// Pings a NATS client that has been silent, and finds the one that takes nothing.

@@ -2,9 +2,9 @@
 
 use crate::mqtt::malformed::Malformed;
 use crate::mqtt::packet::{Connect, Qos, Version, Will};
-use crate::mqtt::property::Place;
+use crate::mqtt::property::{Place, Properties};
 use crate::mqtt::topic::check_topic_name;
-use crate::mqtt::wire::Reader;
+use crate::mqtt::wire::{Reader, varint};
 
 const RESERVED: u8 = 1 << 0;
 const CLEAN_START: u8 = 1 << 1;
@@ -34,6 +34,27 @@ pub(super) fn connect<'a>(body: &mut Reader<'a>, length_is_minimal: bool) -> Res
         if flags & PASSWORD != 0 && !ends_early(body, version) { Some(body.binary()?) } else { None };
     let clean_start = flags & CLEAN_START != 0;
     Ok(Connect { version, clean_start, keep_alive_secs, client_id, will, username, password, properties })
+}
+
+/// What the front of a CONNECT says that is longer than it may be, or broken further on.
+#[derive(Clone, Copy, Debug)]
+pub struct Front<'a> {
+    pub version: Version,
+    /// `None` where they are not whole; MQTT 3 has none.
+    pub properties: Option<Properties<'a>>,
+    pub client_id: Option<&'a [u8]>,
+}
+
+/// Reads as much of a CONNECT as there is; `None` where that does not tell its version.
+pub fn front(input: &[u8]) -> Option<Front<'_>> {
+    let length = varint(input.get(1..)?).ok()??;
+    let mut body = Reader::new(input.get(1 + length.n_bytes..)?);
+    let version = version(&mut body).ok()?;
+    // Flags and keep-alive.
+    let has_fields = body.u8().is_ok() && body.u16().is_ok();
+    let properties = has_fields.then(|| super::properties(&mut body, version, Place::Connect).ok()).flatten();
+    let client_id = properties.and_then(|_| body.string(Malformed::ClientIdNotUtf8).ok());
+    Some(Front { version, properties, client_id })
 }
 
 // [MQTT-3.1.2-1] [MQTT-3.1.2-2]

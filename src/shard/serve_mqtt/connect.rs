@@ -2,6 +2,7 @@
 
 use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
+use crate::mqtt::decode::connect::front;
 use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode;
 use crate::mqtt::malformed::Malformed;
@@ -12,6 +13,7 @@ use crate::shard::connection::{Connection, Life};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::limits::Limit;
+use crate::shard::log::cut;
 use crate::shard::{Moved, Shard};
 use crate::subject::mapping;
 use crate::time::Time;
@@ -19,16 +21,35 @@ use crate::time::Time;
 impl Shard {
     /// A CONNECT that can't be read is answered in the client's version, as far as it can be told.
     pub(super) fn refuse_malformed_connect(&mut self, id: ConnectionId, input: &[u8], malformed: Malformed) {
+        let front = front(input);
+        if let Some(client_id) = front.and_then(|front| front.client_id) {
+            self.note_name(id, client_id);
+        }
         let version = match malformed {
             // [MQTT-3.1.2-1] lets a server close on a name that is not MQTT's at all.
             Malformed::UnknownProtocol => return,
             Malformed::UnsupportedVersion(level) if level > Version::V5.level() => Version::V5,
             Malformed::UnsupportedVersion(_) => Version::V3_1_1,
-            _ if connect_level(input) == Some(Version::V5.level()) => Version::V5,
+            _ if front.is_some_and(|front| front.version.is_v5()) => Version::V5,
             // MQTT 3 has no word for it.
             _ => return,
         };
-        self.with_mqtt(id, |_, out| Mqtt::refuse(version, malformed.reason(), out));
+        let reason = malformed.reason();
+        let text = self.closed_for(malformed, false).mqtt_refused();
+        let text = text.map_or_else(|| malformed.to_string(), |refused| refused.to_string());
+        self.with_mqtt(id, |_, out| match front.and_then(|front| front.properties) {
+            Some(properties) => Mqtt::refuse_connect(version, properties, reason, &text, out),
+            // How long an answer the client takes is not known.
+            None => Mqtt::refuse(version, reason, out),
+        });
+    }
+
+    /// Notes what a client calls itself that is not let in, for those who ask and for the log.
+    fn note_name(&mut self, id: ConnectionId, client_id: &[u8]) {
+        let session = self.new_session(cut(client_id));
+        if let Some(mqtt) = self.mqtt_mut(id) {
+            mqtt.session = session;
+        }
     }
 
     pub(super) fn mqtt_connect(
@@ -38,8 +59,8 @@ impl Shard {
         n_taken: usize,
         now: Time,
     ) -> Served {
-        if let Some(reason) = self.clients.slots.get(id).and_then(|it| it.refusal) {
-            return self.refuse_connect(id, connect, reason.into(), now);
+        if let Some(no_room) = self.clients.slots.get(id).and_then(|it| it.no_room) {
+            return self.refuse_connect(id, connect, Refused::no_room(no_room, &self.settings), now);
         }
         let home = self.home(connect.client_id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };
@@ -113,8 +134,10 @@ impl Shard {
         refused: Refused,
         now: Time,
     ) -> Served {
+        self.note_name(id, connect.client_id);
+        let Connect { version, properties, .. } = *connect;
         let text = refused.to_string();
-        self.with_mqtt(id, |_, out| Mqtt::refuse_connect(connect, refused.reason, &text, out));
+        self.with_mqtt(id, |_, out| Mqtt::refuse_connect(version, properties, refused.reason, &text, out));
         self.end(id, Closed::MqttConnect(refused), now)
     }
 
@@ -175,12 +198,4 @@ impl Shard {
 fn will_bytes(will: &Will<'_>) -> usize {
     let n_other = 2 + will.topic.len() + 2 + will.payload.len();
     encode::frame_len(Version::V5, n_other, will.properties)
-}
-
-/// The level that a CONNECT gives after its protocol name, however broken the rest is.
-fn connect_level(input: &[u8]) -> Option<u8> {
-    let n_length = input.get(1..5)?.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let name = input.get(1 + n_length..)?;
-    let name_len = usize::from(u16::from_be_bytes([*name.first()?, *name.get(1)?]));
-    name.get(2 + name_len).copied()
 }

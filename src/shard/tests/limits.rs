@@ -7,7 +7,7 @@ use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::packet::{Filters, Qos, Subscribe, SubscribeOptions, Version};
 use crate::mqtt::property::{Pair, Properties, Property};
 use crate::mqtt::reason::Reason;
-use crate::shard::limits::{Limit, Limits};
+use crate::shard::limits::{Limit, Limits, NoRoom};
 
 fn limited(limits: Limits) -> Alone {
     Alone::new(Settings { limits, ..settings() })
@@ -298,23 +298,65 @@ fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
     assert!(!alone.shard.is_closing(third));
 }
 
+/// Whether a packet has this text in it.
+fn says(packet: &[u8], text: &str) -> bool {
+    packet.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[test]
+fn a_refused_connect_says_which_limit_it_was_and_is_logged_with_its_client() {
+    let mut limited = settings();
+    limited.limits.client_id_bytes_max = 300;
+    limited.mqtt.decode.connect_bytes_max = 600;
+    let mut alone = Alone::new(limited);
+    let told = super::log::lines(|| {
+        let long = alone.connect(Listener::Mqtt);
+        let front = b"\x10\xd8\x05\0\x04MQTT\x05\x02\0\0\0\0\x05press".as_slice();
+        alone.receive(long, front);
+        let heard = alone.sent_bytes(long);
+        assert_eq!((heard[0], heard[3]), (0x20, 0x95));
+        assert!(says(&heard, "Packet too large (0x95), mqtt.connect_bytes_max is 600"), "{heard:?}");
+        // Its Maximum Packet Size, 20 bytes, may come later, or has no room for the reason.
+        for front in [&front[..12], b"\x10\xd8\x05\0\x04MQTT\x05\x02\0\0\x05\x27\0\0\0\x14\0\x05press"] {
+            let id = alone.connect(Listener::Mqtt);
+            alone.receive(id, front);
+            assert_eq!(alone.sent_bytes(id), b"\x20\x03\0\x95\0");
+        }
+        let name = "p".repeat(301);
+        assert_eq!(alone.mqtt(Wish { client_id: &name, ..V5 }).1, ["CONNACK 85"]);
+    });
+    assert_eq!(told.len(), 4, "{told:#?}");
+    for (line, name) in told.iter().zip(["press", "", "press", &("p".repeat(128) + "…")]) {
+        assert!(line.contains(&format!("id=\"{name}\"")), "{name} is not in {line}");
+    }
+    assert!(told[3].contains("mqtt.client_id_bytes_max is 300"));
+}
+
 #[test]
 fn a_connection_that_there_is_no_room_for_is_told_so_in_its_connack_or_closed_soon() {
-    let mut alone = Alone::new(settings());
+    let mut alone = limited(Limits { connections: [9, 8, 6, 7], ..Limits::NONE });
     let turned_away = |alone: &mut Alone| {
         let peer = "127.0.0.1:9".parse().unwrap();
-        let refusal = Reason::ConnectionRateExceeded;
-        alone.shard.accept_to_refuse(Door::first(Listener::Mqtt), peer, 0, refusal, alone.now)
+        alone.shard.accept_to_refuse(Door::first(Listener::Mqtt), peer, 0, NoRoom::AddressRate, alone.now)
     };
     let [modern, old, silent] = [(); 3].map(|()| turned_away(&mut alone));
-    alone.receive(modern, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01m");
-    assert_eq!(alone.hears(modern), ["CONNACK 9f"]);
-    alone.receive(old, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01o");
-    // "Server unavailable" of MQTT 3.
-    assert_eq!(alone.sent_bytes(old), b"\x20\x02\0\x03");
-    assert!(alone.shard.is_closing(modern) && alone.shard.is_closing(old));
-    alone.pass(2);
-    assert!(alone.shard.is_closing(silent));
+    let told = super::log::lines(|| {
+        alone.receive(modern, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01m");
+        let heard = alone.sent_bytes(modern);
+        assert_eq!((heard[0], heard[3]), (0x20, 0x9F));
+        assert!(says(&heard, "Connection rate exceeded (0x9F), limits.connection_rate_per_address_max is 7"));
+        alone.receive(old, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01o");
+        // "Server unavailable" of MQTT 3.
+        assert_eq!(alone.sent_bytes(old), b"\x20\x02\0\x03");
+        assert!(alone.shard.is_closing(modern) && alone.shard.is_closing(old));
+        alone.pass(2);
+        assert!(alone.shard.is_closing(silent));
+    });
+    assert_eq!(told.len(), 3, "{told:#?}");
+    for (line, name) in told.iter().zip(["m", "o", ""]) {
+        let parts = [format!("id=\"{name}\""), "limits.connection_rate_per_address_max is 7".to_owned()];
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
     assert_eq!(alone.shard.counters().n_accepted, [0, 0]);
     assert_eq!(alone.shard.counters().n_sessions, 0);
 }
