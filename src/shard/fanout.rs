@@ -154,6 +154,7 @@ impl Clients {
     pub fn end(&mut self, mut fanout: Fanout<'_>) {
         self.counters.alias_bytes += fanout.n_alias_bytes;
         self.counters.headers_unmappable += std::mem::take(&mut fanout.shapes.crossed.n_unmappable);
+        fanout.shapes.end(fanout.message, &mut self.pool);
         self.shapes = Some(fanout.shapes);
     }
 

@@ -33,6 +33,7 @@ pub mod deadlines;
 pub mod crossing;
 pub mod requests;
 pub mod qualities;
+mod frames;
 pub mod shapes;
 pub mod fanout;
 mod to_nats;

@@ -3,6 +3,7 @@
 //! of who gets it, and no queue's limits: `fanout`.
 
 use super::crossing;
+use super::frames::{PART_BYTES, SharedFrames, append_frames, parts, queue_frames};
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{Digits, Message, Quality, Run};
 use crate::mqtt::alias::Alias;
@@ -12,7 +13,6 @@ use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::nats;
 use crate::payload::Payload;
 use crate::subject::mapping;
-use std::ops::Range;
 
 /// Buffers for the heads, kept from one fan-out to the next.
 #[derive(Debug, Default)]
@@ -134,7 +134,7 @@ pub struct Own {
 
 /// A subscriber's copy: its frame, its topic, and the properties in it.
 pub struct Copied<'s> {
-    pub shape: &'s MqttShape,
+    pub shape: &'s mut MqttShape,
     pub topic: &'s [u8],
     pub properties: &'s [u8],
 }
@@ -158,6 +158,15 @@ impl Shapes {
         });
         // Their frames have the payload in them.
         self.mqtt.iter_mut().flatten().for_each(|shape| shape.is_built = false);
+    }
+
+    /// Gives back the buffers that this message's clients alone need from here on.
+    #[inline]
+    pub fn end(&mut self, message: &Message<'_>, pool: &mut BufferPool) {
+        if self.is_wide && message.run.is_some() {
+            self.nats.iter_mut().for_each(|shape| shape.shared.give_back(pool));
+            self.mqtt.iter_mut().flatten().for_each(|shape| shape.shared.give_back(pool));
+        }
     }
 
     #[inline]
@@ -201,11 +210,17 @@ impl Shapes {
 
     /// What the message looks like to such a client, and its topic.
     #[inline]
-    pub fn mqtt(&mut self, message: &Message<'_>, version: Version, quality: Quality) -> (&MqttShape, &[u8]) {
+    pub fn mqtt(
+        &mut self,
+        message: &Message<'_>,
+        version: Version,
+        quality: Quality,
+    ) -> (&mut MqttShape, &[u8]) {
         let by_version = &mut self.mqtt[usize::from(version.is_v5())];
         let shape = &mut by_version[quality as usize];
         if !shape.is_built {
             shape.build(message, &self.topic, version, quality);
+            shape.is_wide = self.is_wide;
         }
         (shape, &self.topic)
     }
@@ -237,7 +252,7 @@ impl Shapes {
         if own.retain {
             self.own.frame[0] |= 1;
         }
-        Copied { shape: &self.own, topic: &self.topic, properties }
+        Copied { shape: &mut self.own, topic: &self.topic, properties }
     }
 
     /// The topic, where there is one.
@@ -258,10 +273,13 @@ pub struct NatsShape {
     before_sid: Vec<u8>,
     after_sid: Vec<u8>,
     is_whole: bool,
+    is_wide: bool,
     /// Some client was addressed by `head` in this fan-out.
     was_addressed: bool,
-    /// The run's frames for `head_sid`: clients of one program often use the same.
+    /// The run's frames for `head_sid`: clients of one program often use the same. Of a short run copied into
+    /// each queue, of a long one shared.
     frames: Vec<u8>,
+    shared: SharedFrames,
 }
 
 impl NatsShape {
@@ -269,6 +287,7 @@ impl NatsShape {
         self.is_built = true;
         self.with_header = with_header;
         self.head.clear();
+        self.is_wide = is_wide;
         self.is_whole = is_wide && message.run.is_none();
         if let (true, Payload::Copied(bytes)) = (self.is_whole, message.payload) {
             self.before_sid.clear();
@@ -305,6 +324,7 @@ impl NatsShape {
             after_sid(&mut self.head, message, self.with_header);
             self.was_addressed = false;
             self.frames.clear();
+            self.shared.forget();
         }
         self.head.len() + message.payload.len() + 2
     }
@@ -345,6 +365,12 @@ impl NatsShape {
     }
 
     fn queue_run(&mut self, run: &Run<'_>, n: usize, queue: &mut WriteQueue, pool: &mut BufferPool) {
+        let (head, tail) = (&self.head, b"\r\n");
+        let frame_len = head.len() + run.payload().len() + tail.len();
+        if self.is_wide && SharedFrames::suits(run, n, frame_len) {
+            let build = |out: &mut Vec<u8>, range| append_frames(out, head, run, range, tail);
+            return self.shared.queue(n, frame_len, queue, pool, build);
+        }
         // The first client of a sid has them made in its queue, the second here, for all that follow.
         let is_first = !std::mem::replace(&mut self.was_addressed, true);
         if is_first || n < run.n() {
@@ -378,6 +404,8 @@ fn after_sid_len(message: &Message<'_>, with_header: bool) -> usize {
 #[derive(Debug, Default)]
 pub struct MqttShape {
     is_built: bool,
+    is_wide: bool,
+    shared: SharedFrames,
     /// The head, and of a single small message also the payload.
     pub frame: Vec<u8>,
     pub packet_id_at: usize,
@@ -414,15 +442,9 @@ impl MqttShape {
 
     /// Queues the first `n` of what `message` stands for, at QoS 0.
     #[inline]
-    pub fn queue(&self, message: &Message<'_>, n: usize, queue: &mut WriteQueue, pool: &mut BufferPool) {
+    pub fn queue(&mut self, message: &Message<'_>, n: usize, queue: &mut WriteQueue, pool: &mut BufferPool) {
         match (&message.run, message.payload) {
-            // What would be built is what came.
-            (Some(run), _) if *run.head() == *self.frame && run.payload().end == run.stride() => {
-                for range in parts(n, run.stride()) {
-                    queue.append(pool, |buffer| buffer.extend_from_slice(run.frames(range)));
-                }
-            }
-            (Some(run), _) => queue_frames(&self.frame, run, n, b"", queue, pool),
+            (Some(run), _) => self.queue_run(run, n, queue, pool),
             (None, Payload::Copied(_)) => queue.append(pool, |buffer| buffer.extend_from_slice(&self.frame)),
             (None, Payload::Shared(bytes)) => {
                 queue.append(pool, |buffer| buffer.extend_from_slice(&self.frame));
@@ -430,53 +452,23 @@ impl MqttShape {
             }
         }
     }
-}
 
-/// What one append to a queue adds at most, in bytes, so that its buffers keep to the pool's size.
-const PART_BYTES: usize = 32 << 10;
-
-/// `0..n` in parts of at most [`PART_BYTES`], of one item at least.
-pub(super) fn parts(n: usize, item_bytes: usize) -> impl Iterator<Item = Range<usize>> {
-    let n_at_once = (PART_BYTES / item_bytes).max(1);
-    (0..n).step_by(n_at_once).map(move |start| start..n.min(start + n_at_once))
-}
-
-pub(super) fn queue_frames(
-    head: &[u8],
-    run: &Run<'_>,
-    n: usize,
-    tail: &[u8],
-    queue: &mut WriteQueue,
-    pool: &mut BufferPool,
-) {
-    let frame_len = head.len() + run.payload().len() + tail.len();
-    for range in parts(n, frame_len) {
-        queue.append(pool, |buffer| append_frames(buffer, head, run, range, tail));
-    }
-}
-
-/// Up to this size, in bytes, making room for all frames at once is worth the zeros written first.
-const ZEROED_FRAME_MAX: usize = 256;
-
-/// Appends a frame for each of these messages: `head`, its payload, `tail`.
-fn append_frames(out: &mut Vec<u8>, head: &[u8], run: &Run<'_>, range: Range<usize>, tail: &[u8]) {
-    let payload = run.payload();
-    let payload_end = head.len() + payload.len();
-    let frame_len = payload_end + tail.len();
-    if frame_len > ZEROED_FRAME_MAX {
-        for came in run.frames(range).chunks_exact(run.stride()) {
-            out.extend_from_slice(head);
-            out.extend_from_slice(&came[payload.clone()]);
-            out.extend_from_slice(tail);
+    fn queue_run(&mut self, run: &Run<'_>, n: usize, queue: &mut WriteQueue, pool: &mut BufferPool) {
+        let (head, frame_len) = (&self.frame, self.frame.len() + run.payload().len());
+        // What would be built is what came.
+        let is_alike = *run.head() == **head && run.payload().end == run.stride();
+        let build = |out: &mut Vec<u8>, range| {
+            if is_alike {
+                out.extend_from_slice(run.frames(range));
+            } else {
+                append_frames(out, head, run, range, b"");
+            }
+        };
+        if self.is_wide && SharedFrames::suits(run, n, frame_len) {
+            return self.shared.queue(n, frame_len, queue, pool, build);
         }
-        return;
-    }
-    let start = out.len();
-    out.resize(start + range.len() * frame_len, 0);
-    let came = run.frames(range).chunks_exact(run.stride());
-    for (frame, came) in out[start..].chunks_exact_mut(frame_len).zip(came) {
-        frame[..head.len()].copy_from_slice(head);
-        frame[head.len()..payload_end].copy_from_slice(&came[payload.clone()]);
-        frame[payload_end..].copy_from_slice(tail);
+        for range in parts(n, frame_len, PART_BYTES) {
+            queue.append(pool, |buffer| build(buffer, range));
+        }
     }
 }

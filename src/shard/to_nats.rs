@@ -3,7 +3,7 @@
 use super::connection::{Special, Subscription, SubscriptionKind};
 use super::crossing;
 use super::fanout::{End, Fanout, Outcome, Room};
-use super::shapes::queue_frames;
+use super::frames::queue_frames;
 use super::write_queue::{BufferPool, WriteQueue};
 use crate::message::{GATEWAY_INBOX, Message, ProtocolKind};
 use crate::nats;

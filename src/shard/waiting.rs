@@ -4,10 +4,11 @@
 use super::connection::{Connection, Protocol, Subscription};
 use super::crossing;
 use super::fanout::{Asks, Clients, End, Fanout, Outcome, Room, session_share};
+use super::frames::{PART_BYTES, parts};
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::settings::Settings;
-use super::shapes::{Copied, MqttShape, Own, parts};
+use super::shapes::{Copied, MqttShape, Own};
 use super::slots::Recipient;
 use super::table::Target;
 use super::write_queue::{BufferPool, WriteQueue};
@@ -259,7 +260,7 @@ pub(super) fn deliver_run(
     let n = run.n().min(n_open).min(n_fitting);
     inflight.reserve(n, kept.n_bytes());
     let is_alike = run.is_made_of(head, shape.packet_id_at);
-    for range in parts(n, frame_len) {
+    for range in parts(n, frame_len, PART_BYTES) {
         let frames = run.frames(range);
         queue.append(pool, |buffer| {
             // What would be built is what came, but for the identifiers.

@@ -4,10 +4,15 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// A buffer that has grown to this, in bytes, is closed and the next one begun: pooled memory stays in
 /// pieces that one send can take.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// What a block has at least, in bytes: each holds a buffer of the pool's size, and a client that does not read
+/// may have a queue full of them.
+pub const BLOCK_BYTES_MIN: usize = 48 << 10;
 
 /// Buffers that no connection holds.
 #[derive(Debug, Default)]
@@ -19,7 +24,7 @@ impl BufferPool {
     /// At most this many buffers wait for use; 64 × 64 KiB a core.
     const FREE_MAX: usize = 64;
 
-    fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         self.free.pop().unwrap_or_default()
     }
 
@@ -27,6 +32,21 @@ impl BufferPool {
         if self.free.len() < Self::FREE_MAX && buffer.capacity() <= 2 * CHUNK_BYTES {
             buffer.clear();
             self.free.push(buffer);
+        }
+    }
+
+    /// Takes a block's buffer back where nobody else has it.
+    pub fn give_block(&mut self, block: Arc<Vec<u8>>) {
+        if let Some(buffer) = Arc::into_inner(block) {
+            self.give(buffer);
+        }
+    }
+
+    fn give_chunk(&mut self, chunk: Chunk) {
+        match chunk {
+            Chunk::Built(buffer) => self.give(buffer),
+            Chunk::Block(block) => self.give_block(block),
+            Chunk::Shared(_) => {}
         }
     }
 }
@@ -59,6 +79,8 @@ struct Held {
 #[derive(Debug)]
 enum Chunk {
     Built(Vec<u8>),
+    /// Built for several queues, in a buffer of the pool's.
+    Block(Arc<Vec<u8>>),
     Shared(Bytes),
 }
 
@@ -66,6 +88,7 @@ impl Chunk {
     fn as_slice(&self) -> &[u8] {
         match self {
             Self::Built(buffer) => buffer,
+            Self::Block(block) => block,
             Self::Shared(bytes) => bytes,
         }
     }
@@ -103,6 +126,14 @@ impl WriteQueue {
         if !bytes.is_empty() {
             self.n_bytes += bytes.len();
             self.chunks.push_back(Chunk::Shared(bytes));
+        }
+    }
+
+    /// Appends a block, of [`BLOCK_BYTES_MIN`] or the last of several, that other queues may have as well.
+    pub fn append_block(&mut self, block: Arc<Vec<u8>>) {
+        if !block.is_empty() {
+            self.n_bytes += block.len();
+            self.chunks.push_back(Chunk::Block(block));
         }
     }
 
@@ -176,9 +207,7 @@ impl WriteQueue {
             && self.n_front_written >= front.as_slice().len()
         {
             self.n_front_written -= front.as_slice().len();
-            if let Some(Chunk::Built(buffer)) = self.chunks.pop_front() {
-                pool.give(buffer);
-            }
+            self.chunks.pop_front().into_iter().for_each(|chunk| pool.give_chunk(chunk));
         }
         self.drop_if_empty(pool);
     }
@@ -192,9 +221,7 @@ impl WriteQueue {
     /// Forgets everything.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         while let Some(chunk) = self.chunks.pop_front() {
-            if let Chunk::Built(buffer) = chunk {
-                pool.give(buffer);
-            }
+            pool.give_chunk(chunk);
         }
         self.n_bytes = 0;
         self.drop_if_empty(pool);
@@ -203,12 +230,20 @@ impl WriteQueue {
     /// An idle connection holds no buffer.
     fn drop_if_empty(&mut self, pool: &mut BufferPool) {
         if self.n_bytes == 0 {
-            while let Some(Chunk::Built(buffer)) = self.chunks.pop_front() {
-                pool.give(buffer);
+            while let Some(chunk) = self.chunks.pop_front() {
+                pool.give_chunk(chunk);
             }
             *self = Self::default();
         }
     }
+}
+
+/// What may leave.
+#[cfg(test)]
+pub fn contents(queue: &WriteQueue) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 64];
+    let n_filled = queue.gather(&mut slices);
+    slices[..n_filled].iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
 #[cfg(test)]
@@ -216,15 +251,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn contents(queue: &WriteQueue) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let n_filled = queue.gather(&mut slices);
-        slices[..n_filled].iter().flat_map(|slice| slice.to_vec()).collect()
-    }
-
     proptest! {
         #[test]
-        fn bytes_leave_in_the_order_they_came(steps in proptest::collection::vec((0usize..4, 0usize..90_000), 0..30)) {
+        fn bytes_leave_in_the_order_they_came(steps in proptest::collection::vec((0usize..5, 0usize..90_000), 0..30)) {
             let mut queue = WriteQueue::default();
             let mut pool = BufferPool::default();
             let mut expected: Vec<u8> = Vec::new();
@@ -233,13 +262,14 @@ mod tests {
                 match kind {
                     0 => queue.append(&mut pool, |buffer| buffer.extend_from_slice(&bytes)),
                     1 => queue.append_shared(Bytes::from(bytes.clone())),
+                    2 => queue.append_block(Arc::new(bytes.clone())),
                     _ => {
                         let n_written = n.min(queue.len());
                         queue.advance(n_written, &mut pool);
                         expected.drain(..n_written);
                     }
                 }
-                if kind < 2 {
+                if kind < 3 {
                     expected.extend_from_slice(&bytes);
                 }
                 prop_assert_eq!(queue.len(), expected.len());
