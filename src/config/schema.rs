@@ -217,7 +217,8 @@ schema! {
         /// The longest header block of HPUB. A client that sends a longer one hears "Maximum Payload Violation" and is
         /// disconnected. 0: as long as its payload may be.
         header_bytes_max: usize = Kind::integer(0, 0..=64 * MIB, "bytes"),
-        /// The longest line of an op, without its payload.
+        /// The longest line of an op, without its payload. NATS clients are not given a topic whose line would be
+        /// longer; 262144 has room for every topic.
         control_line_bytes_max: usize = Kind::integer(4096, 512..=MIB, "bytes"),
         /// The QoS of what is published to some subjects, as "FILTER QOS": the first whose filter matches holds.
         /// A publish whose Mqtt-QoS header says one has that; one without a rule has 1 from a client that is

@@ -7,7 +7,7 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::id::ConnectionId;
 use super::latency::{Direction, Latencies};
-use super::log::NoTopic;
+use super::log::{Unseen, UnseenSubjects};
 use super::replay::Replayed;
 use super::settings::Settings;
 use super::shapes::Shapes;
@@ -30,7 +30,7 @@ pub struct Clients {
     pub effects: Effects,
     pub counters: Counters,
     pub latencies: Box<Latencies>,
-    pub no_topic: NoTopic,
+    pub unseen: UnseenSubjects,
     /// Where the messages under way came in.
     pub origin: Origin,
     /// Bytes that wait for all of this core's clients.
@@ -110,7 +110,7 @@ impl Default for Clients {
             effects: Effects::default(),
             counters: Counters::default(),
             latencies: Box::default(),
-            no_topic: NoTopic::default(),
+            unseen: UnseenSubjects::default(),
             origin: Origin { protocol: ProtocolKind::Mqtt, read_at: Time::START },
             n_queued_bytes: 0,
             finished: Vec::new(),
@@ -287,13 +287,10 @@ impl Clients {
                 counters.dropped_packet_too_large += n_left;
                 true
             }
-            End::Unmappable => {
+            End::Unmappable | End::SubjectTooLong => {
+                let why = if end == End::Unmappable { Unseen::NoTopic } else { Unseen::LineTooLong };
                 let publisher = fanout.publisher.map(|publisher| publisher.id);
-                self.note_no_topic(fanout.message.subject, n_left, publisher, fanout.now);
-                false
-            }
-            End::SubjectTooLong => {
-                counters.subject_too_long += n_left;
+                self.note_unseen(why, fanout.message.subject, n_left, publisher, fanout.now);
                 false
             }
             End::NoEmqxSubject => {

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 /// Lines about bad input in one second; the rest is counted.
 const COMPLAINTS_PER_SECOND: u32 = 10;
 
-/// No two lines about subjects without a topic are closer.
-const NO_TOPIC_EVERY: Span = Span::from_secs(5);
+/// No two lines about subjects that subscribers go without for the same reason are closer.
+const UNSEEN_EVERY: Span = Span::from_secs(5);
 
 /// Of a subject or a name so much is shown, in bytes as it came.
 const SHOWN_MAX: usize = 128;
@@ -50,33 +50,50 @@ impl Complaints {
     }
 }
 
-/// Deliveries to MQTT of subjects that no topic can spell, as far as the log has not told of them.
+/// Why subscribers of one kind go without a message because of its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// To MQTT: no topic can spell it.
+    NoTopic,
+    /// To NATS: its line would be longer than `nats.control_line_bytes_max`.
+    LineTooLong,
+}
+
+/// Deliveries that were not made because of their subjects, as far as the log has not told of them.
 #[derive(Debug, Default)]
-pub struct NoTopic {
+pub struct UnseenSubjects {
+    /// By `Unseen`.
+    untold: [Untold; 2],
+    /// Those to be told of whose publisher is another core's client.
+    pub afar: Vec<Sighting>,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
     told_at: Option<Time>,
     /// Since then.
     n_passed_over: u64,
-    /// One to be told of whose publisher is another core's client.
-    pub afar: Option<Box<Sighting>>,
 }
 
-/// A subject that no topic can spell, and what else of the kind there was before it.
+/// A subject that subscribers went without, and what else of the kind there was before it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sighting {
+    pub why: Unseen,
     pub subject: Box<[u8]>,
     pub n_passed_over: u64,
 }
 
-impl NoTopic {
+impl UnseenSubjects {
     /// Counts `n` deliveries of a subject; one of them is to be told of where the last is long enough ago.
-    fn sight(&mut self, subject: &[u8], n: u64, now: Time) -> Option<Sighting> {
-        self.n_passed_over += n;
-        if self.told_at.is_some_and(|told_at| now.since(told_at) < NO_TOPIC_EVERY) {
+    fn sight(&mut self, why: Unseen, subject: &[u8], n: u64, now: Time) -> Option<Sighting> {
+        let untold = &mut self.untold[why as usize];
+        untold.n_passed_over += n;
+        if untold.told_at.is_some_and(|told_at| now.since(told_at) < UNSEEN_EVERY) {
             return None;
         }
-        self.told_at = Some(now);
-        let n_passed_over = std::mem::take(&mut self.n_passed_over) - 1;
-        Some(Sighting { subject: cut(subject).into(), n_passed_over })
+        untold.told_at = Some(now);
+        let n_passed_over = std::mem::take(&mut untold.n_passed_over) - 1;
+        Some(Sighting { why, subject: cut(subject).into(), n_passed_over })
     }
 }
 
@@ -115,34 +132,40 @@ fn on_one_line(bytes: &[u8]) -> String {
 }
 
 impl Clients {
-    /// Counts, and tells the log at times, that `n` messages of a subject have no topic. `publisher` is none
-    /// where another core knows it.
+    /// Counts, and tells the log at times, that subscribers go without `n` messages of a subject. `publisher` is
+    /// none where another core knows it.
     #[cold]
-    pub(super) fn note_no_topic(
+    pub(super) fn note_unseen(
         &mut self,
+        why: Unseen,
         subject: &[u8],
         n: u64,
         publisher: Option<ConnectionId>,
         now: Time,
     ) {
-        self.counters.unmappable += n;
-        self.sight_no_topic(subject, n, publisher, now);
+        let counters = &mut self.counters;
+        let counter = match why {
+            Unseen::NoTopic => &mut counters.unmappable,
+            Unseen::LineTooLong => &mut counters.subject_too_long,
+        };
+        *counter += n;
+        self.sight(why, subject, n, publisher, now);
     }
 
-    fn sight_no_topic(&mut self, subject: &[u8], n: u64, publisher: Option<ConnectionId>, now: Time) {
-        let Some(sighting) = self.no_topic.sight(subject, n, now) else { return };
+    fn sight(&mut self, why: Unseen, subject: &[u8], n: u64, publisher: Option<ConnectionId>, now: Time) {
+        let Some(sighting) = self.unseen.sight(why, subject, n, now) else { return };
         let Some(publisher) = publisher else {
-            self.no_topic.afar = Some(Box::new(sighting));
+            self.unseen.afar.push(sighting);
             return;
         };
-        let Sighting { subject, n_passed_over } = sighting;
-        let subject = shown(&subject);
+        let Sighting { why, subject, n_passed_over } = sighting;
+        let (subject, why) = (shown(&subject), why.text());
         match self.who(publisher) {
             Some(Who { protocol, peer, id, name }) => {
-                tracing::warn!(protocol, %peer, id, name, %subject, n_passed_over, "{NO_TOPIC}");
+                tracing::warn!(protocol, %peer, id, name, %subject, n_passed_over, "{why}");
             }
             // It has left meanwhile.
-            None => tracing::warn!(%subject, n_passed_over, "{NO_TOPIC}"),
+            None => tracing::warn!(%subject, n_passed_over, "{why}"),
         }
     }
 
@@ -158,22 +181,33 @@ impl Clients {
     }
 }
 
-const NO_TOPIC: &str = "no topic can spell this subject, MQTT subscribers go without";
+impl Unseen {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NoTopic => "no topic can spell this subject, MQTT subscribers go without",
+            Self::LineTooLong => {
+                "the line of this subject is over nats.control_line_bytes_max, NATS subscribers go without"
+            }
+        }
+    }
+}
 
 impl Shard {
-    /// Tells a publisher's core of a subject without a topic: who that is only it can say.
+    /// Tells a publisher's core of a subject that subscribers here went without: who that is only it can say.
     #[cold]
-    pub(super) fn post_no_topic(&mut self, origin: CoreId, publisher: ConnectionId) {
-        let Some(sighting) = self.clients.no_topic.afar.take() else { return };
-        if origin != self.core {
-            self.peers[origin.idx()].outbox.push(Item::NoTopic { publisher, sighting });
+    pub(super) fn post_unseen(&mut self, origin: CoreId, publisher: ConnectionId) {
+        for sighting in std::mem::take(&mut self.clients.unseen.afar) {
+            if origin != self.core {
+                let sighting = Box::new(sighting);
+                self.peers[origin.idx()].outbox.push(Item::Unseen { publisher, sighting });
+            }
         }
     }
 
     /// Hears of one from a core where it was to be delivered.
-    pub(super) fn hear_no_topic(&mut self, publisher: ConnectionId, sighting: &Sighting) {
-        let n = sighting.n_passed_over + 1;
-        self.clients.sight_no_topic(&sighting.subject, n, Some(publisher), self.now);
+    pub(super) fn hear_unseen(&mut self, publisher: ConnectionId, sighting: &Sighting) {
+        let Sighting { why, subject, n_passed_over } = sighting;
+        self.clients.sight(*why, subject, n_passed_over + 1, Some(publisher), self.now);
     }
 
     pub(super) fn log_close(&mut self, id: ConnectionId, n_pending_bytes: usize, closed: Closed, now: Time) {

@@ -48,8 +48,8 @@ pub enum Item {
     Slow {
         publisher: ConnectionId,
     },
-    /// No topic can spell the subject of this connection's publication, and a subscriber went without it.
-    NoTopic {
+    /// A subscriber went without this connection's publication, because of its subject.
+    Unseen {
         publisher: ConnectionId,
         sighting: Box<Sighting>,
     },

@@ -380,7 +380,7 @@ impl Shard {
                     self.conclude_ticket(*ticket, closed);
                 }
                 Item::Slow { publisher } => self.stall(*publisher, now),
-                Item::NoTopic { publisher, sighting } => self.hear_no_topic(*publisher, sighting),
+                Item::Unseen { publisher, sighting } => self.hear_unseen(*publisher, sighting),
                 Item::Counters(counters) => self.hear_counters(from, counters),
                 Item::DrainRound => self.peers[from.idx()].n_rounds += 1,
             }

@@ -25,6 +25,9 @@ pub const GATEWAY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32
 /// The same where it answers at a reply subject.
 pub const ANSWERING: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX - 1 };
 
+/// Nobody's client: who publishes what comes again, late, or in answer.
+pub const ANEW: Publisher = Publisher { id: ANSWERING, hears_itself: true };
+
 /// Notices that wait for room; those beyond it are dropped.
 const NOTICES_MAX: usize = 10_000;
 

@@ -277,8 +277,8 @@ impl Shard {
         if is_pressed {
             self.slow_down(address.origin_core, address.publisher);
         }
-        if self.clients.no_topic.afar.is_some() {
-            self.post_no_topic(address.origin_core, address.publisher);
+        if !self.clients.unseen.afar.is_empty() {
+            self.post_unseen(address.origin_core, address.publisher);
         }
         if let Some(ticket) = address.ticket {
             self.report(from, address.origin_core, ticket, is_taken, n_forwarded);

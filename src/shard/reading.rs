@@ -4,9 +4,8 @@
 
 use super::Shard;
 use super::crossing;
-use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
-use super::own::{ANSWERING, is_kept_from};
+use super::own::{ANEW, is_kept_from};
 use super::publish::{Ask, Plan};
 use super::retained::{Budget, Cursor, Found, Kept};
 use crate::message::{Message, Origin, ProtocolKind};
@@ -230,7 +229,7 @@ impl Shard {
         // What its reader publishes next, in the same turn, comes from the reader.
         let origin = Origin { protocol, read_at: self.now };
         let before = std::mem::replace(&mut self.clients.origin, origin);
-        self.send_out(Publisher { id: ANSWERING, hears_itself: true }, &message, plan, Ask::Nothing);
+        self.send_out(ANEW, &message, plan, Ask::Nothing);
         self.clients.origin = before;
     }
 }

@@ -12,7 +12,7 @@ use super::core_set::CoreSet;
 use super::id::{ConnectionId, CoreId};
 use super::mail::{Address, GroupPick};
 use super::members::Asked;
-use super::own::GATEWAY;
+use super::own::{ANEW, GATEWAY};
 use crate::message::{Message, Origin};
 use crate::mqtt::inflight::{Leftovers, Limits};
 use crate::mqtt::kept::Kept;
@@ -206,7 +206,7 @@ impl Shard {
         let properties = properties_anew(kept, now);
         let reply = self.reply_to(&subject, properties.properties());
         let message = Message { reply: &reply, ..message_anew(kept, &subject, &properties) };
-        let mut fanout = self.clients.begin(&message, None, 1, now);
+        let mut fanout = self.clients.begin(&message, Some(ANEW), 1, now);
         let next =
             if core == self.core { self.give_to_member(due, &mut asked, &mut fanout) } else { Some(core) };
         self.clients.end(fanout);

@@ -9,7 +9,7 @@
 use super::Shard;
 use super::connection::{Connection, Protocol, Subscription, SubscriptionKind};
 use super::id::ConnectionId;
-use super::own::is_kept_from;
+use super::own::{ANEW, is_kept_from};
 use super::reading;
 use super::retained::{Budget, Cursor, Found, Full};
 use super::settings::Settings;
@@ -324,7 +324,7 @@ impl Shard {
             // To MQTT clients its own shape tells that.
             let header = (is_nats && secs_left.is_some()).then(|| reading::header_of(kept, now));
             let message = Message { header: header.as_deref().unwrap_or(message.header), ..message };
-            let mut fanout = self.clients.begin(&message, None, 1, now);
+            let mut fanout = self.clients.begin(&message, Some(ANEW), 1, now);
             fanout.replay = Some(Replayed { is_own, secs_left });
             if self.clients.deliver(target, &mut fanout, &self.settings) {
                 self.clients.counters.replayed += 1;

@@ -9,10 +9,9 @@
 use super::Shard;
 use super::connection::Protocol;
 use super::crossing;
-use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
-use super::own::ANSWERING;
+use super::own::ANEW;
 use super::publish::{Ask, Plan, Post};
 use super::table::Target;
 use crate::message::{GATEWAY_INBOX, Message};
@@ -382,7 +381,7 @@ impl Shard {
         // Its way may be full: it is one message more there.
         let plan = self.plan_anyway(reply);
         let answer = Message { subject: reply, topic: b"", retain: false, version: 0, run: None, ..*message };
-        self.send_out(Publisher { id: ANSWERING, hears_itself: true }, &answer, plan, Ask::Nothing);
+        self.send_out(ANEW, &answer, plan, Ask::Nothing);
         true
     }
 }

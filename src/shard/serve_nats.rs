@@ -9,6 +9,7 @@ use super::crossing::{self, Asked, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
+use super::log::Unseen;
 use super::publish::{Ask, Plan};
 use super::refused::NotSubscribed;
 use super::settings::NatsSettings;
@@ -289,7 +290,7 @@ impl Shard {
         // What MQTT could neither see nor clear would take its room.
         let is_seen = || mapping::subject_to_topic(message.subject, &mut Vec::new());
         if asked.retain && self.retained.is_offered() && !is_seen() {
-            self.clients.note_no_topic(message.subject, 1, Some(publisher.id), self.now);
+            self.clients.note_unseen(Unseen::NoTopic, message.subject, 1, Some(publisher.id), self.now);
         } else if asked.retain && self.retained.is_offered() {
             // It is kept as MQTT clients get it, its expiry included.
             let n_unmappable = crossing::write_properties(&message, &mut properties);

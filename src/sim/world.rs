@@ -474,7 +474,7 @@ fn n_answer_bytes(item: &Item, batch_bytes: usize) -> usize {
         | Item::Acknowledged(_)
         | Item::Settled { .. }
         | Item::Slow { .. }
-        | Item::NoTopic { .. }
+        | Item::Unseen { .. }
         | Item::DrainRound
         | Item::Counters(_) => 0,
     };

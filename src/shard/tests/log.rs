@@ -1,7 +1,10 @@
-//! What the log says of subjects that no topic can spell.
+//! What the log says of subjects that subscribers go without, and of what clients are refused.
 
 use super::several::Several;
 use super::*;
+use crate::mqtt::encode;
+use crate::mqtt::packet::{Publish, Qos, Version};
+use crate::mqtt::property::Properties;
 use std::io::{self, Write};
 use std::sync::Mutex;
 
@@ -114,4 +117,41 @@ fn what_no_mqtt_client_asked_for_is_not_told() {
     let publisher = publisher(&mut several);
     let told = lines(|| several.receive(publisher, b"PUB y.a+b 2\r\nhi\r\nPUB x.ab 2\r\nhi\r\n"));
     assert_eq!(told, Vec::<String>::new());
+}
+
+#[test]
+fn a_line_that_is_over_the_limit_is_told_with_its_publisher_and_nobody_has_taken_the_message() {
+    for n_cores in 1..3 {
+        let mut several = Several::new(n_cores, settings());
+        for core in 0..n_cores {
+            several.nats(core, "SUB x.> 1\r\n");
+        }
+        let device = several.connect(0, Listener::Mqtt);
+        several.receive(device, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01a");
+        several.sent(device);
+        let publish = |topic_len: usize, packet_id| {
+            let topic = format!("x/{}", "y".repeat(topic_len - 2));
+            let (dup, retain, qos, properties) = (false, false, Qos::AtLeastOnce, Properties::EMPTY);
+            let (topic, payload) = (topic.as_bytes(), b"");
+            let publish = Publish { dup, qos, retain, topic, packet_id, properties, payload };
+            let mut out = Vec::new();
+            encode::publish(&mut out, Version::V5, &publish).unwrap();
+            out
+        };
+        // The line begins with `HMSG ` and has a blank after the subject.
+        let longest = 4_096 - 6;
+        let told = lines(|| {
+            several.receive(device, &publish(longest + 1, 1));
+            several.receive(device, &publish(longest + 1, 2));
+            assert_eq!(several.sent(device), b"\x40\x03\0\x01\x10\x40\x03\0\x02\x10");
+            several.receive(device, &publish(longest, 3));
+            assert_eq!(several.sent(device), b"\x40\x02\0\x03");
+        });
+        assert_eq!(told.len(), 1, "{told:#?}");
+        let says =
+            ["over nats.control_line_bytes_max", "protocol=\"mqtt\"", "id=\"a\"", "subject=x.yyy", "yyy… "];
+        assert!(says.iter().all(|part| told[0].contains(part)), "{}", told[0]);
+        let n_counted: u64 = several.shards.iter().map(|shard| shard.counters().subject_too_long).sum();
+        assert_eq!(n_counted, 2 * n_cores as u64);
+    }
 }
