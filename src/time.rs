@@ -1,5 +1,7 @@
 //! Time as an argument: nanoseconds since the process began. Only `runtime/` reads a clock.
 
+pub mod often;
+
 use std::ops::{Add, Sub};
 
 /// A moment.

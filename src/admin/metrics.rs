@@ -166,9 +166,9 @@ impl Shown {
 
     fn retained(&self, out: &mut Out<'_>) -> fmt::Result {
         let total = &self.total;
-        out.gauges("strait_retained_messages", "Retained messages.", None, [((), total.n_retained)])?;
+        out.gauges("strait_retained_messages", "Retained messages of clients.", None, [((), total.n_retained)])?;
         let bytes = Some(&Unit::Bytes);
-        out.gauges("strait_retained", "Memory of retained messages.", bytes, [((), total.retained_bytes)])?;
+        out.gauges("strait_retained", "Memory of the retained messages of clients.", bytes, [((), total.retained_bytes)])?;
         let refused = total.retained_refused;
         out.counter("strait_retained_refused", "Messages not retained for want of room.", refused)?;
         let expired = total.retained_expired;

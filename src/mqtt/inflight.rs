@@ -18,6 +18,8 @@ pub struct Inflight {
     /// Of those sent on this connection.
     n_under_way: u16,
     first_id: u16,
+    /// Messages were lost for want of room since nothing waited last.
+    is_losing: bool,
     /// The first `n_current` of `sent` were sent on this connection; the rest on one before, and wait for
     /// their repetition.
     n_current: usize,
@@ -92,6 +94,7 @@ impl Inflight {
             window: window.max(1),
             n_under_way: 0,
             first_id: 1,
+            is_losing: false,
             n_current: 0,
             sent_bytes_max,
             sent: Log::default(),
@@ -282,6 +285,7 @@ impl Inflight {
     /// Keeps a message until the window opens, or the client is back.
     pub fn wait(&mut self, kept: &Kept<'_>, limits: &Limits, now: Time) -> Waited {
         let mut waited = Waited { is_kept: true, ..Waited::default() };
+        self.is_losing &= self.has_waiting();
         let is_full = |waiting: &Log<()>| {
             waiting.len() >= limits.messages_max || waiting.n_bytes() + kept.n_bytes() > limits.bytes_max
         };
@@ -299,6 +303,11 @@ impl Inflight {
         }
         self.waiting.push(kept, ());
         waited
+    }
+
+    /// Notes that messages are lost for want of room; true for the first since nothing waited last.
+    pub fn begin_loss(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_losing, true)
     }
 
     fn drop_oldest(&mut self) {

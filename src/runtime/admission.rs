@@ -2,6 +2,7 @@
 //! one has ended. Time is an argument.
 
 use crate::shard::limits::NoRoom;
+use crate::time::often::Pace;
 use crate::time::{Span, Time};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,36 +42,6 @@ impl AddressKey {
         Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
     }
 }
-
-/// How often something may happen: as much as in one second at once, and from then on as it comes back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// When all of it has come back.
-    whole_at: Time,
-}
-
-impl Pace {
-    /// How long until it may happen again, `per_second` times in a second; 0 is as often as it likes. Where that
-    /// is at once, it has happened.
-    pub fn take(&mut self, per_second: u64, now: Time) -> Span {
-        if per_second == 0 {
-            return Span::default();
-        }
-        let each = Span::from_nanos((SECOND_NANOS / per_second).max(1));
-        let whole_at = self.whole_at.max(now) + each;
-        let too_early = whole_at.since(now).as_nanos().saturating_sub(SECOND_NANOS.max(each.as_nanos()));
-        if too_early == 0 {
-            self.whole_at = whole_at;
-        }
-        Span::from_nanos(too_early)
-    }
-
-    fn is_whole(&self, now: Time) -> bool {
-        self.whole_at <= now
-    }
-}
-
-const SECOND_NANOS: u64 = 1_000_000_000;
 
 /// The addresses that have connections, or had some a moment ago.
 #[derive(Debug, Default)]
@@ -154,27 +125,6 @@ impl Admission {
     }
 }
 
-/// Something that the log tells at most every few seconds, and how often it was by then.
-#[derive(Debug, Default)]
-pub struct Rarely {
-    told_at: Option<Time>,
-    n_untold: u64,
-}
-
-const RARELY: Span = Span::from_secs(5);
-
-impl Rarely {
-    /// How many were not told before this one, if this one is to be told.
-    pub fn tell(&mut self, now: Time) -> Option<u64> {
-        if self.told_at.is_some_and(|told_at| now.since(told_at) < RARELY) {
-            self.n_untold += 1;
-            return None;
-        }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.n_untold))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,18 +183,5 @@ mod tests {
             addresses.leave(AddressKey::new(n));
         }
         assert!(addresses.known.len() <= N_AT_SWEEP_MIN, "{}", addresses.known.len());
-    }
-
-    #[test]
-    fn a_pace_says_how_long_to_wait_and_what_happens_seldom_is_told() {
-        let mut pace = Pace::default();
-        assert_eq!((0..3).map(|_| pace.take(2, at(0)).as_micros()).collect::<Vec<_>>(), [0, 0, 500_000]);
-        assert_eq!(pace.take(2, at(500)), Span::default());
-        // Less than one a second is told by nothing smaller than one.
-        let mut slow = Pace::default();
-        assert_eq!([slow.take(1, at(0)), slow.take(1, at(250))], [Span::default(), Span::from_millis(750)]);
-        let mut rarely = Rarely::default();
-        let told = [0, 1, 4_999, 5_000].map(|millis| rarely.tell(at(millis)));
-        assert_eq!(told, [Some(0), None, None, Some(2)]);
     }
 }

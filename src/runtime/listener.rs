@@ -2,7 +2,6 @@
 //! connections out in turn, so that cores get the same number whatever their load, and where accepting
 //! fails it can simply sleep.
 
-use super::admission::{Pace, Rarely};
 use super::clock::Clock;
 use super::mesh::{Accepted, Mesh};
 use super::{StartError, core};
@@ -13,6 +12,7 @@ use crate::shard::id::CoreId;
 use crate::shard::limits::NoRoom;
 use crate::shard::{Door, Listener};
 use crate::time::Span;
+use crate::time::often::{AtMost, Pace, Rarely};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io;
@@ -104,7 +104,7 @@ impl Acceptor {
         let mut is_exhausted = false;
         let mut told = Told::default();
         while self.mesh.accepts() {
-            self.keep_pace();
+            self.keep_pace(&mut told.delayed);
             match self.bound.socket.accept() {
                 Ok((socket, peer)) => {
                     is_exhausted = false;
@@ -137,16 +137,23 @@ impl Acceptor {
     }
 
     /// Waits until one more may come. The kernel keeps those who wait with us.
-    fn keep_pace(&self) {
+    fn keep_pace(&self, told: &mut Rarely) {
         for nth in 0.. {
+            let now = self.clock.now();
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            let wait = pace.take(self.rate_max, self.clock.now());
+            let wait = pace.take(self.rate_max, now);
             drop(pace);
             if wait == Span::default() || !self.mesh.accepts() {
                 return;
             }
             if nth == 0 {
                 self.shared.n_delayed.fetch_add(1, Ordering::Relaxed);
+                if let Some(n_before) = told.tell(LINES, 1, now) {
+                    let n_before = (n_before > 0).then_some(n_before);
+                    let (name, limit) = (&self.bound.name, "limits.connection_rate_per_core_max");
+                    let value = self.rate_max / self.n_cores as u64;
+                    tracing::warn!(n_before, "{name} connections wait: {limit} is {value}");
+                }
             }
             std::thread::sleep(Duration::from_nanos(wait.as_nanos()));
         }
@@ -169,7 +176,7 @@ impl Acceptor {
                     // The core knows its client by then, and tells the log.
                     return self.hand_over(socket, peer, Some(no_room));
                 }
-                if let Some(n_before) = told[no_room as usize].tell(now) {
+                if let Some(n_before) = told.turned_away[no_room as usize].tell(LINES, 1, now) {
                     let n_before = (n_before > 0).then_some(n_before);
                     let name = &self.bound.name;
                     let limit = no_room.key().unwrap_or(&self.bound.limit);
@@ -214,8 +221,16 @@ impl Acceptor {
     }
 }
 
-/// By `NoRoom`.
-type Told = [Rarely; NoRoom::COUNT];
+/// What the log was told of a listener's connections.
+#[derive(Debug, Default)]
+struct Told {
+    /// By `NoRoom`.
+    turned_away: [Rarely; NoRoom::COUNT],
+    delayed: Rarely,
+}
+
+/// Lines of one kind about a listener.
+const LINES: AtMost = AtMost { n: 1, each: Span::from_secs(5) };
 
 /// A second look at the queue of connections that must not wait for the next one.
 trait AcceptNow {

@@ -72,6 +72,8 @@ pub struct Connection {
     pub pressed_since: Option<Time>,
     /// Its queue overflowed; it ends when the fan-out does.
     pub is_overflowed: bool,
+    /// MQTT: it has gone without messages of QoS 0 since its queue was last empty.
+    pub is_losing: bool,
     /// Its CONNACK waits for the fence, and nothing may come before it. [MQTT-3.2.0-1]
     pub awaits_connack: bool,
     /// Already on the core where its session lives.
@@ -151,6 +153,7 @@ impl Connection {
             is_dirty: false,
             pressed_since: None,
             is_overflowed: false,
+            is_losing: false,
             awaits_connack: false,
             is_home: false,
             no_room: None,

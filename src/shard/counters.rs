@@ -11,9 +11,15 @@ use crate::message::ProtocolKind;
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty,)+) => {
         /// Since the shard began; those that say so are of now.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self { $($name: <$type as Words>::NONE,)+ }
+            }
         }
 
         /// How many words all counters are.
@@ -228,6 +234,7 @@ pub type ByLimit = [u64; Limit::COUNT];
 /// A counter, or several of one kind.
 trait Words {
     const COUNT: usize;
+    const NONE: Self;
 
     fn write(&self, words: &mut [u64]);
     fn read(&mut self, words: &[u64]);
@@ -235,6 +242,7 @@ trait Words {
 
 impl Words for u64 {
     const COUNT: usize = 1;
+    const NONE: Self = 0;
 
     fn write(&self, words: &mut [u64]) {
         words[0] = *self;
@@ -247,6 +255,7 @@ impl Words for u64 {
 
 impl<const N: usize> Words for [u64; N] {
     const COUNT: usize = N;
+    const NONE: Self = [0; N];
 
     fn write(&self, words: &mut [u64]) {
         words.copy_from_slice(self);

@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::id::ConnectionId;
 use super::latency::{Direction, Latencies};
+use super::limits::Limit;
 use super::log::{Unseen, UnseenSubjects};
 use super::replay::Replayed;
 use super::settings::Settings;
@@ -37,8 +38,8 @@ pub struct Clients {
     pub n_queued_bytes: usize,
     /// NATS subscriptions that have had their last message.
     pub finished: Vec<Target>,
-    /// NATS clients whose queue has no room left.
-    pub overflowed: Vec<ConnectionId>,
+    /// NATS clients whose queue has no room left; and those of MQTT that begin to lose messages, by the limit.
+    pub overflowed: Vec<(ConnectionId, Limit)>,
     /// Connections that have ended, for those who ask.
     pub ended: Ended,
     /// What sessions keep, for a store.
@@ -253,8 +254,14 @@ impl Clients {
         let Outcome { n_queued, n_gave_way, n_expired, end, .. } = outcome;
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
-        counters.dropped_session_full += n_gave_way;
-        counters.expired += n_expired;
+        if n_gave_way | n_expired > 0 {
+            counters.dropped_session_full += n_gave_way;
+            counters.expired += n_expired;
+            if n_gave_way > 0 {
+                self.begin_loss(target.connection, Limit::SessionQueueMessages);
+            }
+        }
+        let counters = &mut self.counters;
         let is_taken = match end {
             End::Delivered => true,
             End::DeliveredLast => {
@@ -273,10 +280,12 @@ impl Clients {
             }
             End::DroppedQueueFull => {
                 counters.dropped_queue_full += n_left;
+                self.begin_loss(target.connection, Limit::WriteQueue);
                 true
             }
             End::DroppedSessionFull => {
                 counters.dropped_session_full += n_left;
+                self.begin_loss(target.connection, Limit::SessionQueueMessages);
                 true
             }
             End::DroppedOffline => {
@@ -299,7 +308,7 @@ impl Clients {
             }
             End::NotEligible => false,
             End::Overflowed => {
-                self.overflowed.push(target.connection);
+                self.overflowed.push((target.connection, Limit::WriteQueue));
                 if let Some(connection) = self.slots.get_mut(target.connection) {
                     connection.is_overflowed = true;
                 }
@@ -308,6 +317,20 @@ impl Clients {
         };
         fanout.is_taken |= is_taken;
         is_taken
+    }
+
+    /// Has it told that a client goes without messages: once until it has caught up.
+    #[cold]
+    fn begin_loss(&mut self, id: ConnectionId, limit: Limit) {
+        let begins = match limit {
+            Limit::WriteQueue => {
+                self.slots.get_mut(id).is_some_and(|it| !std::mem::replace(&mut it.is_losing, true))
+            }
+            _ => self.slots.session_mut(id).is_some_and(|session| session.inflight.begin_loss()),
+        };
+        if begins {
+            self.overflowed.push((id, limit));
+        }
     }
 
     /// Queues bytes for a client.

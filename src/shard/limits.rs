@@ -1,6 +1,6 @@
 //! What clients may do at most, under the names that the configuration has for it, and what follows where one
 //! reaches it: a count by name, and a line in the log with the name and the value. Not the memory of the
-//! gateway's own tables, which their owners bound and count.
+//! gateway's own tables, which their owners bound.
 
 use super::rates::Rate;
 use super::settings::Settings;
@@ -48,6 +48,13 @@ limits! { settings:
     TopicAliases = "mqtt.topic_aliases_max", settings.mqtt.offer.aliases.topics_max;
     TopicAliasBytes = "mqtt.topic_alias_bytes_max", settings.mqtt.offer.aliases.bytes_max;
     Sessions = "mqtt.sessions_max", settings.mqtt.sessions_max * settings.n_cores;
+    SessionQueueMessages = "mqtt.session_queue_messages_max", settings.mqtt.session_queue_messages_max;
+    SessionQueueBytes = "mqtt.session_queue_bytes_max", settings.mqtt.session_queue_bytes_max;
+    RetainedMessages = "mqtt.retained_messages_max", settings.mqtt.retained.messages_max;
+    RetainedBytes = "mqtt.retained_bytes_max", settings.mqtt.retained.bytes_max;
+    RetainedPayload = "mqtt.retained_payload_bytes_max", settings.mqtt.retained.payload_bytes_max;
+    Requests = "mqtt.requests_max", settings.mqtt.requests.per_client_max;
+    RequestBytes = "mqtt.requests_bytes_max", settings.mqtt.requests.bytes_max;
     MqttMessageRate = "mqtt.publish_rate_max", settings.limits.rates[0].messages_per_sec;
     MqttByteRate = "mqtt.publish_bytes_rate_max", settings.limits.rates[0].bytes_per_sec;
     NatsMessageRate = "nats.publish_rate_max", settings.limits.rates[1].messages_per_sec;

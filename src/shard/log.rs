@@ -8,14 +8,17 @@ use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
 use super::limits::Limit;
 use super::mail::Item;
+use crate::message::ProtocolKind;
+use crate::time::often::{AtMost, Rarely};
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
+use tracing::field::{DisplayValue, display};
 
-/// Lines about bad input in one second; the rest is counted.
-const COMPLAINTS_PER_SECOND: u32 = 10;
+/// Lines about what clients are refused; the rest is counted.
+const COMPLAINTS: AtMost = AtMost { n: 10, each: Span::from_secs(1) };
 
-/// No two lines about subjects that subscribers go without for the same reason are closer.
-const UNSEEN_EVERY: Span = Span::from_secs(5);
+/// Lines about subjects that subscribers go without for one reason, and about what is lost by one limit.
+const LOSSES: AtMost = AtMost { n: 1, each: Span::from_secs(5) };
 
 /// Of a subject or a name so much is shown, in bytes as it came.
 const SHOWN_MAX: usize = 128;
@@ -23,30 +26,48 @@ const SHOWN_MAX: usize = 128;
 /// A client as the log names it: of NATS by the number that INFO gave it, and what it calls itself.
 struct Who {
     protocol: &'static str,
-    peer: SocketAddr,
+    /// `None` of a session whose client is away.
+    peer: Option<DisplayValue<SocketAddr>>,
     id: String,
     name: String,
 }
 
-/// Lines about bad input.
+/// Lines about what clients are refused.
 #[derive(Debug, Default)]
-pub struct Complaints {
-    since: Time,
-    n: u32,
-}
+pub struct Complaints(Rarely);
 
 impl Complaints {
-    /// Whether one more line fits this second.
-    fn may_be_told(&mut self, now: Time) -> bool {
-        if now.since(self.since) >= Span::from_secs(1) {
-            let n_untold = self.n.saturating_sub(COMPLAINTS_PER_SECOND);
-            if n_untold > 0 {
-                tracing::warn!("{n_untold} more refusals and connections closed for bad input");
-            }
-            *self = Self { since: now, n: 0 };
+    /// Whether the next line may be told.
+    pub fn have_room(&self, now: Time) -> bool {
+        self.0.is_due(COMPLAINTS, now)
+    }
+
+    /// Counts one more line; whether it may be told now.
+    pub fn may_be_told(&mut self, now: Time) -> bool {
+        self.tell_untold(now);
+        self.0.tell(COMPLAINTS, 1, now).is_some()
+    }
+
+    /// Says how many were passed over, once their time is over.
+    pub fn tell_untold(&mut self, now: Time) {
+        if let Some(n_untold) = self.0.take_untold(COMPLAINTS, now) {
+            tracing::warn!("{n_untold} more refusals and connections closed for bad input");
         }
-        self.n += 1;
-        self.n <= COMPLAINTS_PER_SECOND
+    }
+
+    /// When that is due.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.0.untold_due(COMPLAINTS)
+    }
+}
+
+/// What is lost of clients' messages, by the limit that was reached.
+#[derive(Debug)]
+pub struct Losses([Rarely; Limit::COUNT]);
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self([Rarely::default(); Limit::COUNT])
     }
 }
 
@@ -63,16 +84,9 @@ pub enum Unseen {
 #[derive(Debug, Default)]
 pub struct UnseenSubjects {
     /// By `Unseen`.
-    untold: [Untold; 2],
+    told: [Rarely; 2],
     /// Those to be told of whose publisher is another core's client.
     pub afar: Vec<Sighting>,
-}
-
-#[derive(Debug, Default)]
-struct Untold {
-    told_at: Option<Time>,
-    /// Since then.
-    n_passed_over: u64,
 }
 
 /// A subject that subscribers went without, and what else of the kind there was before it.
@@ -86,14 +100,28 @@ pub struct Sighting {
 impl UnseenSubjects {
     /// Counts `n` deliveries of a subject; one of them is to be told of where the last is long enough ago.
     fn sight(&mut self, why: Unseen, subject: &[u8], n: u64, now: Time) -> Option<Sighting> {
-        let untold = &mut self.untold[why as usize];
-        untold.n_passed_over += n;
-        if untold.told_at.is_some_and(|told_at| now.since(told_at) < UNSEEN_EVERY) {
-            return None;
+        let n_before = self.told[why as usize].tell(LOSSES, n, now)?;
+        Some(Sighting { why, subject: cut(subject).into(), n_passed_over: n_before + n - 1 })
+    }
+}
+
+/// A number that is not worth a word where it is none.
+fn if_any(n: u64) -> Option<u64> {
+    (n > 0).then_some(n)
+}
+
+/// What becomes of the messages that are beyond a limit.
+fn lost(limit: Limit) -> &'static str {
+    match limit {
+        Limit::WriteQueue => "a slow consumer goes without messages of QoS 0",
+        Limit::SessionQueueMessages | Limit::SessionQueueBytes => {
+            "messages are lost that waited for a client"
         }
-        untold.told_at = Some(now);
-        let n_passed_over = std::mem::take(&mut untold.n_passed_over) - 1;
-        Some(Sighting { why, subject: cut(subject).into(), n_passed_over })
+        Limit::RetainedMessages | Limit::RetainedBytes | Limit::RetainedPayload => {
+            "a message is not retained"
+        }
+        Limit::Requests | Limit::RequestBytes => "the oldest request is forgotten for another",
+        _ => "messages are lost",
     }
 }
 
@@ -159,10 +187,10 @@ impl Clients {
             return;
         };
         let Sighting { why, subject, n_passed_over } = sighting;
-        let (subject, why) = (shown(&subject), why.text());
+        let (subject, why, n_passed_over) = (shown(&subject), why.text(), if_any(n_passed_over));
         match self.who(publisher) {
             Some(Who { protocol, peer, id, name }) => {
-                tracing::warn!(protocol, %peer, id, name, %subject, n_passed_over, "{why}");
+                tracing::warn!(protocol, peer, id, name, %subject, n_passed_over, "{why}");
             }
             // It has left meanwhile.
             None => tracing::warn!(%subject, n_passed_over, "{why}"),
@@ -170,14 +198,19 @@ impl Clients {
     }
 
     fn who(&self, id: ConnectionId) -> Option<Who> {
-        let connection = self.slots.get(id)?;
+        let Some(connection) = self.slots.get(id) else {
+            let (protocol, name) = (ProtocolKind::Mqtt.name(), String::new());
+            let id = shown_name(self.slots.session(id)?.client_id());
+            return Some(Who { protocol, peer: None, id, name });
+        };
         let (id, name) = match &connection.protocol {
             Protocol::Nats(nats) => {
                 (nats.client_id().to_string(), shown_name(nats.name().unwrap_or_default().as_bytes()))
             }
             Protocol::Mqtt(mqtt) => (shown_name(mqtt.client_id()), String::new()),
         };
-        Some(Who { protocol: connection.protocol_kind().name(), peer: connection.peer, id, name })
+        let peer = Some(display(connection.peer));
+        Some(Who { protocol: connection.protocol_kind().name(), peer, id, name })
     }
 }
 
@@ -225,11 +258,18 @@ impl Shard {
             limit.map_or_else(String::new, |it| format!(", {} is {}", it.key(), it.value(&self.settings)));
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         if is_ours {
-            tracing::warn!(protocol, %peer, id, name, pending_bytes = n_pending_bytes, "closed: {closed}{limit}");
+            tracing::warn!(
+                protocol,
+                peer,
+                id,
+                name,
+                pending_bytes = n_pending_bytes,
+                "closed: {closed}{limit}"
+            );
         } else if is_complaint {
-            tracing::warn!(protocol, %peer, id, name, "closed: {closed}{limit}");
+            tracing::warn!(protocol, peer, id, name, "closed: {closed}{limit}");
         } else {
-            tracing::debug!(protocol, %peer, id, name, "closed: {closed}");
+            tracing::debug!(protocol, peer, id, name, "closed: {closed}");
         }
     }
 
@@ -240,17 +280,36 @@ impl Shard {
         }
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         let filter = shown(filter);
-        tracing::warn!(protocol, %peer, id, name, %filter, "subscription refused: {why}");
+        tracing::warn!(protocol, peer, id, name, %filter, "subscription refused: {why}");
     }
 
-    /// Names the limit that a client has to wait for, at a limited rate.
-    pub(super) fn log_wait(&mut self, id: ConnectionId, limit: Limit, now: Time) {
-        if !self.complaints.may_be_told(now) {
-            return;
+    /// Counts that messages of a client, or for it, are lost by a limit, and tells the log at times.
+    #[cold]
+    pub(super) fn note_loss(&mut self, id: ConnectionId, limit: Limit) {
+        self.clients.counters.n_limited[limit as usize] += 1;
+        let Some(n_before) = self.losses.0[limit as usize].tell(LOSSES, 1, self.now) else { return };
+        let (what, key, value, n_before) =
+            (lost(limit), limit.key(), limit.value(&self.settings), if_any(n_before));
+        match self.clients.who(id) {
+            Some(Who { protocol, peer, id, name }) => {
+                tracing::warn!(protocol, peer, id, name, n_before, "{what}: {key} is {value}");
+            }
+            // It has left meanwhile.
+            None => tracing::warn!(n_before, "{what}: {key} is {value}"),
         }
+    }
+
+    /// Names the limit that a client has to wait for.
+    pub(super) fn log_wait(&mut self, id: ConnectionId, limit: Limit) {
         let (limit, value) = (limit.key(), limit.value(&self.settings));
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
-        tracing::warn!(protocol, %peer, id, name, "it publishes more than it may, and waits: {limit} is {value}");
+        tracing::warn!(
+            protocol,
+            peer,
+            id,
+            name,
+            "it publishes more than it may, and waits: {limit} is {value}"
+        );
     }
 
     /// Notes in the log, at a limited rate, what a client was refused though its connection stays.
@@ -261,6 +320,6 @@ impl Shard {
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
         let what = on_one_line(what.trim_ascii_end());
         let comma = if in_the_way.is_empty() { "" } else { ", " };
-        tracing::warn!(protocol, %peer, id, name, "refused: {what}{comma}{in_the_way}");
+        tracing::warn!(protocol, peer, id, name, "refused: {what}{comma}{in_the_way}");
     }
 }

@@ -171,6 +171,7 @@ pub struct Shard {
     drain: Option<Drain>,
     now: Time,
     complaints: log::Complaints,
+    losses: log::Losses,
     /// Tables that other connections share are being changed: a panic now ends the process.
     is_changing_tables: bool,
     /// Makes this client's next turn panic.
@@ -279,6 +280,7 @@ impl Shard {
             drain: None,
             now: Time::START,
             complaints: log::Complaints::default(),
+            losses: log::Losses::default(),
             is_changing_tables: false,
             #[cfg(test)]
             breaks_when_served: None,

@@ -5,6 +5,7 @@ use super::Shard;
 use super::id::ConnectionId;
 use super::limits::Limit;
 use crate::message::ProtocolKind;
+use crate::time::often::{AtMost, Pace, Rarely};
 use crate::time::{Span, Time};
 
 /// Messages and their bytes; 0 is any number.
@@ -24,10 +25,11 @@ impl Rate {
 /// What a client has published of late.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// When all that it may publish at once has come back, in messages and in bytes.
-    messages_whole_at: Time,
-    bytes_whole_at: Time,
-    told_at: Option<Time>,
+    messages: Pace,
+    bytes: Pace,
+    /// It has had to wait since it had last published nothing for long enough.
+    has_waited: bool,
+    told: Rarely,
 }
 
 /// What was taken of a client's input.
@@ -38,32 +40,34 @@ pub(super) struct Taken {
     pub n_bytes: usize,
 }
 
-const SECOND: Span = Span::from_secs(1);
-
 /// No pause is shorter: many messages share it.
 const PAUSE_MIN: Span = Span::from_millis(10);
 
-/// No two lines about one client are closer.
-const TOLD_EVERY: Span = Span::from_secs(60);
+/// Lines about one client that waits.
+const LINES: AtMost = AtMost { n: 1, each: Span::from_secs(60) };
 
-impl Published {
-    /// Takes down what was published; by which limit it was too much, and until when the client is to wait.
-    fn take_down(&mut self, rate: &Rate, n: u64, n_bytes: u64, now: Time) -> Option<(Time, bool)> {
-        let messages_until = spend(&mut self.messages_whole_at, rate.messages_per_sec, n, now);
-        let bytes_until = spend(&mut self.bytes_whole_at, rate.bytes_per_sec, n_bytes, now);
-        let until = messages_until.max(bytes_until);
-        (until > now).then(|| (until.max(now + PAUSE_MIN), messages_until >= bytes_until))
-    }
+/// A client has published more than it may.
+struct Excess {
+    until: Time,
+    /// Messages, and not their bytes, were too many.
+    is_of_messages: bool,
+    /// It has not had to wait already, for what it has published before.
+    is_first: bool,
 }
 
-/// Spends `n` of what comes back by `per_second`; when more may be spent.
-fn spend(whole_at: &mut Time, per_second: u64, n: u64, now: Time) -> Time {
-    if per_second == 0 {
-        return now;
+impl Published {
+    /// Takes down what was published; whether it was too much.
+    fn take_down(&mut self, rate: &Rate, n: u64, n_bytes: u64, now: Time) -> Option<Excess> {
+        self.has_waited &= !(self.messages.is_whole(now) && self.bytes.is_whole(now));
+        let for_messages = self.messages.spend(rate.messages_per_sec, n, now);
+        let for_bytes = self.bytes.spend(rate.bytes_per_sec, n_bytes, now);
+        let wait = for_messages.max(for_bytes);
+        (wait > Span::default()).then(|| Excess {
+            until: now + wait.max(PAUSE_MIN),
+            is_of_messages: for_messages >= for_bytes,
+            is_first: !std::mem::replace(&mut self.has_waited, true),
+        })
     }
-    let nanos = u128::from(n) * u128::from(SECOND.as_nanos()) / u128::from(per_second);
-    *whole_at = (*whole_at).max(now) + Span::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 4));
-    now + Span::from_nanos(whole_at.since(now).as_nanos().saturating_sub(SECOND.as_nanos()))
 }
 
 impl Shard {
@@ -88,24 +92,26 @@ impl Shard {
         }
         let kind = connection.protocol_kind();
         let published = connection.published.get_or_insert_default();
-        let Some((until, is_by_messages)) = published.take_down(rate, n, taken.n_bytes as u64, now) else {
+        let Some(excess) = published.take_down(rate, n, taken.n_bytes as u64, now) else {
             return false;
         };
-        let is_told = published.told_at.is_some_and(|told_at| now.since(told_at) < TOLD_EVERY);
-        if !is_told {
-            published.told_at = Some(now);
+        // Where the log has no room for it the next pause tries again.
+        let is_told = published.told.is_due(LINES, now) && self.complaints.have_room(now);
+        if is_told {
+            published.told.tell(LINES, 1, now);
+            self.complaints.may_be_told(now);
         }
-        let limit = match (kind, is_by_messages) {
+        let limit = match (kind, excess.is_of_messages) {
             (ProtocolKind::Mqtt, true) => Limit::MqttMessageRate,
             (ProtocolKind::Mqtt, false) => Limit::MqttByteRate,
             (ProtocolKind::Nats, true) => Limit::NatsMessageRate,
             (ProtocolKind::Nats, false) => Limit::NatsByteRate,
         };
         connection.is_paused = true;
-        self.paused.insert((until, id));
-        self.clients.counters.n_limited[limit as usize] += 1;
-        if !is_told {
-            self.log_wait(id, limit, now);
+        self.paused.insert((excess.until, id));
+        self.clients.counters.n_limited[limit as usize] += u64::from(excess.is_first);
+        if is_told {
+            self.log_wait(id, limit);
         }
         true
     }

@@ -101,7 +101,10 @@ impl Shard {
                 message.version = version;
                 self.write_down_retained(message, source);
             }
-            Err(Full) => self.clients.counters.retained_refused += 1,
+            Err(Full(limit)) => {
+                self.clients.counters.retained_refused += 1;
+                self.note_loss(publisher, limit);
+            }
         }
         set.map(drop)
     }

@@ -11,6 +11,7 @@ use super::connection::Protocol;
 use super::crossing;
 use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
+use super::limits::Limit;
 use super::own::ANEW;
 use super::publish::{Ask, Plan, Post};
 use super::table::Target;
@@ -114,8 +115,8 @@ impl Requests {
         }
     }
 
-    /// Remembers a request under `token`; how many others had to go for it, the oldest first.
-    fn enter(&mut self, token: u128, asker: &[u8], way: Way, now: Time) -> u64 {
+    /// Remembers a request under `token`; how many others had to go for it, the oldest first, and by which limit.
+    fn enter(&mut self, token: u128, asker: &[u8], way: Way, now: Time) -> (u64, Option<Limit>) {
         let until = now + self.limits.timeout;
         let asker = match self.of_asker.get_key_value(asker) {
             Some((known, _)) => known.clone(),
@@ -127,23 +128,24 @@ impl Requests {
         self.ages.push_back((until, token));
         let own = self.of_asker.entry(asker).or_default();
         own.push_back(token);
-        let mut n_gone = 0;
+        let (mut n_gone, mut limit) = (0, None);
         if own.len() > self.limits.per_client_max
             && let Some(oldest) = own.front().copied()
         {
             self.forget(oldest);
-            n_gone += 1;
+            (n_gone, limit) = (1, Some(Limit::Requests));
         }
         while self.n_bytes > self.limits.bytes_max
             && let Some((_, oldest)) = self.ages.pop_front()
         {
             n_gone += u64::from(self.forget(oldest));
+            limit = Some(Limit::RequestBytes);
         }
         // Of those that are gone no more are kept than there are others.
         if self.ages.len() > 2 * self.open.len() + 64 {
             self.ages.retain(|(_, token)| self.open.contains_key(token));
         }
-        n_gone
+        (n_gone, limit)
     }
 
     /// Whether it was there.
@@ -218,16 +220,17 @@ impl Shard {
         let Protocol::Mqtt(mqtt) = &connection.protocol else { return };
         let correlation = properties.correlation_data().map(Into::into);
         let client_id: Rc<[u8]> = mqtt.client_id().into();
-        let token = self.enter_request(&client_id, Way::Topic { topic: topic.into(), correlation });
+        let token = self.enter_request(id, &client_id, Way::Topic { topic: topic.into(), correlation });
         write_subject(self.core, token, reply);
     }
 
-    fn enter_request(&mut self, asker: &[u8], way: Way) -> u128 {
+    fn enter_request(&mut self, id: ConnectionId, asker: &[u8], way: Way) -> u128 {
         let token = self.keys.token(self.core, self.requests.n_made);
         self.requests.n_made += 1;
-        let n_gone = self.requests.enter(token, asker, way, self.now);
+        let (n_gone, limit) = self.requests.enter(token, asker, way, self.now);
         self.clients.counters.requests_opened += 1;
         self.clients.counters.requests_forgotten += n_gone;
+        limit.into_iter().for_each(|limit| self.note_loss(id, limit));
         token
     }
 
@@ -256,7 +259,7 @@ impl Shard {
     ) -> Vec<u8> {
         // Beside the identifiers of MQTT clients, which have no NUL.
         let asker = [&[0][..], &id.slot.to_le_bytes(), &id.generation.to_le_bytes()].concat();
-        let token = self.enter_request(&asker, Way::Subject(reply.into()));
+        let token = self.enter_request(id, &asker, Way::Subject(reply.into()));
         let mut inbox = Vec::new();
         write_subject(self.core, token, &mut inbox);
         self.subject_for(asked, subject, &inbox).unwrap_or_default()

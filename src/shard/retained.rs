@@ -5,11 +5,12 @@
 //! has seen the counter at W and then takes a stripe's lock finds all of that stripe's changes up to W.
 
 use super::keys::Keys;
+use super::limits::Limit;
 use crate::message::{Message, ProtocolKind, Quality};
 use crate::mqtt::property::Properties;
 use crate::payload::{Payload, SHARED_BYTES_MIN, share_if_large};
 use crate::store::journal;
-use crate::subject::{SubjectFilter, tokens};
+use crate::subject::{SubjectFilter, mapping, tokens};
 use crate::time::{Span, Time};
 use bytes::Bytes;
 use std::borrow::Borrow;
@@ -30,9 +31,9 @@ pub struct Limits {
     pub payload_bytes_max: usize,
 }
 
-/// There is no room for a message.
+/// There is no room for a message, and what is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct Full(pub Limit);
 
 /// A message as it is kept.
 #[derive(Debug)]
@@ -80,6 +81,11 @@ impl Kept {
 
     pub fn subject(&self) -> &[u8] {
         &self.text[..self.subject_len as usize]
+    }
+
+    /// Whether it is the gateway's: those have no limit, and clients' don't share theirs with them.
+    fn is_own(&self) -> bool {
+        mapping::is_reserved_for_gateway(self.subject())
     }
 
     /// Its place in the order of all changes.
@@ -185,8 +191,11 @@ pub struct Retained {
     keys: Keys,
     stripes: Box<[Mutex<Tree>]>,
     version: AtomicU64,
+    /// Those of clients.
     n_messages: AtomicUsize,
     n_bytes: AtomicUsize,
+    /// The gateway's own.
+    n_own: AtomicUsize,
     /// Of the messages, those that expire.
     n_expiring: AtomicUsize,
     n_expired: AtomicU64,
@@ -252,6 +261,7 @@ impl Retained {
             version: AtomicU64::new(0),
             n_messages: AtomicUsize::new(0),
             n_bytes: AtomicUsize::new(0),
+            n_own: AtomicUsize::new(0),
             n_expiring: AtomicUsize::new(0),
             n_expired: AtomicU64::new(0),
         }
@@ -267,20 +277,21 @@ impl Retained {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Messages there are.
+    /// Messages of clients.
     pub fn len(&self) -> usize {
         self.n_messages.load(Ordering::Acquire)
     }
 
+    /// Whether there are none, of the gateway either.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.n_own.load(Ordering::Acquire) == 0
     }
 
     pub fn has_expiring(&self) -> bool {
         self.n_expiring.load(Ordering::Relaxed) > 0
     }
 
-    /// Memory of the messages, in bytes.
+    /// Memory of clients' messages, in bytes.
     pub fn n_bytes(&self) -> usize {
         self.n_bytes.load(Ordering::Relaxed)
     }
@@ -448,19 +459,34 @@ impl Retained {
 
     /// Makes room for a message beside the one that it replaces, which is counted until it is forgotten.
     fn reserve(&self, kept: &Kept, old: Option<&Kept>, payload_len: usize) -> Result<(), Full> {
+        if kept.is_own() {
+            self.n_own.fetch_add(1, Ordering::AcqRel);
+            return Ok(());
+        }
         let n_messages = self.n_messages.fetch_add(1, Ordering::AcqRel) + 1 - usize::from(old.is_some());
         let old_bytes = old.map_or(0, Kept::n_bytes);
         let n_bytes = self.n_bytes.fetch_add(kept.n_bytes(), Ordering::Relaxed) + kept.n_bytes() - old_bytes;
         self.n_expiring.fetch_add(usize::from(kept.expires_at != Time::NEVER), Ordering::Relaxed);
         let Limits { messages_max, bytes_max, payload_bytes_max } = self.limits;
-        if n_messages > messages_max || n_bytes > bytes_max || payload_len > payload_bytes_max {
-            self.forget(kept);
-            return Err(Full);
+        let in_the_way = [
+            (payload_len > payload_bytes_max, Limit::RetainedPayload),
+            (n_messages > messages_max, Limit::RetainedMessages),
+            (n_bytes > bytes_max, Limit::RetainedBytes),
+        ];
+        match in_the_way.into_iter().find(|(is_reached, _)| *is_reached) {
+            Some((_, limit)) => {
+                self.forget(kept);
+                Err(Full(limit))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn forget(&self, kept: &Kept) {
+        if kept.is_own() {
+            self.n_own.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
         self.n_messages.fetch_sub(1, Ordering::AcqRel);
         self.n_bytes.fetch_sub(kept.n_bytes(), Ordering::Relaxed);
         self.n_expiring.fetch_sub(usize::from(kept.expires_at != Time::NEVER), Ordering::Relaxed);

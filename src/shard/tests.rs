@@ -25,6 +25,7 @@ mod responders;
 mod hostile;
 mod log;
 mod limits;
+mod losses;
 mod rates;
 mod sessions;
 mod storm;

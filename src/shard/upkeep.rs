@@ -7,6 +7,7 @@ use super::connection::{Life, Protocol};
 use super::fanout::Clients;
 use super::id::ConnectionId;
 use super::latency::Direction;
+use super::limits::Limit;
 use crate::nats::encode;
 use crate::time::{Span, Time};
 use std::collections::BinaryHeap;
@@ -141,6 +142,7 @@ impl Shard {
         self.requests.expire(now);
         self.tick_listings(now);
         self.tick_statistics(now);
+        self.complaints.tell_untold(now);
         self.settle(now);
     }
 
@@ -160,6 +162,7 @@ impl Shard {
             self.requests.wake_at(),
             self.listings_wake_at(),
             self.leave_at(),
+            self.complaints.wake_at(),
         ];
         [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()
     }
@@ -264,10 +267,23 @@ impl Shard {
             self.end_finished_subscriptions();
         }
         self.end_broken();
-        while let Some(id) = self.clients.overflowed.pop() {
-            self.close(id, Closed::SlowConsumer(Slow::Pending), self.now);
+        while let Some((id, limit)) = self.clients.overflowed.pop() {
+            self.overflowed(id, limit);
         }
         self.keep_core_total();
+    }
+
+    /// More is due to a client than may wait for it: one of NATS ends, one of MQTT goes without.
+    #[cold]
+    fn overflowed(&mut self, id: ConnectionId, limit: Limit) {
+        let waiting = self.clients.slots.session(id).map(|session| session.inflight.n_waiting());
+        match (waiting, limit) {
+            (None, _) => self.close(id, Closed::SlowConsumer(Slow::Pending), self.now),
+            (Some(n), Limit::SessionQueueMessages) if n < self.settings.mqtt.session_queue_messages_max => {
+                self.note_loss(id, Limit::SessionQueueBytes);
+            }
+            (Some(_), limit) => self.note_loss(id, limit),
+        }
     }
 
     /// Ends the largest queues while the core has no room for all of them, whatever they are made of. They are
@@ -336,6 +352,7 @@ impl Shard {
         // Counted from the first write that left something: a queue that was empty for long is not late.
         if connection.queue.is_empty() {
             connection.stuck_since = None;
+            connection.is_losing = false;
         } else if n_written > 0 || connection.stuck_since.is_none() {
             counters.n_blocked += u64::from(connection.stuck_since.is_none());
             connection.stuck_since = Some(now);

@@ -86,8 +86,9 @@ def test_a_thousand_subjects_without_a_topic_are_one_line_in_the_log(start_strai
         gateway.wait_until(lambda: "no topic" in strait.log(), strait.log)
         lines = [line for line in strait.log().splitlines() if "no topic" in line]
         assert len(lines) == 1, lines
-        for part in ("WARN", "careless", "127.0.0.1:", "subject=log.first+", "n_passed_over=0"):
+        for part in ("WARN", "careless", "127.0.0.1:", "subject=log.first+"):
             assert part in lines[0], lines[0]
+        assert "n_passed_over" not in lines[0], lines[0]
         counted = r'strait_deliveries_dropped_total{reason="no_topic_for_subject"} 4000'
         gateway.wait_until(lambda: counted in metrics(strait), lambda: metrics(strait))
 

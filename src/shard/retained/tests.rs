@@ -154,11 +154,11 @@ fn limits_hold_and_what_is_kept_stays_when_its_successor_is_refused() {
     let set = |subject: &[u8], len: usize| {
         store.set(&message(subject, b"", &vec![1; len]), 7, ProtocolKind::Mqtt, secs(0))
     };
-    assert_eq!(set(b"a", 151), Err(Full));
+    assert_eq!(set(b"a", 151), Err(Full(Limit::RetainedPayload)));
     assert_eq!(set(b"a", 100), Ok(1));
-    assert_eq!(set(b"b", 100), Err(Full));
+    assert_eq!(set(b"b", 100), Err(Full(Limit::RetainedBytes)));
     assert_eq!(set(b"a", 150), Ok(2));
-    assert_eq!(set(b"a", 151), Err(Full));
+    assert_eq!(set(b"a", 151), Err(Full(Limit::RetainedPayload)));
     assert_eq!(walk(&store, "a", 2, secs(0), 1), [(b"a".to_vec(), 2)]);
     assert_eq!((store.len(), store.n_bytes()), (1, 1 + 150 + OVERHEAD_BYTES));
     assert_eq!(set(b"a", 0), Ok(3));

@@ -57,10 +57,8 @@ fn a_thousand_subjects_without_a_topic_are_one_line_on_one_core_and_on_many() {
         assert_eq!(n_counted, 1_001 * n_cores as u64);
         assert_eq!(told.len(), 2, "{told:#?}");
         let says = |line: &str, what: &[&str]| what.iter().all(|part| line.contains(part));
-        assert!(says(
-            &told[0],
-            &["WARN", "no topic", "127.0.0.1:9", "probe", "subject=x.a+b ", "n_passed_over=0"]
-        ));
+        assert!(says(&told[0], &["WARN", "no topic", "127.0.0.1:9", "probe", "subject=x.a+b"]));
+        assert!(!told[0].contains("n_passed_over"));
         assert!(says(&told[1], &["no topic", "probe", r"subject=x.\x07\xff+c "]), "{}", told[1]);
         let n_passed_over: u64 = told[1].split("n_passed_over=").nth(1).unwrap().trim().parse().unwrap();
         // What others have passed over they tell with their next word.
@@ -78,7 +76,7 @@ fn a_publisher_on_another_core_is_named_and_a_long_subject_is_cut() {
     let told =
         lines(|| several.receive(publisher, format!("PUB x.#{} 0\r\n\r\n", "y".repeat(500)).as_bytes()));
     assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].contains("name=\"probe\"") && told[0].contains("yyy… "), "{}", told[0]);
+    assert!(told[0].contains("name=\"probe\"") && told[0].ends_with("yyy…"), "{}", told[0]);
     assert!(told[0].len() < 400, "{}", told[0]);
 }
 
@@ -149,7 +147,7 @@ fn a_line_that_is_over_the_limit_is_told_with_its_publisher_and_nobody_has_taken
         });
         assert_eq!(told.len(), 1, "{told:#?}");
         let says =
-            ["over nats.control_line_bytes_max", "protocol=\"mqtt\"", "id=\"a\"", "subject=x.yyy", "yyy… "];
+            ["over nats.control_line_bytes_max", "protocol=\"mqtt\"", "id=\"a\"", "subject=x.yyy", "yyy…"];
         assert!(says.iter().all(|part| told[0].contains(part)), "{}", told[0]);
         let n_counted: u64 = several.shards.iter().map(|shard| shard.counters().subject_too_long).sum();
         assert_eq!(n_counted, 2 * n_cores as u64);
