@@ -17,6 +17,8 @@ use crate::config::value::Value;
 #[derive(Clone, Copy)]
 enum Spelling {
     AsHere,
+    /// Where `infinity` is 0 of here.
+    Number,
     Duration,
     Size,
     /// With slashes between its tokens.
@@ -43,7 +45,7 @@ const KEYS_OF_GATEWAY: [Alias; 8] = [
 /// Of the listener that is called `default` there, and is `listen` here.
 const KEYS_OF_FIRST: [Alias; 7] = [
     ("bind", "listen", Spelling::AsHere),
-    ("max_connections", "max_connections", Spelling::AsHere),
+    ("max_connections", "max_connections", Spelling::Number),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::EnableAuthn),
@@ -55,7 +57,7 @@ const KEYS_OF_FIRST: [Alias; 7] = [
 /// Of every other listener.
 const KEYS_OF_LISTENER: [Alias; 7] = [
     ("bind", "bind", Spelling::AsHere),
-    ("max_connections", "max_connections", Spelling::AsHere),
+    ("max_connections", "max_connections", Spelling::Number),
     ("mountpoint", "mountpoint", Spelling::Mountpoint),
     ("mapping", "mapping", Spelling::AsHere),
     ("enable_authn", "allow_anonymous", Spelling::EnableAuthn),
@@ -300,6 +302,7 @@ fn here(
                 ),
             }
         }
+        (Spelling::Number, DeValue::String(text)) if text == "infinity" => number(0),
         (Spelling::Size, DeValue::String(text)) => match bytes(text) {
             Some(n) => number(n),
             None => wrong("a size", "a number of bytes, or of KB, MB or GB, such as \"1MB\""),
@@ -317,7 +320,14 @@ fn here(
             ),
             ..Mistake::default()
         }),
-        (Spelling::AsHere | Spelling::Size | Spelling::Mountpoint | Spelling::EnableAuthn, raw) => read(raw),
+        (
+            Spelling::AsHere
+            | Spelling::Number
+            | Spelling::Size
+            | Spelling::Mountpoint
+            | Spelling::EnableAuthn,
+            raw,
+        ) => read(raw),
     }
 }
 
@@ -456,6 +466,18 @@ mod tests {
                 &["proxy_protocol` of EMQX's is not supported"],
             ),
             ("[gateway.nats]\nenable = false\n", &["`gateway.nats.enable` of EMQX's", "leave it out"]),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nmax_conn_rate = \"1000/s\"\n",
+                &["max_conn_rate` of EMQX's is not supported", "limits.connection_rate_per_core_max"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nmessages_rate = \"10/s\"\nbytes_rate = \"1MB/s\"\n",
+                &["nats.publish_rate_max", "nats.publish_bytes_rate_max"],
+            ),
+            (
+                "[gateway.nats.listeners.tcp.a]\nbind = 1\nmax_connections = \"many\"\n",
+                &["`gateway.nats.listeners.tcp.a.max_connections` takes an integer"],
+            ),
             ("[gateway.nats.authentication]\nmechanism = \"jwt\"\n", &["there is no authentication yet"]),
         ] {
             expect_refused(text, said);
@@ -473,6 +495,16 @@ mod tests {
         expected.nats.allow_anonymous = true;
         let text = "[gateway.nats.listeners.tcp.default]\nbind = 1\nenable_authn = false\n";
         assert_eq!(read(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn as_many_connections_as_there_may_be_are_no_limit_of_a_listener() {
+        for name in [FIRST, "edge"] {
+            let listener =
+                |max| format!("[gateway.nats.listeners.tcp.{name}]\nbind = 1\nmax_connections = {max}\n");
+            assert_eq!(read(&listener("\"infinity\"")).unwrap(), read(&listener("0")).unwrap());
+            assert_ne!(read(&listener("\"infinity\"")).unwrap(), read(&listener("1")).unwrap());
+        }
     }
 
     #[test]

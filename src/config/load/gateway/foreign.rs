@@ -34,8 +34,11 @@ const fn refused(name: &'static str, why: &'static str) -> Foreign {
 const NO_AUTHENTICATION: &str = "there is no authentication yet: whoever reaches a listener is let in";
 const NO_TLS: &str = "there is no TLS yet: let a proxy on this host end it";
 const NO_WEBSOCKET: &str = "there is no WebSocket yet";
-const NO_RATES: &str =
-    "no listener has a rate of its own: `strait config default` has what is limited in [limits] and [nats]";
+const CONNECTION_RATE: &str = "no listener has a rate of its own: limits.connection_rate_per_core_max is how many connections a second \
+     each core accepts of all listeners";
+const MESSAGE_RATE: &str = "no listener has a rate of its own: nats.publish_rate_max is what each NATS client may publish in a second";
+const BYTE_RATE: &str = "no listener has a rate of its own: nats.publish_bytes_rate_max is how many bytes each NATS client may \
+     publish in a second";
 
 const KEYS: [Foreign; 19] = [
     Foreign {
@@ -58,9 +61,9 @@ const KEYS: [Foreign; 19] = [
         is_taken: Taken::List("allow all"),
         why: "no address is denied: bind one that only those reach who may, or leave that to the host's firewall",
     },
-    Foreign { name: "max_conn_rate", is_taken: Taken::Word("infinity"), why: NO_RATES },
-    Foreign { name: "messages_rate", is_taken: Taken::Word("infinity"), why: NO_RATES },
-    Foreign { name: "bytes_rate", is_taken: Taken::Word("infinity"), why: NO_RATES },
+    Foreign { name: "max_conn_rate", is_taken: Taken::Word("infinity"), why: CONNECTION_RATE },
+    Foreign { name: "messages_rate", is_taken: Taken::Word("infinity"), why: MESSAGE_RATE },
+    Foreign { name: "bytes_rate", is_taken: Taken::Word("infinity"), why: BYTE_RATE },
     refused("authentication", NO_AUTHENTICATION),
     refused("internal_authn", NO_AUTHENTICATION),
     refused("clientinfo_override", "a client is who it says it is in CONNECT"),
