@@ -2,7 +2,7 @@
 //! nothing here asks the system anything.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::config::schema::Config;
@@ -129,7 +129,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(subject: impl Into<Cow<'static, str>>, text: String) -> Self {
+    /// A fact that is as it should be.
+    pub fn ok(subject: impl Into<Cow<'static, str>>, text: String) -> Self {
         Self { subject: subject.into(), verdict: Verdict::Ok, text, mend: None }
     }
 
@@ -149,19 +150,23 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
+/// Findings in columns, a line for each and one for what mends it.
+#[must_use]
+pub fn in_columns<'f>(findings: impl Iterator<Item = &'f Finding> + Clone) -> String {
+    let width = findings.clone().map(|it| it.subject.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Finding { subject, verdict, text: found, mend } in findings {
+        let verdict = match verdict {
             Verdict::Ok => "ok",
             Verdict::Warning => "warning",
             Verdict::NoIoUring | Verdict::Refused => "failure",
         };
-        write!(out, "{verdict:<8} {:<14} {}", self.subject, self.text)?;
-        match &self.mend {
-            Some(mend) => write!(out, "\n{:<23} mend: {mend}", ""),
-            None => Ok(()),
+        let _ = writeln!(text, "{verdict:<8} {subject:<width$} {found}");
+        if let Some(mend) = mend {
+            let _ = writeln!(text, "{:<8} {:<width$} mend: {mend}", "", "");
         }
     }
+    text
 }
 
 /// Shards to run: as configured, or one for each core.

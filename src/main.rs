@@ -128,11 +128,9 @@ fn translate(asked: &Map) -> Exit {
 fn check(resolved: &Resolved, file: Option<&File>) -> Exit {
     let source =
         file.map_or("no file, every key at its default unless a variable or flag sets it", |file| &file.name);
-    let mut text = format!("{:<8} {:<14} {source}\n", "ok", "configuration");
+    let configuration = Finding::ok("configuration", source.to_string());
     let findings = probe(resolved).0;
-    for finding in &findings {
-        text += &format!("{finding}\n");
-    }
+    let text = host::in_columns(std::iter::once(&configuration).chain(&findings));
     match (print_out(&text), exit_of(&findings)) {
         (Exit::Ok, exit) | (exit, _) => exit,
     }
@@ -142,10 +140,9 @@ fn run(resolved: &Resolved) -> Exit {
     let config = &resolved.config;
     start_log(config);
     let (findings, shards) = probe(resolved);
+    eprint!("{}", host::in_columns(findings.iter().filter(|it| it.is_failure())));
     for finding in &findings {
-        if finding.is_failure() {
-            eprintln!("{finding}");
-        } else if let (Verdict::Warning, Some(mend)) = (finding.verdict, &finding.mend) {
+        if let (Verdict::Warning, Some(mend)) = (finding.verdict, &finding.mend) {
             tracing::warn!("{}: {}. Mend: {mend}", finding.subject, finding.text);
         }
     }

@@ -44,7 +44,7 @@ fn locked_memory_below_what_one_executor_needs_fails_and_below_what_all_need_war
 fn fewer_files_than_connections_warn_with_how_many_there_can_be() {
     let finding = judge_open_files(Some(20_000), &Config::default(), 2);
     assert_eq!(finding.verdict, Verdict::Warning);
-    assert!(finding.text.contains("enough for 19872 connections"), "{finding}");
+    assert!(finding.text.contains("enough for 19872 connections"), "{finding:?}");
     assert!(finding.mend.is_some_and(|mend| mend.contains("ulimit -n 65664")));
     assert_eq!(judge_open_files(Some(65_664), &Config::default(), 2).verdict, Verdict::Ok);
     assert_eq!(judge_open_files(Some(64), &Config::default(), 2).verdict, Verdict::Refused);
@@ -90,6 +90,17 @@ fn kernels_before_5_8_do_not_suffice() {
     {
         assert_eq!(kernel_suffices(release), expected, "{release}");
     }
+}
+
+#[test]
+fn findings_stand_in_columns_however_long_a_listeners_name_is() {
+    let findings = [
+        Finding::ok("io_uring", "here".into()),
+        Finding::bad("nats.listeners.plant", Verdict::Refused, "taken", "move"),
+    ];
+    let expected = "ok       io_uring             here\n\
+                    failure  nats.listeners.plant taken\n                              mend: move\n";
+    assert_eq!(in_columns(findings.iter()), expected);
 }
 
 fn good() -> Facts {
