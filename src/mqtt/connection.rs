@@ -377,7 +377,7 @@ fn response_information(client_id: &[u8]) -> Vec<u8> {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
             information.push(byte);
         } else {
-            information.extend_from_slice(format!("%{byte:02x}").as_bytes());
+            information.extend_from_slice(format!("%{byte:02X}").as_bytes());
         }
     }
     information

@@ -306,7 +306,7 @@ fn presence_subjects(client_id: &[u8], is_connected: bool) -> [Vec<u8>; 2] {
     let mut level = Vec::new();
     for &byte in client_id {
         match byte {
-            b'/' | b'+' | b'#' | b'%' => level.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+            b'/' | b'+' | b'#' | b'%' => level.extend_from_slice(format!("%{byte:02X}").as_bytes()),
             _ => level.push(byte),
         }
     }
@@ -333,8 +333,8 @@ mod tests {
         assert_eq!(
             spelled("a/b.c +#%", false),
             [
-                "/24SYS.clients.a%2fb//c/20%2b%23%25.disconnected",
-                "$STRAIT.CLIENT.a%2fb//c/20%2b%23%25.DISCONNECTED"
+                "/24SYS.clients.a%2Fb//c/20%2B%23%25.disconnected",
+                "$STRAIT.CLIENT.a%2Fb//c/20%2B%23%25.DISCONNECTED"
             ]
         );
         assert_eq!(spelled("*", true)[1], "$STRAIT.CLIENT./2a.CONNECTED");

@@ -101,15 +101,15 @@ def test_comings_and_goings_of_both_kinds_are_told_in_both_worlds(strait):
         with mqtt.connected(strait.mqtt, mqtt.V311, client_id="pres/ence"):
             topic, payload = watcher.message()
             told = json.loads(payload)
-            assert topic == "$SYS/clients/pres%2fence/connected"
+            assert topic == "$SYS/clients/pres%2Fence/connected"
             assert (told["client_id"], told["protocol"], told["version"]) == ("pres/ence", "mqtt", "3.1.1")
             assert abs(told["connected_at"] - since) < 60_000 and told["address"].startswith("127.0.0.1:")
-            assert other.message() == ("$STRAIT.CLIENT.pres%2fence.CONNECTED", payload)
+            assert other.message() == ("$STRAIT.CLIENT.pres%2Fence.CONNECTED", payload)
         topic, payload = watcher.message()
         gone = json.loads(payload)
-        assert topic == "$SYS/clients/pres%2fence/disconnected"
+        assert topic == "$SYS/clients/pres%2Fence/disconnected"
         assert gone["reason"] == "by_peer" and gone["connected_at"] == told["connected_at"]
-        assert other.message() == ("$STRAIT.CLIENT.pres%2fence.DISCONNECTED", payload)
+        assert other.message() == ("$STRAIT.CLIENT.pres%2Fence.DISCONNECTED", payload)
         with nats.Connection(strait.nats) as client:
             client.send(b'CONNECT {"verbose":false,"name":"service"}\r\nPING\r\n')
             topic, payload = watcher.message()
