@@ -166,9 +166,19 @@ impl Shown {
 
     fn retained(&self, out: &mut Out<'_>) -> fmt::Result {
         let total = &self.total;
-        out.gauges("strait_retained_messages", "Retained messages of clients.", None, [((), total.n_retained)])?;
+        out.gauges(
+            "strait_retained_messages",
+            "Retained messages of clients.",
+            None,
+            [((), total.n_retained)],
+        )?;
         let bytes = Some(&Unit::Bytes);
-        out.gauges("strait_retained", "Memory of the retained messages of clients.", bytes, [((), total.retained_bytes)])?;
+        out.gauges(
+            "strait_retained",
+            "Memory of the retained messages of clients.",
+            bytes,
+            [((), total.retained_bytes)],
+        )?;
         let refused = total.retained_refused;
         out.counter("strait_retained_refused", "Messages not retained for want of room.", refused)?;
         let expired = total.retained_expired;
@@ -228,7 +238,11 @@ impl Shown {
         let n_online = total.n_sessions.saturating_sub(total.n_offline_sessions);
         let sessions = [(("client", "online"), n_online), (("client", "offline"), total.n_offline_sessions)];
         out.gauges("strait_sessions", "MQTT sessions there are.", None, sessions)?;
-        out.counter("strait_sessions_taken_over", "Client ids taken over by a newcomer.", total.taken_over)?;
+        out.counter(
+            "strait_sessions_taken_over",
+            "Client ids taken over by a later connection.",
+            total.taken_over,
+        )?;
         out.counter("strait_sessions_resumed", "Sessions taken up again.", total.sessions_resumed)?;
         let ended = [
             (("reason", "expired"), total.sessions_expired),

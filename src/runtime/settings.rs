@@ -116,7 +116,7 @@ fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
     let Config { mqtt, nats, .. } = config;
     let percent = config.limits.unconnected_percent_max;
     let n_connections = config.limits.connections_max.min(host::open_files_max());
-    let n_newcomers = n_connections.saturating_mul(percent as usize) / 100;
+    let n_unconnected = n_connections.saturating_mul(percent as usize) / 100;
     limits::Limits {
         client_id_bytes_max: mqtt.client_id_bytes_max,
         topic_bytes_max: mqtt.topic_bytes_max,
@@ -139,9 +139,9 @@ fn client_limits(config: &Config, n_cores: usize) -> limits::Limits {
                 bytes_per_sec: nats.publish_bytes_rate_max as u64,
             },
         ],
-        newcomers_percent_max: percent,
-        newcomers_max: if percent == 100 { usize::MAX } else { n_newcomers.div_ceil(n_cores).max(1) },
-        newcomer_bytes_max: config.limits.unconnected_bytes_max,
+        unconnected_percent_max: percent,
+        unconnected_max: if percent == 100 { usize::MAX } else { n_unconnected.div_ceil(n_cores).max(1) },
+        unconnected_bytes_max: config.limits.unconnected_bytes_max,
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Closed {
     /// MQTT: the first packet was another one than CONNECT.
     NotConnect,
     /// Too many, or too much of them, had not yet said who they are.
-    Newcomer(Limit),
+    Unconnected(Limit),
     /// Nothing useful came in the time for it.
     ConnectTimeout,
     /// Silence beyond the keep-alive or the unanswered pings.
@@ -117,7 +117,7 @@ pub enum Reason {
     ConnectRefused,
     PacketRefused,
     ConnectTimeout,
-    Newcomer,
+    Unconnected,
     KeepAlive,
     SlowConsumer,
     TakenOver,
@@ -137,7 +137,7 @@ impl Reason {
         Self::ConnectRefused,
         Self::PacketRefused,
         Self::ConnectTimeout,
-        Self::Newcomer,
+        Self::Unconnected,
         Self::KeepAlive,
         Self::SlowConsumer,
         Self::TakenOver,
@@ -155,7 +155,7 @@ impl Reason {
             Self::ConnectRefused => "connect_refused",
             Self::PacketRefused => "packet_refused",
             Self::ConnectTimeout => "connect_timeout",
-            Self::Newcomer => "not_connected",
+            Self::Unconnected => "unconnected",
             Self::KeepAlive => "keep_alive",
             Self::SlowConsumer => "slow_consumer",
             Self::TakenOver => "taken_over",
@@ -177,7 +177,7 @@ impl Closed {
             Self::NatsConnect(_) | Self::MqttConnect(_) => Reason::ConnectRefused,
             Self::MqttRefused(_) => Reason::PacketRefused,
             Self::ConnectTimeout => Reason::ConnectTimeout,
-            Self::Newcomer(_) => Reason::Newcomer,
+            Self::Unconnected(_) => Reason::Unconnected,
             Self::KeepAlive => Reason::KeepAlive,
             Self::SlowConsumer(_) => Reason::SlowConsumer,
             Self::TakenOver => Reason::TakenOver,
@@ -195,7 +195,7 @@ impl Closed {
             | Self::MqttConnect(_)
             | Self::MqttRefused(_)
             | Self::NotConnect
-            | Self::Newcomer(_)
+            | Self::Unconnected(_)
             | Self::ConnectTimeout => true,
             Self::Disconnect(_)
             | Self::ByPeer
@@ -215,7 +215,7 @@ impl Closed {
                 Some(Bound::Setting(limit, _)) => Some(limit),
                 Some(Bound::Connections(..) | Bound::ClientTakes(_)) | None => None,
             },
-            Self::Newcomer(limit) => Some(limit),
+            Self::Unconnected(limit) => Some(limit),
             Self::Nats(NatsMalformed::ControlLineTooLong) => Some(Limit::ControlLine),
             Self::Nats(NatsMalformed::PayloadTooLarge) => Some(Limit::NatsPayload),
             Self::Nats(NatsMalformed::HeaderTooLarge) => Some(Limit::Header),
@@ -241,7 +241,7 @@ impl Closed {
             Self::Nats(malformed) => malformed.error_text(),
             Self::NatsConnect(refused) => refused.error_text(),
             Self::KeepAlive => Some("Stale Connection"),
-            Self::Newcomer(_) => Some("Authentication Timeout"),
+            Self::Unconnected(_) => Some("Authentication Timeout"),
             // A slow consumer reads nothing, and clients end for good on a text they don't know.
             _ => None,
         }
@@ -273,7 +273,7 @@ impl fmt::Display for Closed {
             Self::MqttConnect(refused) => write!(f, "CONNECT refused: {refused}"),
             Self::MqttRefused(refused) => write!(f, "packet refused: {refused}"),
             Self::NotConnect => f.write_str("bad input: the first packet is not CONNECT"),
-            Self::Newcomer(_) => f.write_str("too much is connected that has not said who it is"),
+            Self::Unconnected(_) => f.write_str("too much is connected that has not said who it is"),
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::KeepAlive => f.write_str("silent for longer than its keep-alive"),
             Self::SlowConsumer(Slow::Pending) => f.write_str("slow consumer: more waits for it than may"),

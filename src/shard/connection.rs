@@ -81,7 +81,7 @@ pub struct Connection {
     /// There is no room for it, and this is what its CONNECT is answered with.
     pub no_room: Option<NoRoom>,
     /// While it has not said who it is: the bytes it has sent that are counted.
-    pub newcomer_bytes: Option<u32>,
+    pub unconnected_bytes: Option<u32>,
     pub subscriptions: Subscriptions,
     /// Keys of subscriptions that end with the fence, by the hashes of their clients' names for them.
     pub given_up: BTreeSet<(u64, u32)>,
@@ -157,7 +157,7 @@ impl Connection {
             awaits_connack: false,
             is_home: false,
             no_room: None,
-            newcomer_bytes: None,
+            unconnected_bytes: None,
             subscriptions: Subscriptions::default(),
             given_up: BTreeSet::new(),
             replays: None,

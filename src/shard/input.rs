@@ -91,12 +91,12 @@ impl Shard {
             connection.heard_at = now;
         }
         self.clients.counters.count_read(connection.note_read(now), n_read);
-        let (is_whole, is_newcomer) = (filled >= connection.need, connection.newcomer_bytes.is_some());
+        let (is_whole, is_unconnected) = (filled >= connection.need, connection.unconnected_bytes.is_some());
         if is_whole {
             self.take_kept(id, now);
         }
-        if is_newcomer {
-            self.count_newcomer(id, now);
+        if is_unconnected {
+            self.count_unconnected(id, now);
         }
         self.settle(now);
     }
@@ -124,8 +124,8 @@ impl Shard {
             && matches!(connection.life, Life::Open | Life::Leaving(_))
         {
             connection.kept.extend_from_slice(&input[n_taken..]);
-            if connection.newcomer_bytes.is_some() {
-                self.count_newcomer(id, now);
+            if connection.unconnected_bytes.is_some() {
+                self.count_unconnected(id, now);
             }
         }
         self.settle(now);
@@ -271,8 +271,8 @@ impl Shard {
         connection.need = need;
         if n_taken > 0 {
             connection.heard_at = now;
-            if connection.newcomer_bytes.is_some() {
-                self.forget_newcomer(id);
+            if connection.unconnected_bytes.is_some() {
+                self.forget_unconnected(id);
             }
         }
         if self.must_stall {

@@ -64,8 +64,8 @@ limits! { settings:
     Header = "nats.header_bytes_max", settings.nats.parse.header_bytes_max;
     NatsSubscriptions = "nats.subscriptions_max", settings.nats.subscriptions_max;
     SubscriptionTokens = "nats.subscription_tokens_max", settings.nats.subscription_tokens_max;
-    Newcomers = "limits.unconnected_percent_max", settings.limits.newcomers_percent_max;
-    NewcomerBytes = "limits.unconnected_bytes_max", settings.limits.newcomer_bytes_max;
+    Unconnected = "limits.unconnected_percent_max", settings.limits.unconnected_percent_max;
+    UnconnectedBytes = "limits.unconnected_bytes_max", settings.limits.unconnected_bytes_max;
     WriteQueue = "limits.write_queue_bytes_max", settings.write_queue_bytes_max;
     CoreQueue = "limits.core_queue_bytes_max", settings.core_queue_bytes_max;
     WriteTime = "limits.write_timeout_secs", settings.write_timeout.as_micros() / 1_000_000;
@@ -140,10 +140,10 @@ pub struct Limits {
     /// What a client may publish, by `ProtocolKind`.
     pub rates: [Rate; ProtocolKind::COUNT],
     /// Connections of a shard that have not said who they are, and the share of all that they stand for.
-    pub newcomers_max: usize,
-    pub newcomers_percent_max: u32,
+    pub unconnected_max: usize,
+    pub unconnected_percent_max: u32,
     /// Bytes of a shard that these have sent and that are not taken.
-    pub newcomer_bytes_max: usize,
+    pub unconnected_bytes_max: usize,
 }
 
 impl Limits {
@@ -155,9 +155,9 @@ impl Limits {
         filters_max: usize::MAX,
         connections: [u64::MAX; NoRoom::COUNT],
         rates: [Rate { messages_per_sec: 0, bytes_per_sec: 0 }; ProtocolKind::COUNT],
-        newcomers_max: usize::MAX,
-        newcomers_percent_max: 100,
-        newcomer_bytes_max: usize::MAX,
+        unconnected_max: usize::MAX,
+        unconnected_percent_max: 100,
+        unconnected_bytes_max: usize::MAX,
     };
 
     /// Whether a packet has more user properties than it may.

@@ -55,7 +55,7 @@ mod waiting;
 mod reading;
 mod redelivery;
 mod upkeep;
-mod newcomers;
+mod unconnected;
 mod log;
 mod own;
 mod statistics;
@@ -105,7 +105,7 @@ pub struct Shard {
     keys: Keys,
     chance: Chance,
     clients: Clients,
-    newcomers: newcomers::Newcomers,
+    unconnected: unconnected::Unconnected,
     /// Client ids given away.
     n_names: u64,
     directory: Directory,
@@ -237,7 +237,7 @@ impl Shard {
             keys: keys.clone(),
             chance: Chance(seed),
             clients: Clients::default(),
-            newcomers: newcomers::Newcomers::default(),
+            unconnected: unconnected::Unconnected::default(),
             n_names: 0,
             directory: Directory::new(keys.hasher()),
             table: Table::new(keys),
@@ -333,7 +333,7 @@ impl Shard {
         if !matches!(connection.life, Life::Leaving(_)) {
             return None;
         }
-        self.forget_newcomer(id);
+        self.forget_unconnected(id);
         let connection = self.clients.slots.remove(id)?;
         self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
         self.clients.counters.n_departed += 1;

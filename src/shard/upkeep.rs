@@ -80,7 +80,7 @@ impl Shard {
 
     /// From here on the connection takes and is told nothing more.
     fn stop_serving(&mut self, id: ConnectionId, until: Time) {
-        self.forget_newcomer(id);
+        self.forget_unconnected(id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         connection.life = Life::Closing(until);
         connection.kept = Vec::new();
@@ -122,7 +122,7 @@ impl Shard {
         self.budget = Budget::new(now);
         self.end_stalls(false, now);
         self.end_pauses(false, now);
-        self.let_newcomers_go(now);
+        self.let_unconnected_go(now);
         self.go_on_leaving(now);
         // What ends in this turn shares its slice.
         self.tick_departed();
@@ -154,7 +154,7 @@ impl Shard {
         let stall = self.stalled.front().map(|(until, _)| *until);
         let own = [
             self.paused.first().map(|(until, _)| *until),
-            self.newcomers_wake_at(),
+            self.unconnected_wake_at(),
             self.hearing_wakes_at(),
             self.departed_wake_at(),
             self.replays_wake_at(),

@@ -288,7 +288,7 @@ fn reason(closed: Closed) -> &'static str {
         },
         Reason::ConnectRefused => "Authentication Failure",
         Reason::PacketRefused => "Protocol Violation",
-        Reason::ConnectTimeout | Reason::Newcomer => "Authentication Timeout",
+        Reason::ConnectTimeout | Reason::Unconnected => "Authentication Timeout",
         Reason::KeepAlive => "Stale Connection",
         Reason::SlowConsumer => "Slow Consumer (Pending Bytes)",
         Reason::TakenOver => "Duplicate Client ID",

@@ -213,13 +213,13 @@ fn the_log_names_the_limit_and_its_value_at_a_limited_rate() {
 }
 
 /// A shard that may have so many connections that have said nothing, and so much of what they say.
-fn with_newcomers(newcomers_max: usize, newcomer_bytes_max: usize) -> Alone {
-    limited(Limits { newcomers_max, newcomer_bytes_max, ..Limits::NONE })
+fn with_unconnected(unconnected_max: usize, unconnected_bytes_max: usize) -> Alone {
+    limited(Limits { unconnected_max, unconnected_bytes_max, ..Limits::NONE })
 }
 
 #[test]
 fn those_who_have_said_nothing_for_longest_give_way_and_clients_stay() {
-    let mut alone = with_newcomers(3, 1_000);
+    let mut alone = with_unconnected(3, 1_000);
     let clients = [alone.mqtt(V5).0, alone.nats("")];
     let silent = [Listener::Mqtt, Listener::Nats, Listener::Mqtt].map(|it| alone.connect(it));
     // Nobody gives way at once: a CONNECT may be on its way.
@@ -230,20 +230,20 @@ fn those_who_have_said_nothing_for_longest_give_way_and_clients_stay() {
     assert_eq!(silent.map(|id| alone.shard.is_closing(id)), [true, true, false]);
     assert_eq!(alone.sent(silent[1]), "-ERR 'Authentication Timeout'\r\n");
     assert!(clients.into_iter().chain([young, newest]).all(|id| !alone.shard.is_closing(id)));
-    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+    assert_eq!(alone.n_limited(Limit::Unconnected), 2);
     // Who has said something is none of them any longer.
     alone.receive(silent[2], b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s");
     alone.receive(newest, b"PING\r\n");
     for _ in 0..2 {
         alone.connect(Listener::Mqtt);
     }
-    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+    assert_eq!(alone.n_limited(Limit::Unconnected), 2);
 }
 
 // Where there is no place, nobody comes who could make one give way.
 #[test]
 fn those_who_have_said_nothing_give_way_though_nobody_comes_after_them() {
-    let mut alone = with_newcomers(3, 1_000);
+    let mut alone = with_unconnected(3, 1_000);
     let silent: Vec<_> = (0..5).map(|_| alone.connect(Listener::Nats)).collect();
     alone.shard.tick(alone.now);
     assert!(silent.iter().all(|id| !alone.shard.is_closing(*id)));
@@ -252,13 +252,13 @@ fn those_who_have_said_nothing_give_way_though_nobody_comes_after_them() {
     alone.now = due;
     alone.shard.tick(due);
     assert_eq!(silent.iter().filter(|id| alone.shard.is_closing(**id)).count(), 2);
-    assert_eq!(alone.n_limited(Limit::Newcomers), 2);
+    assert_eq!(alone.n_limited(Limit::Unconnected), 2);
     assert!(alone.shard.wake_at().is_none_or(|at| at > due));
 }
 
 #[test]
 fn a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
-    let mut alone = with_newcomers(100_000, 1_000);
+    let mut alone = with_unconnected(100_000, 1_000);
     let oldest = alone.connect(Listener::Nats);
     alone.is_keeping = false;
     for _ in 0..100_000 {
@@ -266,20 +266,20 @@ fn a_hundred_thousand_that_come_and_go_leave_nothing_behind() {
         alone.receive_whole(id, b"PING\r\n");
         alone.shard.release(id, alone.now);
     }
-    assert!(alone.shard.n_queued_newcomers() <= 64, "{}", alone.shard.n_queued_newcomers());
+    assert!(alone.shard.n_queued_unconnected() <= 64, "{}", alone.shard.n_queued_unconnected());
     assert!(!alone.shard.is_closing(oldest));
 }
 
 #[test]
 fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
-    let mut alone = with_newcomers(100, 50);
+    let mut alone = with_unconnected(100, 50);
     let half = b"\x10\x40\0\x04MQTT\x04\x02\0\0\0\x30twenty bytes and mor";
     let [first, second] = [(); 2].map(|()| alone.connect(Listener::Mqtt));
     alone.receive(first, half);
     assert!(!alone.shard.is_closing(first));
     alone.receive(second, half);
     assert!(!alone.shard.is_closing(first) && alone.shard.is_closing(second));
-    assert_eq!(alone.n_limited(Limit::NewcomerBytes), 1);
+    assert_eq!(alone.n_limited(Limit::UnconnectedBytes), 1);
     // Who has had its time goes first.
     alone.now = alone.now + Span::from_secs(1);
     let late = alone.connect(Listener::Mqtt);

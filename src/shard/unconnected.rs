@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 /// A shard's.
 #[derive(Debug, Default)]
-pub(super) struct Newcomers {
+pub(super) struct Unconnected {
     /// In the order in which they came; some have left it by now.
     queue: VecDeque<ConnectionId>,
     n: usize,
@@ -34,7 +34,7 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get(id) {
             self.clients.counters.n_accepted[connection.protocol_kind() as usize] += 1;
         }
-        self.enter_newcomer(id, now);
+        self.enter_unconnected(id, now);
         id
     }
 
@@ -57,80 +57,80 @@ impl Shard {
     }
 
     /// Enters a connection that was just accepted. Where there are too many the oldest ends.
-    fn enter_newcomer(&mut self, id: ConnectionId, now: Time) {
+    fn enter_unconnected(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        connection.newcomer_bytes = Some(0);
-        let newcomers = &mut self.newcomers;
-        newcomers.n += 1;
-        newcomers.queue.push_back(id);
+        connection.unconnected_bytes = Some(0);
+        let unconnected = &mut self.unconnected;
+        unconnected.n += 1;
+        unconnected.queue.push_back(id);
         let slots = &self.clients.slots;
-        if newcomers.queue.len() > (newcomers.n * 2).max(QUEUE_LEN_MIN) {
-            newcomers.queue.retain(|id| slots.get(*id).is_some_and(|it| it.newcomer_bytes.is_some()));
+        if unconnected.queue.len() > (unconnected.n * 2).max(QUEUE_LEN_MIN) {
+            unconnected.queue.retain(|id| slots.get(*id).is_some_and(|it| it.unconnected_bytes.is_some()));
         }
-        self.let_newcomers_go(now);
+        self.let_unconnected_go(now);
     }
 
     /// Ends the oldest while there are too many: when one more comes, and when the first of them has had its time,
     /// since none comes where there is no place.
-    pub(super) fn let_newcomers_go(&mut self, now: Time) {
-        while self.newcomers.n > self.settings.limits.newcomers_max {
-            let Some(&oldest) = self.newcomers.queue.front() else { return };
+    pub(super) fn let_unconnected_go(&mut self, now: Time) {
+        while self.unconnected.n > self.settings.limits.unconnected_max {
+            let Some(&oldest) = self.unconnected.queue.front() else { return };
             match self.clients.slots.get(oldest) {
-                Some(it) if it.newcomer_bytes.is_none() => {}
+                Some(it) if it.unconnected_bytes.is_none() => {}
                 Some(it) if now.since(it.accepted_at) < GRACE => return,
-                Some(_) => self.close(oldest, Closed::Newcomer(Limit::Newcomers), now),
+                Some(_) => self.close(oldest, Closed::Unconnected(Limit::Unconnected), now),
                 None => {}
             }
-            self.newcomers.queue.pop_front();
+            self.unconnected.queue.pop_front();
         }
     }
 
     /// When the oldest gives way, if there are too many.
-    pub(super) fn newcomers_wake_at(&self) -> Option<Time> {
+    pub(super) fn unconnected_wake_at(&self) -> Option<Time> {
         let oldest = *self
-            .newcomers
+            .unconnected
             .queue
             .front()
-            .filter(|_| self.newcomers.n > self.settings.limits.newcomers_max)?;
-        let still = self.clients.slots.get(oldest).filter(|it| it.newcomer_bytes.is_some());
+            .filter(|_| self.unconnected.n > self.settings.limits.unconnected_max)?;
+        let still = self.clients.slots.get(oldest).filter(|it| it.unconnected_bytes.is_some());
         Some(still.map_or(self.now, |it| it.accepted_at + GRACE))
     }
 
-    /// Counts what of a newcomer's input waits to be whole. Where it is more than all may have, the oldest ends that
+    /// Counts what of an unconnected one's input waits to be whole. Where it is more than all may have, the oldest ends that
     /// has had its time, and otherwise the one that brings it: those who say all at once are not in the way of each
     /// other.
-    pub(super) fn count_newcomer(&mut self, id: ConnectionId, now: Time) {
+    pub(super) fn count_unconnected(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let n_kept = connection.kept.len();
-        let Some(n_counted) = &mut connection.newcomer_bytes else { return };
-        let n_bytes = &mut self.newcomers.n_bytes;
+        let Some(n_counted) = &mut connection.unconnected_bytes else { return };
+        let n_bytes = &mut self.unconnected.n_bytes;
         *n_bytes = *n_bytes + n_kept - *n_counted as usize;
         *n_counted = n_kept as u32;
-        if *n_bytes > self.settings.limits.newcomer_bytes_max && n_kept > 0 {
+        if *n_bytes > self.settings.limits.unconnected_bytes_max && n_kept > 0 {
             let slots = &self.clients.slots;
             let has_had_its_time = |id: &ConnectionId| {
-                let newcomer = slots.get(*id).filter(|it| now.since(it.accepted_at) >= GRACE);
-                newcomer.is_some_and(|it| it.newcomer_bytes.is_some_and(|n| n > 0))
+                let unconnected = slots.get(*id).filter(|it| now.since(it.accepted_at) >= GRACE);
+                unconnected.is_some_and(|it| it.unconnected_bytes.is_some_and(|n| n > 0))
             };
-            let oldest = self.newcomers.queue.iter().copied().find(has_had_its_time);
-            self.close(oldest.unwrap_or(id), Closed::Newcomer(Limit::NewcomerBytes), now);
+            let oldest = self.unconnected.queue.iter().copied().find(has_had_its_time);
+            self.close(oldest.unwrap_or(id), Closed::Unconnected(Limit::UnconnectedBytes), now);
         }
     }
 
     /// It has said who it is, or leaves.
-    pub(super) fn forget_newcomer(&mut self, id: ConnectionId) {
+    pub(super) fn forget_unconnected(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
-        if let Some(n_counted) = connection.newcomer_bytes.take() {
-            self.newcomers.n -= 1;
-            self.newcomers.n_bytes -= n_counted as usize;
+        if let Some(n_counted) = connection.unconnected_bytes.take() {
+            self.unconnected.n -= 1;
+            self.unconnected.n_bytes -= n_counted as usize;
         }
     }
 }
 
 #[cfg(test)]
 impl Shard {
-    /// How long the queue of newcomers is.
-    pub(super) fn n_queued_newcomers(&self) -> usize {
-        self.newcomers.queue.len()
+    /// How long the queue of unconnected is.
+    pub(super) fn n_queued_unconnected(&self) -> usize {
+        self.unconnected.queue.len()
     }
 }
