@@ -28,6 +28,11 @@ pub const ALL: &[Named] = &[
     Named { name: "turn/nats-mqtt/1:1/16B", make: || fan(Speaks::Nats, Speaks::Mqtt, 1, 16) },
     Named { name: "turn/mqtt5-nats/alike/16B", make: || told(Speaks::Mqtt, &ALIKE, 0, 16) },
     Named { name: "turn/mqtt5-nats/alike-properties/16B", make: || told(Speaks::Mqtt, &ALIKE, 3, 16) },
+    Named { name: "turn/mqtt5-nats/alike-1:8/16B", make: || told(Speaks::Mqtt, &ALIKE_WIDE, 0, 16) },
+    Named {
+        name: "turn/mqtt5-nats/alike-1:8-properties/16B",
+        make: || told(Speaks::Mqtt, &ALIKE_WIDE, 3, 16),
+    },
     Named { name: "turn/mqtt5-nats/alike/128B", make: || told(Speaks::Mqtt, &ALIKE, 0, 128) },
     Named { name: "turn/mqtt5-nats/alike-properties/128B", make: || told(Speaks::Mqtt, &ALIKE, 3, 128) },
     Named { name: "turn/mqtt5-nats/subjects/16B", make: || told(Speaks::Mqtt, &SUBJECTS, 0, 16) },
@@ -149,6 +154,7 @@ struct Audience {
 }
 
 const ALIKE: Audience = Audience { n_subjects: 1, n_subscribers: 1, is_afar: false };
+const ALIKE_WIDE: Audience = Audience { n_subscribers: 8, ..ALIKE };
 const SUBJECTS: Audience = Audience { n_subjects: 64, ..ALIKE };
 const WIDE: Audience = Audience { n_subscribers: 8, ..SUBJECTS };
 const AFAR: Audience = Audience { is_afar: true, ..ALIKE };

@@ -95,21 +95,27 @@ pub fn append_frames(out: &mut Vec<u8>, head: &[u8], run: &Run<'_>, range: Range
     let payload = run.payload();
     let payload_end = head.len() + payload.len();
     let frame_len = payload_end + tail.len();
-    let mut came = run.frames(range.clone()).chunks_exact(run.stride());
-    let n_repeated = if frame_len > REPEATED_FRAME_MAX { range.len() } else { range.len().min(1) };
-    for came in came.by_ref().take(n_repeated) {
-        out.extend_from_slice(head);
-        out.extend_from_slice(&came[payload.clone()]);
-        out.extend_from_slice(tail);
+    let n = range.len();
+    let mut came = run.frames(range).chunks_exact(run.stride());
+    if frame_len > REPEATED_FRAME_MAX {
+        for came in came {
+            out.extend_from_slice(head);
+            out.extend_from_slice(&came[payload.clone()]);
+            out.extend_from_slice(tail);
+        }
+        return;
     }
-    let start = out.len() - n_repeated * frame_len;
-    let end = start + range.len() * frame_len;
+    let start = out.len();
+    let end = start + n * frame_len;
+    let Some(first) = came.next() else { return };
+    out.extend_from_slice(head);
+    out.extend_from_slice(&first[payload.clone()]);
+    out.extend_from_slice(tail);
     while out.len() < end {
         let n_bytes = (out.len() - start).min(end - out.len());
         out.extend_from_within(start..start + n_bytes);
     }
-    let frames = out[start..].chunks_exact_mut(frame_len).skip(n_repeated);
-    for (frame, came) in frames.zip(came) {
+    for (frame, came) in out[start..].chunks_exact_mut(frame_len).skip(1).zip(came) {
         frame[head.len()..payload_end].copy_from_slice(&came[payload.clone()]);
     }
 }

@@ -163,7 +163,7 @@ impl Shapes {
     /// Gives back the buffers that this message's clients alone need from here on.
     #[inline]
     pub fn end(&mut self, message: &Message<'_>, pool: &mut BufferPool) {
-        if self.is_wide && message.run.is_some() {
+        if message.run.is_some() && self.is_wide {
             self.nats.iter_mut().for_each(|shape| shape.shared.give_back(pool));
             self.mqtt.iter_mut().flatten().for_each(|shape| shape.shared.give_back(pool));
         }
