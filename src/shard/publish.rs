@@ -58,7 +58,10 @@ pub enum Ask<'a> {
         qos: Qos,
     },
     /// A NATS request whose publisher wants to hear that nobody took it.
-    NoResponders,
+    NoResponders {
+        /// As it was asked, wherever it went.
+        subject: &'a [u8],
+    },
     /// NATS, asked for by header: the word, on this subject, that the gateway has taken responsibility.
     Acknowledgement {
         reply: &'a [u8],
@@ -177,11 +180,11 @@ impl Shard {
         let purpose = match ask {
             _ if posts.is_empty() => None,
             Ask::Receipt { .. } => Some(Purpose::Receipt),
-            Ask::NoResponders if !is_taken => {
-                Some(Purpose::NoResponders { reply: message.reply.into(), subject: message.subject.into() })
+            Ask::NoResponders { subject } if !is_taken => {
+                Some(Purpose::NoResponders { reply: message.reply.into(), subject: subject.into() })
             }
             Ask::Acknowledgement { reply, .. } => Some(Purpose::Acknowledgement { reply: reply.into() }),
-            Ask::NoResponders | Ask::Nothing => None,
+            Ask::NoResponders { .. } | Ask::Nothing => None,
         };
         let n_posts = posts.len() as u32;
         let is_taken = is_taken || matches!(ask, Ask::Acknowledgement { is_retained: true, .. });
@@ -212,8 +215,8 @@ impl Shard {
     ) {
         match ask {
             Ask::Nothing => {}
-            Ask::NoResponders if is_taken => {}
-            Ask::NoResponders => self.say_no_responders(publisher, message.reply, message.subject),
+            Ask::NoResponders { .. } if is_taken => {}
+            Ask::NoResponders { subject } => self.say_no_responders(publisher, message.reply, subject),
             Ask::Acknowledgement { reply, is_retained } => {
                 self.acknowledge_publish(reply, is_taken || is_retained);
             }

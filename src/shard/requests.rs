@@ -178,6 +178,10 @@ impl Requests {
     }
 }
 
+/// An id that no request has, and that no filter names by chance: who gets what is published with it gets it whatever
+/// the id.
+const NOBODYS_ID: &[u8] = b"0-00000000000000000000000000000000";
+
 /// A client that is asked by topics alone.
 #[derive(Debug)]
 pub struct Asked {
@@ -243,7 +247,7 @@ impl Shard {
     fn find_responder(&mut self, subject: &[u8]) -> Option<Asked> {
         let settings = self.settings.clone();
         settings.mqtt.responders.iter().enumerate().find_map(|(responder_idx, it)| {
-            let probe = it.request_subject(subject, b"0")?;
+            let probe = it.request_subject(subject, NOBODYS_ID)?;
             let is_there = self.routes.has_anybody(&probe, &self.table, &self.interest);
             is_there.then_some(Asked { responder_idx, probe })
         })
@@ -287,10 +291,12 @@ impl Shard {
     }
 
     fn inbox_by_topic(&self, subject: &[u8]) -> Option<Vec<u8>> {
-        let id = self.settings.mqtt.responders.iter().find_map(|it| it.answered(subject))?;
-        let (core, token) = std::str::from_utf8(id).ok()?.split_once('-')?;
-        let reply = [GATEWAY_INBOX, core.as_bytes(), b".", token.as_bytes()].concat();
-        read_subject(&reply).map(|_| reply)
+        // Of one pair of topics the id may be what is written in another's.
+        self.settings.mqtt.responders.iter().find_map(|it| {
+            let (core, token) = std::str::from_utf8(it.answered(subject)?).ok()?.split_once('-')?;
+            let reply = [GATEWAY_INBOX, core.as_bytes(), b".", token.as_bytes()].concat();
+            read_subject(&reply).map(|_| reply)
+        })
     }
 
     /// The core whose client gets an answer, if it names one; or whose outbox the answer must wait for.

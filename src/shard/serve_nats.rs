@@ -211,13 +211,14 @@ impl Shard {
         let publish = apart.unwrap_or(written);
         let publisher = Publisher { id, hears_itself: nats.echo() };
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
+        let ask = if is_request { Ask::NoResponders { subject: publish.subject } } else { Ask::Nothing };
         let says_something = nats.answers_publish();
         let is_verbose = nats.is_verbose();
         let mount_len = publish.subject.len().saturating_sub(written.subject.len());
         let is_mounted = apart.is_some() && nats.is_mounted();
         let responder = if publish.reply.is_empty() { None } else { self.responder_for(publish.subject) };
-        // An acknowledgement is no answer to a request.
-        let responder = responder.filter(|_| !asks_for_answer(publish));
+        // An acknowledgement is no answer to a request, and what is retained stays where others look for it.
+        let responder = responder.filter(|_| !asks_for_answer(publish) && !is_retained(publish));
         let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
         let plan = match self.plan(responder.as_ref().map_or(publish.subject, |it| &it.probe)) {
             Ok(plan) => plan,
@@ -243,7 +244,6 @@ impl Shard {
         };
         let payload = Payload::of(publish.payload, shared.as_ref());
         let message = Message { quality, run, ..neutral(publish, payload) };
-        let ask = if is_request { Ask::NoResponders } else { Ask::Nothing };
         match asked {
             None if !is_identified => self.carry_out(publisher, &message, plan, ask),
             asked => {
@@ -429,6 +429,11 @@ impl Shard {
 fn asks_for_answer(publish: &Publish<'_>) -> bool {
     let quality = crossing::asked(publish.header).and_then(|asked| asked.quality);
     !publish.reply.is_empty() && quality.is_some_and(|quality| quality > Quality::AtMostOnce)
+}
+
+#[cold]
+fn is_retained(publish: &Publish<'_>) -> bool {
+    crossing::asked(publish.header).is_some_and(|asked| asked.retain)
 }
 
 /// A publish as it came.

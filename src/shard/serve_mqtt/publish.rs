@@ -221,7 +221,8 @@ impl Shard {
             return self.mqtt_answer(id, publish, &inbox, n_taken);
         }
         let asks = !publish.properties.raw().is_empty() && self.may_be_answered(subject, publish.properties);
-        let responder = if asks { self.responder_for(subject) } else { None };
+        // What is retained stays where others look for it.
+        let responder = if asks && !publish.retain { self.responder_for(subject) } else { None };
         let plan = match self.plan(responder.as_ref().map_or(subject, |it| &it.probe)) {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
