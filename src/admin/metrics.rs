@@ -132,6 +132,8 @@ impl Shown {
         out.counter("strait_shared_redelivered", help, redelivered)?;
         let unmappable = total.headers_unmappable;
         out.counter("strait_headers_unmappable", "NATS headers that no MQTT property can hold.", unmappable)?;
+        let help = "Headers that stand for something of MQTT's, with values that mean nothing.";
+        out.counter("strait_headers_unknown", help, total.headers_unknown)?;
         out.counter("strait_publishes_denied", "Publishes to names of the gateway's own.", total.denied)?;
         self.requests(out)?;
         let hidden = total.replies_hidden;

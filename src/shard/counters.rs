@@ -98,6 +98,8 @@ counters! {
     unmappable: u64,
     /// Headers of NATS messages that no MQTT property can hold.
     headers_unmappable: u64,
+    /// Headers of NATS messages whose names stand for something of MQTT's, with values that mean nothing.
+    headers_unknown: u64,
     /// Deliveries to NATS of subjects longer than a client can read.
     subject_too_long: u64,
     /// Deliveries to NATS clients with EMQX's mapping of topics that have no subject by it.

@@ -133,7 +133,8 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What of a header block no MQTT property can hold: text that is not UTF-8, or too long.
+/// How much of a header block no MQTT property can hold: text that is not UTF-8, or too long, and lines that are
+/// no headers.
 pub type Unmappable = u64;
 
 /// The properties of a message from NATS, in `out`.
@@ -153,6 +154,8 @@ pub fn write_properties(message: &Message<'_>, out: &mut PropertyBlock) -> Unmap
             maker.user(DESCRIPTION.as_bytes(), block.description);
         }
         maker.lines(block.rest);
+    } else {
+        maker.n_unmappable += u64::from(!message.header.is_empty());
     }
     maker.n_unmappable
 }
@@ -177,6 +180,8 @@ impl Maker<'_> {
             let (line, after) = rest.split_at(memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
             if let Some((name, value)) = name_and_value(line) {
                 self.header(name, value);
+            } else {
+                self.n_unmappable += u64::from(!line.trim_ascii().is_empty());
             }
             rest = after;
         }
@@ -197,7 +202,7 @@ impl Maker<'_> {
         } else if is(RESPONSE_TOPIC) {
             unescaped(value).is_some_and(|topic| self.once(Property::ResponseTopic(&topic)))
         } else if is(QOS) || is(RETAIN) {
-            return;
+            is_understood(name, value) == Some(true)
         } else if is_forbidden(name) {
             unescaped(value).is_some_and(|value| self.push_user(name, &value))
         } else if let Some(name) = strip_prefix(name, USER)
@@ -242,6 +247,8 @@ pub struct Asked {
     pub retain: bool,
     /// Some lines are the gateway's alone to say.
     pub has_forbidden: bool,
+    /// Headers of the gateway's whose values mean nothing to it.
+    pub n_unknown: u64,
 }
 
 /// Reads what a header block asks for. Most ask for nothing, which costs one look for `mqtt-`.
@@ -274,12 +281,35 @@ fn read_asked(header: &[u8]) -> Asked {
             };
         }
         asked.retain |= name.eq_ignore_ascii_case(RETAIN.as_bytes()) && value == b"1";
+        asked.n_unknown += u64::from(is_understood(name, value) == Some(false));
     }
     asked
 }
 
 impl Asked {
-    pub const NOTHING: Self = Self { quality: None, retain: false, has_forbidden: false };
+    pub const NOTHING: Self = Self { quality: None, retain: false, has_forbidden: false, n_unknown: 0 };
+}
+
+/// Whether a header that stands for something of MQTT's has a value that the gateway knows; `None` where it is
+/// not one.
+fn is_understood(name: &[u8], value: &[u8]) -> Option<bool> {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    Some(if is(QOS) {
+        matches!(value, b"0" | b"1" | b"2")
+    } else if is(RETAIN) {
+        matches!(value, b"0" | b"1")
+    } else if is(PAYLOAD_FORMAT) {
+        value == b"utf8"
+    } else if is(EXPIRY) {
+        number(value).is_some()
+    } else if is(CORRELATION) {
+        BASE64.decode(value).is_ok()
+    } else if is(RESPONSE_TOPIC) {
+        let is_topic = |topic: &[u8]| PropertyBlock::new().push(Property::ResponseTopic(topic)).is_ok();
+        unescaped(value).is_some_and(|topic| is_topic(&topic))
+    } else {
+        return None;
+    })
 }
 
 /// The block without the lines that only the gateway may say, and of a mounted client without a response

@@ -271,6 +271,7 @@ impl Shard {
         asked: Asked,
         is_mounted: bool,
     ) {
+        self.clients.counters.headers_unknown += asked.n_unknown;
         let is_cleaned = asked.has_forbidden || is_mounted;
         let mut cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
         if let Some(told) = self.identified(publisher.id, cleaned.as_deref().unwrap_or(message.header)) {

@@ -26,7 +26,7 @@ pub struct Shapes {
     nats: [NatsShape; 2],
     /// What precedes the payload for one NATS subscriber that sees names otherwise.
     own_head: Vec<u8>,
-    /// Reply subjects that such subscribers could not have addressed, and were not shown.
+    /// Reply subjects that subscribers could not have addressed, and were not shown.
     pub n_replies_hidden: u64,
     /// By MQTT 5 or before, then by QoS.
     mqtt: [[MqttShape; Quality::COUNT]; 2],

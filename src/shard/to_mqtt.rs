@@ -36,6 +36,8 @@ impl Fanout<'_> {
             return self.deliver_mqtt_as(message, mqtt, subscription, is_own, queue, pool, room);
         }
         let block = self.shapes.crossed.take_properties(message);
+        let hides_reply = !message.reply.is_empty() && block.properties().response_topic().is_none();
+        self.shapes.n_replies_hidden += u64::from(hides_reply);
         let message = Message { properties: block.properties().raw(), ..*message };
         let outcome = self.deliver_mqtt_as(&message, mqtt, subscription, is_own, queue, pool, room);
         self.shapes.crossed.give_properties_back(block);

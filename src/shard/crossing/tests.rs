@@ -84,13 +84,24 @@ fn what_the_gateway_does_not_know_reaches_the_application() {
             &[Property::ContentType(b"a"), user("content-type", "b")],
         ),
         ("NATS/1.0\r\nmqtt-qos: 1\r\nMQTT-RETAIN: 1\r\n\r\n", &[]),
-        ("no header\r\n\r\n", &[]),
-        ("NATS/1.0\r\nno colon\r\n: no name\r\n\r\n", &[]),
+        ("NATS/1.0\r\nmqtt-qos: 7\r\nMqtt-QoS: 1\r\n\r\n", &[user("mqtt-qos", "7")]),
+        (
+            "NATS/1.0\r\nMqtt-Retain: true\r\nMqtt-Retain:\r\n\r\n",
+            &[user("Mqtt-Retain", "true"), user("Mqtt-Retain", "")],
+        ),
+        ("NATS/1.0\r\nMqtt-Correlation-Data: !\r\n\r\n", &[user("Mqtt-Correlation-Data", "!")]),
+        ("NATS/1.0\r\nMqtt-Payload-Format: x\r\n\r\n", &[user("Mqtt-Payload-Format", "x")]),
     ];
     for (header, properties) in cases {
         assert_eq!(to_properties(header, ""), (block(properties), 0), "{header}");
     }
-    assert_eq!(to_properties("NATS/1.0\r\nx: a\0b\r\n\r\n", ""), (block(&[]), 1));
+    for (header, n_unmappable) in [
+        ("NATS/1.0\r\nx: a\0b\r\n\r\n", 1),
+        ("NATS/1.0\r\nno colon\r\n: no name\n \r\n\r\n", 2),
+        ("no header\r\n\r\n", 1),
+    ] {
+        assert_eq!(to_properties(header, ""), (block(&[]), n_unmappable), "{header}");
+    }
 }
 
 #[test]
@@ -117,11 +128,36 @@ fn quality_and_retain_are_said_and_asked_for() {
     assert!(has_header_to_make(&said));
     write_header(&said, &mut header);
     assert_eq!(header, b"NATS/1.0\r\nMqtt-QoS: 2\r\nMqtt-Retain: 1\r\n\r\n");
-    let back = Asked { quality: Some(Quality::ExactlyOnce), retain: true, has_forbidden: false };
+    let back = Asked { quality: Some(Quality::ExactlyOnce), retain: true, ..Asked::NOTHING };
     assert_eq!(asked(&header), Some(back));
     assert_eq!(asked(b"NATS/1.0\r\nmany: m\r\nM: mqt\r\n\r\n"), None);
     let other = asked(b"NATS/1.0\r\nmqtt-qos: 3\r\nMqtt-Retain: yes\r\n\r\n").unwrap();
-    assert_eq!((other.quality, other.retain), (None, false));
+    assert_eq!((other.quality, other.retain, other.n_unknown), (None, false, 2));
+}
+
+#[test]
+fn a_header_of_the_gateways_has_a_value_that_it_knows_or_is_counted_and_a_user_property() {
+    for (name, known, unknown) in [
+        ("Mqtt-QoS", &["0", "1", "2"][..], &["", "3", "-1", "01", "1 1"][..]),
+        ("Mqtt-Retain", &["0", "1"], &["", "true", "2"]),
+        ("Mqtt-Payload-Format", &["utf8"], &["", "UTF-8", "1"]),
+        ("Mqtt-Message-Expiry", &["0", "4294967295"], &["", "soon", "4294967296", "-1"]),
+        ("Mqtt-Correlation-Data", &["", "AP8h"], &["AP8", "!"]),
+        ("Mqtt-Response-Topic", &["re/ply", "a%2Fb"], &["", "a/+", "#", "%zz"]),
+    ] {
+        let header = |value: &str| format!("NATS/1.0\r\n{name}: {value}\r\n\r\n");
+        for value in known {
+            let (told, n_unmappable) = to_properties(&header(value), "");
+            let n_users =
+                told.properties().iter().filter(|it| matches!(it, Property::UserProperty(_))).count();
+            assert_eq!((n_users, n_unmappable), (0, 0), "{name}: {value}");
+            assert_eq!(asked(header(value).as_bytes()).unwrap().n_unknown, 0, "{name}: {value}");
+        }
+        for value in unknown {
+            assert_eq!(to_properties(&header(value), ""), (block(&[user(name, value)]), 0));
+            assert_eq!(asked(header(value).as_bytes()).unwrap().n_unknown, 1, "{name}: {value}");
+        }
+    }
 }
 
 #[test]

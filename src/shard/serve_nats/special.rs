@@ -68,6 +68,7 @@ impl Shard {
         let shared = share_if_large(publish.payload);
         let payload = Payload::of(publish.payload, shared.as_ref());
         let asked = crossing::asked(publish.header);
+        self.clients.counters.headers_unknown += asked.map_or(0, |asked| asked.n_unknown);
         let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, is_mounted));
         let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
         let message = Message {

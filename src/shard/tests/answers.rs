@@ -171,3 +171,35 @@ fn a_request_for_what_is_retained_that_names_nothing_is_refused_where_it_can_be_
         assert_eq!(alone.sent(id), denied);
     }
 }
+
+#[test]
+fn headers_that_ask_for_what_the_gateway_does_not_know_are_counted_once_and_reach_both_worlds() {
+    let mut several = several::Several::new(2, settings());
+    let readers: Vec<_> = (0..2).map(|core| several.nats(core, "SUB a 1\r\n")).collect();
+    let devices: Vec<_> = (0..2).map(|core| several.connect(core, Listener::Mqtt)).collect();
+    for (device, name) in devices.iter().zip(["a", "b"]) {
+        several.receive(*device, format!("\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01{name}").as_bytes());
+        several.receive(*device, b"\x82\x07\0\x01\0\0\x01a\x01");
+        several.sent(*device);
+    }
+    let publisher = several.nats(0, "");
+    let block = "NATS/1.0\r\nMqtt-QoS: 7\r\nMqtt-Retain: true\r\n\r\n";
+    let n = block.len();
+    several.receive(publisher, format!("HPUB a x.# {n} {}\r\n{block}x\r\n", n + 1).as_bytes());
+    for reader in readers {
+        let said = format!("HMSG a 1 x.# {n} {}\r\n{block}x\r\n", n + 1);
+        assert_eq!(String::from_utf8_lossy(&several.sent(reader)), said);
+    }
+    for device in devices {
+        // QoS 0, not retained, and two user properties.
+        let properties = b"\x26\0\x08Mqtt-QoS\0\x017\x26\0\x0bMqtt-Retain\0\x04true";
+        let said = [&[0x30, 4 + 34 + 1, 0, 1, b'a', 34], &properties[..], b"x"].concat();
+        assert_eq!(several.sent(device), said);
+    }
+    let sum =
+        |of: fn(&counters::Counters) -> u64| several.shards.iter().map(|it| of(&it.counters())).sum::<u64>();
+    assert_eq!((sum(|it| it.headers_unknown), sum(|it| it.headers_unmappable)), (2, 0));
+    // At each of the two devices.
+    assert_eq!(sum(|it| it.replies_hidden), 2);
+    assert_eq!(sum(|it| it.n_retained), 0);
+}
