@@ -97,5 +97,6 @@ impl Shard {
             }
         }
         self.leave_tables(target, protocol, subscription);
+        self.freed.note();
     }
 }

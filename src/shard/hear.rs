@@ -95,6 +95,7 @@ impl Shard {
             self.interest.apply(from, change);
             self.routes.changed(change.key());
             self.is_changing_tables = false;
+            self.freed.note();
         }
         let peer = &mut self.peers[from.idx()];
         peer.owed.n_applied += n;

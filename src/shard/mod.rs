@@ -50,6 +50,7 @@ mod members;
 mod subscribe;
 mod hear;
 mod departed;
+mod freed;
 mod sessions;
 mod waiting;
 mod reading;
@@ -141,6 +142,7 @@ pub struct Shard {
     /// What other cores announce.
     slice: hear::Slice,
     departed: departed::Departed,
+    freed: freed::Freed,
     stalled: VecDeque<(Time, ConnectionId)>,
     /// Publishers that have published more than they may, and until when they are not read.
     paused: BTreeSet<(Time, ConnectionId)>,
@@ -261,6 +263,7 @@ impl Shard {
             fences: VecDeque::new(),
             slice: hear::Slice::default(),
             departed: departed::Departed::default(),
+            freed: freed::Freed::default(),
             stalled: VecDeque::new(),
             paused: BTreeSet::new(),
             runnable: VecDeque::new(),
@@ -337,6 +340,7 @@ impl Shard {
         let connection = self.clients.slots.remove(id)?;
         self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
         self.clients.counters.n_departed += 1;
+        self.freed.note();
         // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
         debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
         let Connection { door, peer, kept, nth, accepted_at, claimed_at, read_at, .. } = *connection;

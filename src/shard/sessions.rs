@@ -157,6 +157,7 @@ impl Shard {
         if let Some(leftovers) = leftovers {
             self.leave_to_others(leftovers);
         }
+        self.freed.note();
     }
 
     /// Gives a client that is let in its session: the one it had, if it wants that, or a new one. Whether it
@@ -238,6 +239,7 @@ impl Shard {
             connection.replays = replays;
         }
         self.turn_members(to, false);
+        self.freed.note();
     }
 }
 

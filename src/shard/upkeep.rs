@@ -418,6 +418,7 @@ impl Shard {
             } else if let Some(connection) = self.clients.slots.remove(id) {
                 self.clients.n_queued_bytes -= connection.n_queued_bytes();
             }
+            self.freed.note();
         }
         self.settle_further(now);
     }
