@@ -38,6 +38,8 @@ pub struct Connection {
     /// What packets are written in; until CONNECT says it, the oldest.
     version: Version,
     is_connected: bool,
+    /// What its CONNACK said: whether the session was there before it.
+    found_session: bool,
     keep_alive_secs: u16,
     /// Packets that the client takes, in bytes.
     packet_bytes_max: u32,
@@ -62,6 +64,7 @@ impl Connection {
         Self {
             version: Version::V3_1_1,
             is_connected: false,
+            found_session: false,
             keep_alive_secs: 0,
             packet_bytes_max: u32::MAX,
             n_receivable: 0,
@@ -195,6 +198,7 @@ impl Connection {
         let properties = connect.properties;
         self.version = connect.version;
         self.is_connected = true;
+        self.found_session = session_present;
         self.packet_bytes_max = properties.maximum_packet_size().unwrap_or(u32::MAX);
         self.user = connect.username.map(|user| Box::new(user.into()));
         self.receive_maximum = offer.receive_maximum;
@@ -206,6 +210,11 @@ impl Connection {
         (self.keep_alive_secs, _) = Self::keep_alive_secs(connect, offer);
         let connack = Connack { session_present, reason: Reason::Success, properties: welcome.properties() };
         encode::connack(out, self.version, &connack).expect("every value of it is within MQTT's range");
+    }
+
+    /// Whether its CONNACK said that a session was there.
+    pub fn found_session(&self) -> bool {
+        self.found_session
     }
 
     /// Whether the client asked for a session that outlives its connection, as MQTT 5 does.

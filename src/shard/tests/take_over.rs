@@ -55,3 +55,25 @@ fn of_two_that_come_home_in_the_other_order_the_one_read_later_stays() {
         assert_eq!((told(home, first), told(home, second)), ((0x20, Some(0x8e)), (0x20, None)));
     }
 }
+
+#[test]
+fn who_comes_home_too_late_is_told_of_the_session_that_its_successor_found() {
+    // CONNECT with an expiry of a minute; with and without a clean start.
+    let connect = |clean: u8| {
+        [b"\x10\x14\x00\x04MQTT\x05", &[clean << 1][..], b"\x00\x00\x05\x11\x00\x00\x00\x3c\x00\x02k0"]
+            .concat()
+    };
+    for (is_there, clean, says) in [(true, 0, 1), (true, 1, 0), (false, 0, 0)] {
+        let mut two = Two::new(1 << 30);
+        let home = &mut two.shards[0];
+        if is_there {
+            let before = accept(home, 3);
+            home.receive(before, &connect(0), Time::from_micros(1));
+        }
+        let [late, successor] = [4, 5].map(|nth| accept(home, nth));
+        home.receive(successor, &connect(0), Time::from_micros(200_000));
+        home.receive(late, &connect(clean), Time::from_micros(100_000));
+        assert_eq!(told(home, late), (0x20, Some(0x8e)));
+        assert_eq!(home.queue(late).unwrap().front()[2..4], [says, 0], "{is_there} {clean}");
+    }
+}
