@@ -241,7 +241,11 @@ impl Shard {
         let message = batch.message(posted);
         let address = &posted.address;
         if message.subject.starts_with(GATEWAY_INBOX) {
+            self.must_stall = false;
             let is_taken = self.give_answer(&message);
+            if std::mem::take(&mut self.must_stall) {
+                self.slow_down(address.origin_core, address.publisher);
+            }
             if let Some(ticket) = address.ticket {
                 self.report(from, address.origin_core, ticket, is_taken, 0);
             }

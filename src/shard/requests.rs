@@ -13,7 +13,7 @@ use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
 use super::limits::Limit;
 use super::own::ANEW;
-use super::publish::{Ask, Plan, Post};
+use super::publish::{Ask, Plan, Post, Publisher};
 use super::table::Target;
 use crate::message::{GATEWAY_INBOX, Message};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -300,17 +300,27 @@ impl Shard {
     }
 
     /// The core whose client gets an answer, if it names one; or whose outbox the answer must wait for.
-    pub(super) fn answer_to(&self, subject: &[u8]) -> Result<Option<CoreId>, CoreId> {
-        match read_subject(subject).map(|(core, _)| core) {
-            Some(core) if core == self.core => Ok(Some(core)),
-            Some(core) if core.idx() < self.peers.len() => {
-                if self.peers[core.idx()].outbox.is_full() {
-                    Err(core)
-                } else {
-                    Ok(Some(core))
-                }
+    pub(super) fn answer_to(&mut self, subject: &[u8]) -> Result<Option<CoreId>, CoreId> {
+        let Some((core, token)) = read_subject(subject) else { return Ok(None) };
+        if core == self.core {
+            if let Some(reply) = self.goes_on_at(token) {
+                let plan = self.plan(&reply)?;
+                self.drop_plan(plan);
             }
-            _ => Ok(None),
+            return Ok(Some(core));
+        }
+        match self.peers.get(core.idx()) {
+            Some(peer) if peer.outbox.is_full() => Err(core),
+            Some(_) => Ok(Some(core)),
+            None => Ok(None),
+        }
+    }
+
+    /// The subject at which an answer is published anew, where it is not for an MQTT client.
+    fn goes_on_at(&self, token: u128) -> Option<Box<[u8]>> {
+        match &self.requests.get(token, self.now)?.way {
+            Way::Subject(reply) => Some(reply.clone()),
+            Way::Topic { .. } => None,
         }
     }
 
@@ -326,6 +336,14 @@ impl Shard {
         self.clients.counters.published[kind] += 1;
         self.clients.counters.published_bytes[kind] += message.payload.len() as u64;
         let elsewhere = to.filter(|core| *core != self.core);
+        let token = read_subject(message.subject).filter(|_| elsewhere.is_none()).map(|(_, token)| token);
+        if let Some(reply) = token.and_then(|token| self.goes_on_at(token)) {
+            let publisher = Publisher { id: publisher, hears_itself: true };
+            if !self.pass_answer_on(publisher, &reply, message, ask) {
+                self.conclude(publisher.id, message, ask, false);
+            }
+            return self.after_fanout();
+        }
         let post = elsewhere.map(|core| Post { core, to_plain: true, groups: Vec::new() });
         let is_taken = elsewhere.is_none() && self.give_answer(message);
         let ticket = self.post(publisher, message, &mut post.into_iter().collect(), ask, is_taken);
@@ -349,7 +367,7 @@ impl Shard {
             Way::Topic { topic, correlation } => (topic, correlation.as_deref()),
             Way::Subject(reply) => {
                 let reply = reply.clone();
-                return self.pass_answer_on(&reply, message);
+                return self.pass_answer_on(ANEW, &reply, message, Ask::Nothing);
             }
         };
         let mut subject = Vec::new();
@@ -381,16 +399,25 @@ impl Shard {
 }
 
 impl Shard {
-    /// Publishes an answer to the reply subject of a request.
-    fn pass_answer_on(&mut self, reply: &[u8], message: &Message<'_>) -> bool {
+    /// Publishes an answer to the reply subject of a request; false where nobody is there to hear it.
+    fn pass_answer_on(
+        &mut self,
+        publisher: Publisher,
+        reply: &[u8],
+        message: &Message<'_>,
+        ask: Ask<'_>,
+    ) -> bool {
         if !self.routes.has_anybody(reply, &self.table, &self.interest) {
             self.clients.counters.answers_unheard += 1;
             return false;
         }
-        // Its way may be full: it is one message more there.
-        let plan = self.plan_anyway(reply);
+        let plan = self.plan(reply).unwrap_or_else(|_| {
+            // It has come by mail, which is always taken: it is one message more there, and who sent it slows down.
+            self.must_stall = true;
+            self.plan_anyway(reply)
+        });
         let answer = Message { subject: reply, topic: b"", retain: false, version: 0, run: None, ..*message };
-        self.send_out(ANEW, &answer, plan, Ask::Nothing);
+        self.send_out(publisher, &answer, plan, ask);
         true
     }
 }

@@ -1,5 +1,6 @@
 //! Requests to clients that are asked by topics alone, and what is none.
 
+use super::storm::Two;
 use super::*;
 use crate::message::Quality;
 use crate::subject::SubjectFilter;
@@ -57,6 +58,57 @@ fn an_answer_is_known_whichever_pair_of_topics_it_looks_like() {
     alone.receive(device, &packet);
     assert_eq!(alone.sent(requester), "MSG in 9 2\r\nok\r\n");
     assert_eq!(alone.sent(responder), "");
+}
+
+/// The first of two cores, where a device is asked on behalf of who reads the answers on the second; the device,
+/// the topic of its answers, and the reader.
+fn asked_for_another_core() -> (Two, ConnectionId, String, ConnectionId) {
+    let mut two = Two::new(400);
+    for shard in &mut two.shards {
+        let settings = Arc::make_mut(&mut shard.settings);
+        settings.mqtt.responders = vec![Responder::parse("a/+/${id} -> r/+/${id}").unwrap()];
+    }
+    let nats = |shard: &mut Shard, then: &str| {
+        let id = shard.accept(Door::first(Listener::Nats), "127.0.0.1:9".parse().unwrap(), 0, Time::START);
+        shard.receive(id, format!("CONNECT {{}}\r\n{then}").as_bytes(), Time::START);
+        id
+    };
+    let reader = nats(&mut two.shards[1], "SUB in 9\r\n");
+    let service = nats(&mut two.shards[0], "SUB a.b.* 1\r\n");
+    let device = two.connect("k0", None, b"");
+    two.come_to_rest();
+    nats(&mut two.shards[0], "PUB a.b in 0\r\n\r\n");
+    let asked = String::from_utf8(two.shards[0].queue(service).unwrap().front().to_vec()).unwrap();
+    let id = asked.split([' ', '.']).nth(3).unwrap().to_owned();
+    two.come_to_rest();
+    (two, device, format!("r/b/{id}"), reader)
+}
+
+#[test]
+fn an_answer_by_topic_is_acknowledged_once_its_readers_core_has_it() {
+    let (mut two, device, topic, reader) = asked_for_another_core();
+    let packet =
+        [&[0x32, topic.len() as u8 + 7, 0, topic.len() as u8], topic.as_bytes(), b"\0\x07\0ok"].concat();
+    two.shards[0].receive(device, &packet, Time::START);
+    assert!(two.shards[0].queue(device).is_none_or(WriteQueue::is_empty));
+    two.mail(0);
+    assert_eq!(two.shards[1].queue(reader).unwrap().front(), b"MSG in 9 2\r\nok\r\n");
+    two.mail(1);
+    assert_eq!(two.shards[0].queue(device).unwrap().front(), b"\x40\x02\0\x07");
+}
+
+#[test]
+fn answers_by_topic_wait_for_room_on_their_way() {
+    let (mut two, device, topic, _) = asked_for_another_core();
+    let packet = [&[0x30, topic.len() as u8 + 5, 0, topic.len() as u8], topic.as_bytes(), b"\0ok"].concat();
+    let delivered = |two: &Two| two.shards[1].counters().delivered.iter().sum::<u64>();
+    let before = delivered(&two);
+    two.shards[0].receive(device, &packet.repeat(100), Time::START);
+    // Full, and one more.
+    let waiting = two.shards[0].peers[1].outbox.n_bytes();
+    assert!((400..800).contains(&waiting), "{waiting}");
+    two.come_to_rest();
+    assert_eq!(delivered(&two) - before, 100);
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Two {
     }
 
     /// Gives one core all that the other has for it.
-    fn mail(&mut self, from: usize) {
+    pub fn mail(&mut self, from: usize) {
         let to = 1 - from;
         while let Some(batch) = self.shards[from].take_batch(CoreId(to as u16), self.now) {
             self.shards[to].mail(CoreId(from as u16), &batch, self.now);
