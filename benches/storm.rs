@@ -20,9 +20,10 @@ use strait::mqtt::packet::{Connect, Filters, Qos, Subscribe, SubscribeOptions, V
 use strait::mqtt::property::{Properties, Property, PropertyBlock};
 use strait::shard::id::{ConnectionId, CoreId};
 use strait::shard::mail::Batch;
+use strait::shard::moving::Moved;
 use strait::shard::retained::Retained;
 use strait::shard::write_queue::WriteQueue;
-use strait::shard::{Door, Listener, Moved, Shard};
+use strait::shard::{Door, Listener, Shard};
 use strait::time::{Span, Time};
 
 /// What cores do of one kind before they look at the next, as `runtime` does.

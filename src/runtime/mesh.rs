@@ -12,10 +12,11 @@
 
 use super::admission::{self, AddressKey, Admission};
 use super::ring::bell;
+use crate::shard::Door;
 use crate::shard::id::CoreId;
 use crate::shard::limits::NoRoom;
 use crate::shard::mail::Batch;
-use crate::shard::{Door, Moved};
+use crate::shard::moving::Moved;
 use crate::time::Time;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::Socket;

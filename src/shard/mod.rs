@@ -50,6 +50,7 @@ mod members;
 mod subscribe;
 mod hear;
 mod departed;
+pub mod moving;
 mod freed;
 mod sessions;
 mod waiting;
@@ -72,8 +73,7 @@ use crate::time::Time;
 use crate::{mqtt, nats};
 use budget::Budget;
 use chance::Chance;
-use closed::Closed;
-use connection::{Connection, Life, Protocol};
+use connection::{Connection, Protocol};
 use counters::Counters;
 use deadlines::Deadlines;
 use directory::Directory;
@@ -212,18 +212,6 @@ impl Door {
     }
 }
 
-/// A connection on its way to its session's home core, with all that it has sent.
-#[derive(Debug)]
-pub struct Moved {
-    pub door: Door,
-    pub peer: SocketAddr,
-    kept: Vec<u8>,
-    nth: u64,
-    accepted_at: Time,
-    claimed_at: Time,
-    read_at: Time,
-}
-
 impl Shard {
     /// A shard without connections. `seed` feeds every choice it leaves to chance.
     pub fn new(
@@ -327,42 +315,6 @@ impl Shard {
         }
         self.clients.write(id, &greeting);
         self.check_deadlines(id, now);
-        id
-    }
-
-    /// Takes a connection out that leaves for its home core; its socket follows it.
-    pub fn depart(&mut self, id: ConnectionId) -> Option<Moved> {
-        let connection = self.clients.slots.get(id)?;
-        if !matches!(connection.life, Life::Leaving(_)) {
-            return None;
-        }
-        self.forget_unconnected(id);
-        let connection = self.clients.slots.remove(id)?;
-        self.clients.counters.n_connections[connection.protocol_kind() as usize] -= 1;
-        self.clients.counters.n_departed += 1;
-        self.freed.note();
-        // Nothing was written yet: whatever is said to it, refusals included, is said by its home core.
-        debug_assert!(connection.queue.is_empty() && connection.subscriptions.keys().is_empty());
-        let Connection { door, peer, kept, nth, accepted_at, claimed_at, read_at, .. } = *connection;
-        Some(Moved { door, peer, kept, nth, accepted_at, claimed_at, read_at })
-    }
-
-    /// Takes in a connection whose session lives here.
-    pub fn arrive(&mut self, moved: Moved, now: Time) -> ConnectionId {
-        self.now = now;
-        let id = self.enter(moved.door, moved.peer, moved.nth, now);
-        if let Some(connection) = self.clients.slots.get_mut(id) {
-            connection.is_home = true;
-            connection.accepted_at = moved.accepted_at;
-            connection.claimed_at = moved.claimed_at;
-            connection.read_at = moved.read_at;
-            connection.kept = moved.kept;
-        }
-        if self.has_closed() {
-            self.close(id, Closed::ShuttingDown, now);
-        }
-        self.runnable.push_back(id);
-        self.settle(now);
         id
     }
 

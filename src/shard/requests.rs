@@ -9,11 +9,12 @@
 use super::Shard;
 use super::connection::Protocol;
 use super::crossing;
+use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
 use super::limits::Limit;
 use super::own::ANEW;
-use super::publish::{Ask, Plan, Post, Publisher};
+use super::publish::{Ask, Plan, Post};
 use super::table::Target;
 use crate::message::{GATEWAY_INBOX, Message};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};

@@ -3,18 +3,17 @@
 use crate::message::GATEWAY_INBOX;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::connect::front;
-use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode;
 use crate::mqtt::malformed::Malformed;
-use crate::mqtt::packet::{Connect, Packet, Version, Will};
+use crate::mqtt::packet::{Connect, Version, Will};
 use crate::mqtt::reason::Reason;
+use crate::shard::Shard;
 use crate::shard::closed::{Closed, Refused};
 use crate::shard::connection::{Connection, Life};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::limits::Limit;
 use crate::shard::log::cut;
-use crate::shard::{Moved, Shard};
 use crate::subject::mapping;
 use crate::time::Time;
 
@@ -152,17 +151,6 @@ impl Shard {
         } else {
             Ok(())
         }
-    }
-
-    /// The connection that one on its way takes its client id over from. Its driver reads that one first: what
-    /// the client sent before it came anew may be a DISCONNECT, which takes its will away. [MQTT-3.14.4-3]
-    pub fn predecessor(&self, moved: &Moved) -> Option<ConnectionId> {
-        let Ok(Decoded::Packet(Packet::Connect(connect), _)) =
-            decode(&moved.kept, Version::V5, &self.settings.mqtt.decode)
-        else {
-            return None;
-        };
-        self.directory.get(connect.client_id)
     }
 
     /// What of a will could not be published when its time comes.

@@ -3,6 +3,7 @@
 use super::storm::Two;
 use super::*;
 use id::CoreId;
+use moving::Moved;
 
 /// CONNECT of MQTT 5 as `k0`, which is at home on the first of two cores.
 const CONNECT: &[u8] = b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x02k0";
