@@ -213,7 +213,7 @@ impl Layers {
         self.set_listener_key("nats", listener, key, read, Origin::File(value.span()));
     }
 
-    /// Whether `own`, which is the same key, stands in the file as well, and both are named.
+    /// Whether `own`, which is the same key, is set by the file as well, and both are named.
     fn is_given_twice(
         &mut self,
         path: &str,
@@ -222,6 +222,8 @@ impl Layers {
         value: &Spanned<DeValue<'_>>,
     ) -> bool {
         let Origin::File(span) = origin else { return false };
+        // As it is written there, which may be another of EMQX's names for it.
+        let own = self.resolved.spellings.get(own).map_or(own, String::as_str);
         let title = format!("`{path}` and `{own}` are one key, and both are given");
         let mut wrong = Diagnostic::new(Place::File(value.span()), title, "leave one of them out");
         wrong.related = Some((span.clone(), "given here".into()));
@@ -534,7 +536,18 @@ mod tests {
                 "[nats.listeners.a]\nbind = 1\n[gateway.nats.listeners.tcp.a]\nbind = 2\n",
                 &["`gateway.nats.listeners.tcp.a.bind` and `nats.listeners.a.bind` are one key"],
             ),
-            ("[gateway.nats]\nmax_payload_size = 4096\nprotocol.max_payload_size = 4096\n", &["are one key"]),
+            (
+                "[gateway.nats]\nmax_payload_size = 4096\nprotocol.max_payload_size = 4096\n",
+                &["`gateway.nats.protocol.max_payload_size` and `gateway.nats.max_payload_size` are one key"],
+            ),
+            (
+                "[gateway.nats]\nmountpoint = \"a\"\n[gateway.nats.listeners.tcp.default]\nbind = 1\nmountpoint = \"b\"\n",
+                &[
+                    "`gateway.nats.mountpoint` and `gateway.nats.listeners.tcp.default.mountpoint` are one key",
+                    "strait.toml:2:14",
+                    "given here",
+                ],
+            ),
             ("[gateway.nats]\nheartbeat_wait_timeot = \"5s\"\n", &["did you mean `heartbeat_wait_timeout`?"]),
             (
                 "[gateway.nats]\nidle_timeout = \"5s\"\n",
