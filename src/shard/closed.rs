@@ -43,7 +43,7 @@ pub enum Closed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub reason: MqttReason,
-    /// What was in the way, where it is a matter of how much.
+    /// What was in the way, where the reason alone does not say it.
     pub bound: Option<Bound>,
 }
 
@@ -55,6 +55,8 @@ pub enum Bound {
     Connections(&'static str, u64),
     /// The client's own Maximum Packet Size.
     ClientTakes(usize),
+    /// Not a matter of how much.
+    Rule(&'static str),
 }
 
 impl From<MqttReason> for Refused {
@@ -77,6 +79,11 @@ impl Refused {
         Self { reason: no_room.reason(), bound: Some(Bound::Connections(key, value)) }
     }
 
+    /// The client did what it must not, which `rule` says.
+    pub fn against(reason: MqttReason, rule: &'static str) -> Self {
+        Self { reason, bound: Some(Bound::Rule(rule)) }
+    }
+
     /// The answer would be larger than the client takes.
     pub fn larger_than_client_takes(packet_bytes_max: usize) -> Self {
         Self { reason: MqttReason::PacketTooLarge, bound: Some(Bound::ClientTakes(packet_bytes_max)) }
@@ -90,6 +97,7 @@ impl fmt::Display for Refused {
             Some(Bound::Setting(limit, value)) => write!(f, ", {} is {value}", limit.name()),
             Some(Bound::Connections(key, value)) => write!(f, ", {key} is {value}"),
             Some(Bound::ClientTakes(max)) => write!(f, ", the client's Maximum Packet Size is {max}"),
+            Some(Bound::Rule(rule)) => write!(f, ", {rule}"),
             None => Ok(()),
         }
     }
@@ -213,7 +221,7 @@ impl Closed {
         match self {
             Self::MqttConnect(refused) | Self::MqttRefused(refused) => match refused.bound {
                 Some(Bound::Setting(limit, _)) => Some(limit),
-                Some(Bound::Connections(..) | Bound::ClientTakes(_)) | None => None,
+                Some(Bound::Connections(..) | Bound::ClientTakes(_) | Bound::Rule(_)) | None => None,
             },
             Self::Unconnected(limit) => Some(limit),
             Self::Nats(NatsMalformed::ControlLineTooLong) => Some(Limit::ControlLine),

@@ -141,14 +141,17 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => return self.mqtt_unsubscribe(id, &unsubscribe, n_taken, now),
             Packet::Pingreq => self.with_mqtt(id, |_, out| encode::pingresp(out)),
             Packet::Disconnect(disconnect) => return self.mqtt_disconnect(id, &disconnect, now),
-            // [MQTT-4.8.0-1] and enhanced authentication, which is refused in CONNECT.
+            // Enhanced authentication, which is refused in CONNECT. [MQTT-4.12.0-7]
+            Packet::Auth(_) => {
+                return self.end_for_error(id, "AUTH without an authentication method in CONNECT", now);
+            }
+            // [MQTT-4.8.0-1]
             Packet::Connect(_)
             | Packet::Publish(_)
             | Packet::Connack(_)
             | Packet::Suback(_)
             | Packet::Unsuback(_)
-            | Packet::Pingresp
-            | Packet::Auth(_) => return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now),
+            | Packet::Pingresp => return self.end_for_error(id, "a packet that clients don't send", now),
         }
         Served::Taken(n_taken)
     }
@@ -167,7 +170,13 @@ impl Shard {
     /// Whatever it says, and before all of it is here. [MQTT-3.1.0-2]
     #[cold]
     fn end_for_second_connect(&mut self, id: ConnectionId, now: Time) -> Served {
-        self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now)
+        self.end_for_error(id, "a second CONNECT", now)
+    }
+
+    /// Ends a connection whose client sent what it must not there, which `rule` says.
+    #[cold]
+    fn end_for_error(&mut self, id: ConnectionId, rule: &'static str, now: Time) -> Served {
+        self.end(id, Closed::MqttRefused(Refused::against(Reason::ProtocolError, rule)), now)
     }
 
     fn end(&mut self, id: ConnectionId, closed: Closed, now: Time) -> Served {
@@ -201,7 +210,7 @@ impl Shard {
         now: Time,
     ) -> Served {
         if acknowledged == Acknowledged::Mismatched {
-            return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now);
+            return self.end_for_error(id, "an acknowledgement of another kind than is due", now);
         }
         self.clients.send_waiting(id, &self.settings, now);
         self.resume_replays(id);
@@ -232,7 +241,8 @@ impl Shard {
         // A session that was to end with its connection can't be kept by its last word (section 3.14.2.2.2).
         // What is refused ends the connection as a fault does: with its will.
         if expiry_secs.is_some_and(|secs| secs > 0) && self.mqtt(id).is_some_and(|it| !it.wants_session()) {
-            return self.end(id, Closed::MqttRefused(Reason::ProtocolError.into()), now);
+            let rule = "DISCONNECT raises a session expiry interval that was 0";
+            return self.end_for_error(id, rule, now);
         }
         let secs_max = self.settings.mqtt.offer.session_expiry_secs_max;
         self.with_mqtt(id, |mqtt, _| {

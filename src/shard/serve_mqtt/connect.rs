@@ -163,7 +163,7 @@ impl Shard {
             // [MQTT-3.2.2-13]
             Err(Reason::RetainNotSupported.into())
         } else if mapping::is_reserved_for_gateway(&subject) || subject.starts_with(GATEWAY_INBOX) {
-            Err(Reason::NotAuthorized.into())
+            Err(Refused::against(Reason::NotAuthorized, "the will's topic is not open to clients"))
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {
             Err(Refused::beyond(Limit::TopicLevels, &self.settings))
         } else if will_bytes(will) > settings.offer.packet_bytes_max as usize {

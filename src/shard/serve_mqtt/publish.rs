@@ -90,7 +90,7 @@ impl Shard {
         let topic = mqtt.known_topics.resolve(alias, topic, limits).map_err(|reason| match reason {
             Reason::TopicAliasInvalid => Refused::beyond(Limit::TopicAliases, &self.settings),
             Reason::QuotaExceeded => Refused::beyond(Limit::TopicAliasBytes, &self.settings),
-            _ => reason.into(),
+            _ => Refused::against(reason, "its topic alias stands for no topic"),
         })?;
         mapping::topic_to_subject(topic, subject);
         let n_bytes = mqtt.known_topics.n_bytes();
@@ -134,7 +134,8 @@ impl Shard {
         if !publish.properties.raw().is_empty() {
             // [MQTT-3.3.4-6]
             if publish.properties.subscription_identifiers().next().is_some() {
-                return Err(Reason::ProtocolError.into());
+                let rule = "a client's PUBLISH has no subscription identifier";
+                return Err(Refused::against(Reason::ProtocolError, rule));
             }
         }
         // Section 3.3.4; one that comes again was counted the first time.

@@ -183,6 +183,26 @@ fn aliases_beyond_their_limits_are_counted_by_which_it_was() {
 }
 
 #[test]
+fn a_packet_against_a_rule_is_told_which() {
+    let mut alone = Alone::new(settings());
+    for (packet, told) in [
+        (&b"\x30\x06\0\0\x03\x23\0\x01"[..], "Protocol Error (0x82), its topic alias stands for no topic"),
+        (b"\x30\x06\0\x01a\x02\x0b\x01", "a client's PUBLISH has no subscription identifier"),
+        (b"\xe0\x07\0\x05\x11\0\0\0\x01", "DISCONNECT raises a session expiry interval that was 0"),
+        (b"\xf0\0", "AUTH without an authentication method in CONNECT"),
+        (b"\x10\x01", "a second CONNECT"),
+    ] {
+        let (id, _) = alone.mqtt(Wish { clean_start: true, properties: &[], ..V5 });
+        alone.receive(id, packet);
+        let said = alone.sent(id);
+        assert!(said.contains(told), "{told} in {said}");
+    }
+    let id = alone.connect(Listener::Mqtt);
+    alone.receive(id, b"\x10\x19\0\x04MQTT\x05\x06\0\0\0\0\x01w\0\0\x06$SYS/a\0\0");
+    assert!(alone.sent(id).contains("Not authorized (0x87), the will's topic is not open to clients"));
+}
+
+#[test]
 fn slow_consumers_are_counted_by_the_limit_that_ended_them() {
     let fill = |settings: Settings| {
         let mut alone = Alone::new(settings);
