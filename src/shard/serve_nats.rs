@@ -9,10 +9,12 @@ use super::crossing::{self, Asked, Identity};
 use super::fanout::Publisher;
 use super::id::ConnectionId;
 use super::input::Served;
+use super::limits::Limit;
 use super::log::Unseen;
 use super::publish::{Ask, Plan};
 use super::refused::NotSubscribed;
-use super::settings::NatsSettings;
+use super::retained::Full;
+use super::settings::{NatsSettings, Settings};
 use crate::message::{Digits, Message, ProtocolKind, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::connection::Connection as Nats;
@@ -298,15 +300,15 @@ impl Shard {
             self.clients.counters.headers_unmappable += n_unmappable;
             message.properties = properties.properties().raw();
             message.retain = true;
-            let is_retained = self.retain(publisher.id, &mut message).is_ok();
+            let retained = self.retain(publisher.id, &mut message);
             if let Ask::Acknowledgement { reply, .. } = ask {
                 // Where there is no room it goes to those who are there, and that is counted; unless there is a
                 // way to say so.
-                if !is_retained {
+                if let Err(full) = retained {
                     self.drop_plan(plan);
-                    return self.refuse_publish(reply, 507, "no room for another retained message");
+                    return self.refuse_publish(reply, 507, &not_retained(full, &self.settings));
                 }
-                ask = Ask::Acknowledgement { reply, is_retained };
+                ask = Ask::Acknowledgement { reply, is_retained: true };
             }
         }
         self.carry_out(publisher, &message, plan, ask);
@@ -435,6 +437,17 @@ fn asks_for_answer(publish: &Publish<'_>) -> bool {
 #[cold]
 fn is_retained(publish: &Publish<'_>) -> bool {
     crossing::asked(publish.header).is_some_and(|asked| asked.retain)
+}
+
+/// Why a message is not retained, for its publisher.
+#[cold]
+fn not_retained(Full(limit): Full, settings: &Settings) -> String {
+    match limit {
+        Limit::RetainedPayload => {
+            format!("a retained message has at most {} bytes of payload", limit.value(settings))
+        }
+        _ => "no room for another retained message".into(),
+    }
 }
 
 /// A publish as it came.
