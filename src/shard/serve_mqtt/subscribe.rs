@@ -29,21 +29,20 @@ impl Shard {
             return self.end_for_answer(id, now);
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
-        let mut codes = Vec::new();
+        let (mut codes, mut told) = (Vec::new(), None);
         let filters_max = self.settings.limits.filters_max;
         for (filter, options) in subscribe.filters.iter() {
-            codes.push(match codes.len() < filters_max {
+            let subscribed = match codes.len() < filters_max {
                 true => self.mqtt_subscribe_one(id, filter, options, identifier),
-                false => self.refuse_filter(id, filter, NotSubscribed::TooManyAtOnce),
-            });
+                false => Err(NotSubscribed::TooManyAtOnce),
+            };
+            codes.push(subscribed.unwrap_or_else(|why| self.refuse_filter(id, filter, why, &mut told)));
         }
         self.stamp(id);
         self.with_mqtt(id, |mqtt, out| {
             let version = mqtt.version();
-            let failed = codes.iter().find(|reason| reason.is_failure());
             let n_other = PACKET_ID_LEN + codes.len();
-            let block =
-                failed.map_or(PropertyBlock::new(), |it| mqtt.reason_string(&it.to_string(), n_other));
+            let block = told.map_or(PropertyBlock::new(), |it| mqtt.reason_string(&it, n_other));
             let codes: Vec<u8> = codes.iter().map(|reason| suback_code(version, *reason)).collect();
             let suback =
                 Suback { packet_id: subscribe.packet_id, properties: block.properties(), codes: &codes };
@@ -58,27 +57,27 @@ impl Shard {
         filter: &[u8],
         options: SubscribeOptions,
         identifier: u32,
-    ) -> Reason {
+    ) -> Result<Reason, NotSubscribed> {
         let Some((mapped, mut kind)) = subscription_to(filter, options, identifier) else {
-            return self.refuse_filter(id, filter, NotSubscribed::Invalid);
+            return Err(NotSubscribed::Invalid);
         };
         let wanted = Wanted::parse(filter).unwrap_or(Wanted { group: None, filter });
         let n_levels = 1 + memchr::memchr_iter(b'/', wanted.filter).count();
         if wanted.filter.len() > self.settings.limits.topic_bytes_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooLong);
+            return Err(NotSubscribed::TooLong);
         }
         if n_levels > self.settings.mqtt.topic_levels_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooManyLevels);
+            return Err(NotSubscribed::TooManyLevels);
         }
         let inboxes = mapped.filter.as_bytes().starts_with(b"_INBOX.") && mapped.filter.has_wildcard();
         if inboxes || is_gateway_inbox(mapped.filter.as_bytes()) {
             // Answers are for those who asked.
-            return self.refuse_filter(id, filter, NotSubscribed::Reserved);
+            return Err(NotSubscribed::Reserved);
         }
         // A shared subscription is sent nothing of what was retained before it (section 3.8.4).
         let wants_retained = |is_new| wanted.group.is_none() && wants_retained(options, is_new);
-        let Some(connection) = self.clients.slots.get(id) else { return Reason::UnspecifiedError };
-        let Protocol::Mqtt(mqtt) = &connection.protocol else { return Reason::UnspecifiedError };
+        let Some(connection) = self.clients.slots.get(id) else { return Ok(Reason::UnspecifiedError) };
+        let Protocol::Mqtt(mqtt) = &connection.protocol else { return Ok(Reason::UnspecifiedError) };
         let known = mqtt.session.subscription(filter).or_else(|| self.given_up_as(id, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
@@ -102,27 +101,36 @@ impl Shard {
             if wants_retained(was_given_up) {
                 self.expect_replay(id, key, is_new);
             }
-            return granted(options.qos);
+            return Ok(granted(options.qos));
         }
         let subscriptions_max = self.settings.mqtt.subscriptions_max;
         if subscriptions_max > 0 && mqtt.session.n_subscriptions() >= subscriptions_max {
-            return self.refuse_filter(id, filter, NotSubscribed::TooMany);
+            return Err(NotSubscribed::TooMany);
         }
         let key = self.begin_subscription(id, &mapped.filter, mapped.parent.as_ref(), kind);
-        let Some(key) = key else { return Reason::UnspecifiedError };
+        let Some(key) = key else { return Ok(Reason::UnspecifiedError) };
         self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
         if wants_retained(true) {
             self.expect_replay(id, key, true);
         }
-        granted(options.qos)
+        Ok(granted(options.qos))
     }
 
-    /// Counts a filter that is refused alone, and names it in the log.
+    /// Counts a filter that is refused alone, and names it in the log; of the first in a packet its client is
+    /// `told` what was in the way.
     #[cold]
-    fn refuse_filter(&mut self, id: ConnectionId, filter: &[u8], why: NotSubscribed) -> Reason {
+    fn refuse_filter(
+        &mut self,
+        id: ConnectionId,
+        filter: &[u8],
+        why: NotSubscribed,
+        told: &mut Option<String>,
+    ) -> Reason {
         let in_the_way = self.count_refused(why, ProtocolKind::Mqtt);
         self.log_refused_filter(id, filter, &in_the_way, self.now);
-        why.mqtt_reason()
+        let reason = why.mqtt_reason();
+        told.get_or_insert_with(|| format!("{reason}, {in_the_way}"));
+        reason
     }
 
     pub(super) fn mqtt_unsubscribe(

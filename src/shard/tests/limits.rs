@@ -203,6 +203,24 @@ fn a_packet_against_a_rule_is_told_which() {
 }
 
 #[test]
+fn suback_tells_of_the_first_filter_that_is_refused_what_was_in_the_way() {
+    let mut limited = settings();
+    limited.mqtt.subscriptions_max = 1;
+    limited.limits.filters_max = 2;
+    let mut alone = Alone::new(limited);
+    let (id, _) = alone.mqtt(V5);
+    for (packet, told) in [
+        (&b"\x82\x0c\0\x01\0\0\x01a\0\0\x02#b\0"[..], "Topic Filter invalid (0x8F), no such filter"),
+        (b"\x82\x0c\0\x01\0\0\x01b\0\0\x02#b\0", "Quota exceeded (0x97), mqtt.subscriptions_max is 1"),
+        (b"\x82\x0f\0\x01\0\0\x01a\0\0\x01a\0\0\x01a\0", "Quota exceeded (0x97), mqtt.filters_max is 2"),
+    ] {
+        alone.receive(id, packet);
+        let said = alone.sent(id);
+        assert!(said.contains(told), "{told} in {said}");
+    }
+}
+
+#[test]
 fn slow_consumers_are_counted_by_the_limit_that_ended_them() {
     let fill = |settings: Settings| {
         let mut alone = Alone::new(settings);
