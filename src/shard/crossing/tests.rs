@@ -98,6 +98,7 @@ fn what_the_gateway_does_not_know_reaches_the_application() {
     for (header, n_unmappable) in [
         ("NATS/1.0\r\nx: a\0b\r\n\r\n", 1),
         ("NATS/1.0\r\nno colon\r\n: no name\n \r\n\r\n", 2),
+        ("NATS/1.0\r\nx: \0\r\n folded\r\n\r\n", 2),
         ("no header\r\n\r\n", 1),
     ] {
         assert_eq!(to_properties(header, ""), (block(&[]), n_unmappable), "{header}");
