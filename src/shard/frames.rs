@@ -17,8 +17,8 @@ const BLOCK_BYTES_MAX: usize = 96 << 10;
 #[derive(Debug, Default)]
 pub struct SharedFrames {
     blocks: Vec<Arc<Vec<u8>>>,
-    /// Of so many messages.
-    n: usize,
+    /// Of so many messages, whose frames came at this address, which holds for one fan-out: a run may be split.
+    made_of: Option<(usize, usize)>,
 }
 
 impl SharedFrames {
@@ -29,25 +29,28 @@ impl SharedFrames {
         n == run.n() && n * frame_len >= BLOCK_BYTES_MIN
     }
 
-    /// Queues `n` frames of `frame_len` bytes each, which `build` appends where they are not made yet.
+    /// Queues the frames of `run`, of `frame_len` bytes each, which `build` appends where they are not made yet.
     pub fn queue(
         &mut self,
-        n: usize,
+        run: &Run<'_>,
         frame_len: usize,
         queue: &mut WriteQueue,
         pool: &mut BufferPool,
         build: impl Fn(&mut Vec<u8>, Range<usize>),
     ) {
-        if self.n != n {
+        let n = run.n();
+        let made_of = Some((n, run.frames(0..n).as_ptr().addr()));
+        if self.made_of != made_of {
             self.give_back(pool);
             self.blocks.extend(parts(n, frame_len, BLOCK_BYTES_MAX).map(|range| {
-                let mut block = pool.take();
-                block.reserve_exact(range.len() * frame_len);
+                let n_bytes = range.len() * frame_len;
+                let mut block = pool.take_for(n_bytes);
+                block.reserve_exact(n_bytes);
                 build(&mut block, range);
                 Arc::new(block)
             }));
             // Not before: one that panics leaves fewer.
-            self.n = n;
+            self.made_of = made_of;
         }
         self.blocks.iter().for_each(|block| queue.append_block(block.clone()));
     }
@@ -55,13 +58,13 @@ impl SharedFrames {
     /// Forgets them: those whose queues they are in give the buffers back.
     pub fn forget(&mut self) {
         self.blocks.clear();
-        self.n = 0;
+        self.made_of = None;
     }
 
     /// As `forget`; what is in no queue any more goes back from here.
     pub fn give_back(&mut self, pool: &mut BufferPool) {
         self.blocks.drain(..).for_each(|block| pool.give_block(block));
-        self.n = 0;
+        self.made_of = None;
     }
 }
 
@@ -167,7 +170,7 @@ mod tests {
         let (mut shared, mut pool) = (SharedFrames::default(), BufferPool::default());
         let mut queues = [(); 3].map(|()| WriteQueue::default());
         for queue in &mut queues {
-            shared.queue(n, frame_len, queue, &mut pool, |out, range| {
+            shared.queue(&run, frame_len, queue, &mut pool, |out, range| {
                 append_frames(out, b"h", &run, range, b"");
             });
         }
@@ -182,5 +185,22 @@ mod tests {
         queues[2].advance(all.len() - 1, &mut pool);
         queues[2].advance(1, &mut pool);
         assert!(pool.take().capacity() > 0 && pool.take().capacity() > 0, "two blocks");
+    }
+
+    #[test]
+    fn parts_of_one_run_share_no_frames() {
+        let (n, payload_len) = (3_000, 40);
+        let input = input(2 * n, payload_len);
+        let whole = run(&input, payload_len);
+        let (mut shared, mut pool) = (SharedFrames::default(), BufferPool::default());
+        for range in [0..n, n..2 * n] {
+            let part = whole.of_some(whole.frames(range));
+            let mut queue = WriteQueue::default();
+            shared.queue(&part, 1 + payload_len, &mut queue, &mut pool, |out, range| {
+                append_frames(out, b"h", &part, range, b"");
+            });
+            let all: Vec<u8> = part.payloads().flat_map(|it| [b"h", it].concat()).collect();
+            assert!(contents(&queue) == all, "these are another part's");
+        }
     }
 }

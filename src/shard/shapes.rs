@@ -369,7 +369,7 @@ impl NatsShape {
         let frame_len = head.len() + run.payload().len() + tail.len();
         if self.is_wide && SharedFrames::suits(run, n, frame_len) {
             let build = |out: &mut Vec<u8>, range| append_frames(out, head, run, range, tail);
-            return self.shared.queue(n, frame_len, queue, pool, build);
+            return self.shared.queue(run, frame_len, queue, pool, build);
         }
         // The first client of a sid has them made in its queue, the second here, for all that follow.
         let is_first = !std::mem::replace(&mut self.was_addressed, true);
@@ -465,7 +465,7 @@ impl MqttShape {
             }
         };
         if self.is_wide && SharedFrames::suits(run, n, frame_len) {
-            return self.shared.queue(n, frame_len, queue, pool, build);
+            return self.shared.queue(run, frame_len, queue, pool, build);
         }
         for range in parts(n, frame_len, PART_BYTES) {
             queue.append(pool, |buffer| build(buffer, range));

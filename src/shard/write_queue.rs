@@ -10,8 +10,15 @@ use std::sync::Arc;
 /// pieces that one send can take.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What a block has at least, in bytes: each holds a buffer of the pool's size, and a client that does not read
-/// may have a queue full of them.
+/// A buffer that has grown beyond this, in bytes, is not kept for another use.
+const BUFFER_BYTES_MAX: usize = 2 * CHUNK_BYTES;
+
+/// What a buffer begun after a block or a shared payload is begun for, in bytes: the next of them may follow a
+/// single small message.
+const BETWEEN_BYTES: usize = 1 << 10;
+
+/// What a block has at least, in bytes: each holds a buffer of its own, and a client that does not read may have
+/// a queue full of them.
 pub const BLOCK_BYTES_MIN: usize = 48 << 10;
 
 /// Buffers that no connection holds.
@@ -21,15 +28,22 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// At most this many buffers wait for use; 64 × 64 KiB a core.
+    /// At most this many buffers wait for use; 64 × 128 KiB a core.
     const FREE_MAX: usize = 64;
 
+    /// For a buffer that takes what comes until it is full.
     pub fn take(&mut self) -> Vec<u8> {
         self.free.pop().unwrap_or_default()
     }
 
+    /// For a buffer that may stay as short as `n_bytes`: one with room for at most twice that, since what a queue
+    /// counts is what is in its buffers.
+    pub fn take_for(&mut self, n_bytes: usize) -> Vec<u8> {
+        self.free.pop_if(|buffer| buffer.capacity() <= 2 * n_bytes).unwrap_or_default()
+    }
+
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.free.len() < Self::FREE_MAX && buffer.capacity() <= 2 * CHUNK_BYTES {
+        if self.free.len() < Self::FREE_MAX && buffer.capacity() <= BUFFER_BYTES_MAX {
             buffer.clear();
             self.free.push(buffer);
         }
@@ -111,7 +125,11 @@ impl WriteQueue {
     pub fn append(&mut self, pool: &mut BufferPool, build: impl FnOnce(&mut Vec<u8>)) {
         let has_room = matches!(self.chunks.back(), Some(Chunk::Built(buffer)) if buffer.len() < CHUNK_BYTES);
         if !has_room {
-            self.chunks.push_back(Chunk::Built(pool.take()));
+            let buffer = match self.chunks.back() {
+                None | Some(Chunk::Built(_)) => pool.take(),
+                Some(Chunk::Block(_) | Chunk::Shared(_)) => pool.take_for(BETWEEN_BYTES),
+            };
+            self.chunks.push_back(Chunk::Built(buffer));
         }
         if let Some(Chunk::Built(buffer)) = self.chunks.back_mut() {
             let len_before = buffer.len();
@@ -249,6 +267,7 @@ pub fn contents(queue: &WriteQueue) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::SHARED_BYTES_MIN;
     use proptest::prelude::*;
 
     proptest! {
@@ -282,7 +301,7 @@ mod tests {
 
         #[test]
         fn bytes_leave_no_earlier_than_what_they_promise_is_kept(
-            steps in proptest::collection::vec((0u8..4, 1usize..200), 0..60),
+            steps in proptest::collection::vec((0u8..5, 1usize..200), 0..60),
         ) {
             let (mut queue, mut pool) = (WriteQueue::default(), BufferPool::default());
             // The position that each byte in the queue waits for.
@@ -303,6 +322,10 @@ mod tests {
                         waits.extend(std::iter::repeat_n(waits.back().copied().unwrap_or(0), n));
                     }
                     2 => {
+                        queue.append_block(Arc::new(vec![b'z'; n]));
+                        waits.extend(std::iter::repeat_n(waits.back().copied().unwrap_or(0), n));
+                    }
+                    3 => {
                         let n = n.min(queue.n_free());
                         queue.advance(n, &mut pool);
                         prop_assert!(waits.drain(..n).all(|wait| wait <= n_kept));
@@ -316,6 +339,43 @@ mod tests {
             }
             while queue.let_go(n_written) {}
             prop_assert_eq!(queue.n_free(), waits.len());
+        }
+
+        #[test]
+        fn buffers_have_room_for_a_few_times_what_is_counted(
+            steps in proptest::collection::vec((0u8..5, 1usize..200), 0..200),
+        ) {
+            let mut pool = BufferPool::default();
+            (0..BufferPool::FREE_MAX).for_each(|_| pool.give(Vec::with_capacity(BUFFER_BYTES_MAX)));
+            let mut queue = WriteQueue::default();
+            for (kind, n) in steps {
+                match kind {
+                    0 => queue.append(&mut pool, |buffer| buffer.resize(buffer.len() + n, b'x')),
+                    1 => queue.append(&mut pool, |buffer| buffer.resize(buffer.len() + n * 160, b'y')),
+                    2 => {
+                        let n_bytes = BLOCK_BYTES_MIN + n;
+                        let mut block = pool.take_for(n_bytes);
+                        block.resize(n_bytes, b'z');
+                        queue.append_block(Arc::new(block));
+                    }
+                    3 => queue.append_shared(Bytes::from(vec![b's'; SHARED_BYTES_MIN])),
+                    _ => queue.advance((n * 1_000).min(queue.len()), &mut pool),
+                }
+                // Twice what is in each, and behind one that is full another that is begun; the first is partly
+                // written, and the last may be new.
+                prop_assert!(queue.n_bytes_held() <= 4 * queue.len() + 3 * BUFFER_BYTES_MAX);
+            }
+        }
+    }
+
+    impl WriteQueue {
+        fn n_bytes_held(&self) -> usize {
+            let held = |chunk: &Chunk| match chunk {
+                Chunk::Built(buffer) => buffer.capacity(),
+                Chunk::Block(block) => block.capacity(),
+                Chunk::Shared(bytes) => bytes.len(),
+            };
+            self.chunks.iter().map(held).sum()
         }
     }
 }
