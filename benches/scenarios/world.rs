@@ -301,6 +301,7 @@ fn mqtt_settings(mqtt: &strait::config::schema::Mqtt, n_cores: usize) -> MqttSet
                 bytes_max: mqtt.topic_alias_bytes_max,
             },
         },
+        named_connections_max: Vec::new(),
         subscriptions_max: mqtt.subscriptions_max,
         session_queue_messages_max: mqtt.session_queue_messages_max,
         session_queue_bytes_max: mqtt.session_queue_bytes_max,

@@ -85,7 +85,10 @@ pub fn shard_settings(
             replayed: config.nats.replay_retained.iter().filter_map(|it| subjects::filter(it)).collect(),
             identifies_publishers: config.nats.identify_publishers,
         },
-        mqtt: mqtt_settings(&config.mqtt, n_cores),
+        mqtt: MqttSettings {
+            named_connections_max: named_connections_max(config),
+            ..mqtt_settings(&config.mqtt, n_cores)
+        },
         limits: client_limits(config, n_cores),
         listener_names: ["mqtt", "nats"].map(|section| listener_names(config, section)),
         write_queue_bytes_max: limits.write_queue_bytes_max,
@@ -159,6 +162,7 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
         },
         connect_timeout: Span::from_secs(config.connect_timeout_secs.into()),
         topic_levels_max: config.topic_levels_max,
+        named_connections_max: Vec::new(),
         offer: mqtt::connection::Offer {
             packet_bytes_max,
             keep_alive_secs_max: config.keep_alive_secs_max,
@@ -201,6 +205,13 @@ fn mqtt_settings(config: &crate::config::schema::Mqtt, n_cores: usize) -> MqttSe
 fn listener_names(config: &Config, section: &str) -> Vec<Box<str>> {
     let others = config.listeners.iter().filter(|it| it.section == section);
     std::iter::once(FIRST).chain(others.map(|it| it.name.as_str())).map(Into::into).collect()
+}
+
+/// The keys live for as long as the process, as those of the sections do: why a connection ends names one.
+fn named_connections_max(config: &Config) -> Vec<(&'static str, u64)> {
+    let named = config.listeners.iter().filter(|it| it.section == "mqtt");
+    let told = named.map(|it| (format!("{}.max_connections", it.path()), it.max_connections));
+    told.map(|(key, max)| (&*key.leak(), or_none(max) as u64)).collect()
 }
 
 fn qualities(rules: &[String]) -> Qualities {

@@ -1,5 +1,6 @@
 //! Why a connection ended: logged, counted, and told to the peer under one name.
 
+use super::Door;
 use super::limits::{Limit, NoRoom};
 use super::settings::Settings;
 use crate::mqtt::malformed::Malformed as MqttMalformed;
@@ -71,11 +72,18 @@ impl Refused {
         Self { reason: limit.reason(), bound: Some(Bound::Setting(limit, limit.value(settings))) }
     }
 
-    /// There is no room for its connection.
-    pub fn no_room(no_room: NoRoom, settings: &Settings) -> Self {
-        // The one listener of MQTT.
-        let key = no_room.key().unwrap_or("mqtt.max_connections");
+    /// There is no room for its connection, which came in at `door`, one of MQTT.
+    pub fn no_room(no_room: NoRoom, door: Door, settings: &Settings) -> Self {
         let value = settings.limits.connections[no_room as usize];
+        let at_first = ("mqtt.max_connections", value);
+        let at_door = || {
+            let nth_named = usize::from(door.nth).checked_sub(1);
+            nth_named.and_then(|nth| settings.mqtt.named_connections_max.get(nth)).copied()
+        };
+        let (key, value) = match no_room.key() {
+            Some(key) => (key, value),
+            None => at_door().unwrap_or(at_first),
+        };
         Self { reason: no_room.reason(), bound: Some(Bound::Connections(key, value)) }
     }
 

@@ -135,7 +135,7 @@ pub struct Limits {
     pub user_property_bytes_max: usize,
     /// Filters of one SUBSCRIBE.
     pub filters_max: usize,
-    /// What an MQTT client hears of that there is no room for, by `NoRoom`.
+    /// What an MQTT client hears of that there is no room for, by `NoRoom`; of listeners the first one's.
     pub connections: [u64; NoRoom::COUNT],
     /// What a client may publish, by `ProtocolKind`.
     pub rates: [Rate; ProtocolKind::COUNT],

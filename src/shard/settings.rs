@@ -104,6 +104,9 @@ pub struct MqttSettings {
     pub connect_timeout: Span,
     pub topic_levels_max: usize,
     pub offer: mqtt::connection::Offer,
+    /// Of each listener with a name, by its place after the first: what the configuration calls the connections that
+    /// it may have, and how many that is.
+    pub named_connections_max: Vec<(&'static str, u64)>,
     /// Subscriptions of one connection; 0 for any number.
     pub subscriptions_max: usize,
     /// Sessions whose home is one core, connected or not.

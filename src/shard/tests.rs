@@ -82,6 +82,7 @@ fn settings() -> Settings {
                 retain: true,
                 aliases: mqtt::alias::Limits { topics_max: 4, bytes_max: 1_000 },
             },
+            named_connections_max: Vec::new(),
             subscriptions_max: 0,
             session_queue_messages_max: 1_000,
             session_queue_bytes_max: 1 << 20,

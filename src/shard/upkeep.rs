@@ -217,8 +217,10 @@ impl Shard {
 
     /// How one ends that did not say CONNECT in time: some were only let in to be refused.
     fn without_connect(&self, id: ConnectionId) -> Closed {
-        let no_room = self.clients.slots.get(id).and_then(|connection| connection.no_room);
-        no_room.map_or(Closed::ConnectTimeout, |it| Closed::MqttConnect(Refused::no_room(it, &self.settings)))
+        match self.clients.slots.get(id).and_then(|it| Some((it.no_room?, it.door))) {
+            Some((no_room, door)) => Closed::MqttConnect(Refused::no_room(no_room, door, &self.settings)),
+            None => Closed::ConnectTimeout,
+        }
     }
 
     /// Pings a NATS client that has been silent, and finds the one that takes nothing.

@@ -178,6 +178,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             connect_timeout: Span::from_secs(30),
             topic_levels_max: 16,
             offer: offer(chance),
+            named_connections_max: Vec::new(),
             subscriptions_max: 0,
             session_queue_messages_max,
             session_queue_bytes_max,

@@ -247,6 +247,18 @@ def test_a_listener_has_its_own_limit(start_strait):
     assert "NATS connections are turned away: nats.max_connections is 2" in strait.log()
 
 
+def test_a_client_hears_which_listener_with_a_name_is_full(start_strait):
+    port = gateway.free_port()
+    env = {"STRAIT__MQTT__LISTENERS__EDGE__BIND": str(port), "STRAIT__MQTT__LISTENERS__EDGE__MAX_CONNECTIONS": "1"}
+    strait = start_strait(1, env=env)
+    with mqtt.connected(port), mqtt.Connection(port, mqtt.V5) as other:
+        other.send(mqtt.connect(mqtt.V5, client_id="other"))
+        connack = other.expect("CONNACK")
+    assert connack.reason == 0x97
+    assert "mqtt.listeners.edge.max_connections is 1" in connack.prop("reason_string")
+    assert "mqtt.listeners.edge.max_connections is 1" in strait.log()
+
+
 def test_clients_that_publish_too_fast_wait_and_lose_nothing(start_strait):
     n_messages = 150
     env = {f"STRAIT__{protocol}__PUBLISH_RATE_MAX": "100" for protocol in ("MQTT", "NATS")}

@@ -58,8 +58,9 @@ impl Shard {
         n_taken: usize,
         now: Time,
     ) -> Served {
-        if let Some(no_room) = self.clients.slots.get(id).and_then(|it| it.no_room) {
-            return self.refuse_connect(id, connect, Refused::no_room(no_room, &self.settings), now);
+        if let Some((no_room, door)) = self.clients.slots.get(id).and_then(|it| Some((it.no_room?, it.door)))
+        {
+            return self.refuse_connect(id, connect, Refused::no_room(no_room, door, &self.settings), now);
         }
         let home = self.home(connect.client_id);
         let Some(connection) = self.clients.slots.get_mut(id) else { return Served::Ended };

@@ -7,6 +7,7 @@ use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::packet::{Filters, Qos, Subscribe, SubscribeOptions, Version};
 use crate::mqtt::property::{Pair, Properties, Property};
 use crate::mqtt::reason::Reason;
+use crate::shard::closed::Refused;
 use crate::shard::limits::{Limit, Limits, NoRoom};
 
 fn limited(limits: Limits) -> Alone {
@@ -397,4 +398,22 @@ fn a_connection_that_there_is_no_room_for_is_told_so_in_its_connack_or_closed_so
     }
     assert_eq!(alone.shard.counters().n_accepted, [0, 0]);
     assert_eq!(alone.shard.counters().n_sessions, 0);
+}
+
+#[test]
+fn a_listener_with_a_name_is_named_where_it_is_full() {
+    let mut settings = settings();
+    settings.limits.connections = [9, 8, 6, 7];
+    settings.mqtt.named_connections_max = vec![("mqtt.listeners.edge.max_connections", 1)];
+    let told =
+        [(0, NoRoom::ListenerFull), (1, NoRoom::ListenerFull), (1, NoRoom::Full)].map(|(nth, no_room)| {
+            let door = Door { listener: Listener::Mqtt, nth };
+            Refused::no_room(no_room, door, &settings).to_string()
+        });
+    let expected = [
+        "Quota exceeded (0x97), mqtt.max_connections is 8",
+        "Quota exceeded (0x97), mqtt.listeners.edge.max_connections is 1",
+        "Quota exceeded (0x97), limits.connections_max is 9",
+    ];
+    assert_eq!(told, expected);
 }
