@@ -50,6 +50,8 @@ limits! { settings:
     Sessions = "mqtt.sessions_max", settings.mqtt.sessions_max * settings.n_cores;
     SessionQueueMessages = "mqtt.session_queue_messages_max", settings.mqtt.session_queue_messages_max;
     SessionQueueBytes = "mqtt.session_queue_bytes_max", settings.mqtt.session_queue_bytes_max;
+    LeftBehindMessages = "mqtt.left_behind_messages_max", settings.mqtt.left_behind.messages_max;
+    LeftBehindBytes = "mqtt.left_behind_bytes_max", settings.mqtt.left_behind.bytes_max;
     RetainedMessages = "mqtt.retained_messages_max", settings.mqtt.retained.messages_max;
     RetainedBytes = "mqtt.retained_bytes_max", settings.mqtt.retained.bytes_max;
     RetainedPayload = "mqtt.retained_payload_bytes_max", settings.mqtt.retained.payload_bytes_max;

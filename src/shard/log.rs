@@ -120,6 +120,10 @@ fn lost(limit: Limit) -> &'static str {
         Limit::RetainedMessages | Limit::RetainedBytes | Limit::RetainedPayload => {
             "a message is not retained"
         }
+        Limit::LeftBehindMessages | Limit::LeftBehindBytes => {
+            "messages are lost that members of groups have left to others"
+        }
+        Limit::CoreQueue => "the most that waits in a core without room is lost",
         Limit::Requests | Limit::RequestBytes => "the oldest request is forgotten for another",
         _ => "messages are lost",
     }
@@ -286,15 +290,25 @@ impl Shard {
     /// Counts that messages of a client, or for it, are lost by a limit, and tells the log at times.
     #[cold]
     pub(super) fn note_loss(&mut self, id: ConnectionId, limit: Limit) {
+        self.note_loss_of(Some(id), limit);
+    }
+
+    /// As `note_loss`, of what was many clients' together.
+    #[cold]
+    pub(super) fn note_shared_loss(&mut self, limit: Limit) {
+        self.note_loss_of(None, limit);
+    }
+
+    fn note_loss_of(&mut self, id: Option<ConnectionId>, limit: Limit) {
         self.clients.counters.n_limited[limit as usize] += 1;
         let Some(n_before) = self.losses.0[limit as usize].tell(LOSSES, 1, self.now) else { return };
         let (what, key, value, n_before) =
             (lost(limit), limit.key(), limit.value(&self.settings), if_any(n_before));
-        match self.clients.who(id) {
+        match id.and_then(|id| self.clients.who(id)) {
             Some(Who { protocol, peer, id, name }) => {
                 tracing::warn!(protocol, peer, id, name, n_before, "{what}: {key} is {value}");
             }
-            // It has left meanwhile.
+            // It has left meanwhile, or it is nobody's alone.
             None => tracing::warn!(n_before, "{what}: {key} is {value}"),
         }
     }

@@ -10,6 +10,7 @@ use super::Shard;
 use super::connection::Connection;
 use super::core_set::CoreSet;
 use super::id::{ConnectionId, CoreId};
+use super::limits::Limit;
 use super::mail::{Address, GroupPick};
 use super::members::Asked;
 use super::own::{ANEW, GATEWAY};
@@ -59,11 +60,13 @@ impl Redelivery {
     }
 
     /// Takes in what a member leaves behind, and says how many messages, the oldest, gave way to it.
-    pub fn enter(&mut self, leftovers: Leftovers, limits: &Limits) -> u64 {
+    pub fn enter(&mut self, leftovers: Leftovers, limits: &Limits) -> (u64, Limit) {
         self.n_messages += leftovers.n_messages();
         self.n_bytes += leftovers.n_bytes();
         self.waiting.push_back(leftovers);
-        self.shrink_to(limits.messages_max, limits.bytes_max)
+        let has_many = self.n_messages > limits.messages_max;
+        let limit = if has_many { Limit::LeftBehindMessages } else { Limit::LeftBehindBytes };
+        (self.shrink_to(limits.messages_max, limits.bytes_max), limit)
     }
 
     /// Forgets the oldest until no more than this is left, and says how many somebody might have had.
@@ -141,8 +144,11 @@ impl Shard {
 
     /// Keeps what a member leaves behind until others have been given it.
     pub(super) fn leave_to_others(&mut self, leftovers: Leftovers) {
-        let n_gave_way = self.redelivery.enter(leftovers, &self.settings.mqtt.left_behind);
+        let (n_gave_way, limit) = self.redelivery.enter(leftovers, &self.settings.mqtt.left_behind);
         self.clients.counters.dropped_left_behind += n_gave_way;
+        if n_gave_way > 0 {
+            self.note_shared_loss(limit);
+        }
     }
 
     /// Takes from a session whose client is gone what it was never sent, if another member is there.

@@ -307,6 +307,9 @@ impl Shard {
                 let n_bytes_left = bytes_max.saturating_sub(self.clients.n_queued_bytes);
                 let n_forgotten = self.redelivery.shrink_to(usize::MAX, n_bytes_left);
                 self.clients.counters.dropped_left_behind += n_forgotten;
+                if n_forgotten > 0 {
+                    self.note_shared_loss(Limit::CoreQueue);
+                }
                 continue;
             }
             let Some((_, id)) = queues.pop() else { return };
@@ -330,7 +333,10 @@ impl Shard {
                 self.discard_queue(id);
                 self.clients.effects.cut.push(id);
             }
-            _ => self.discard_session(id),
+            _ => {
+                self.note_loss(id, Limit::CoreQueue);
+                self.discard_session(id);
+            }
         }
     }
 

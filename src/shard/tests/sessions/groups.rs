@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::mqtt::packet::{Unsubscribe, UnsubscribeFilters};
+use crate::shard::limits::Limit;
+use crate::shard::tests::log::lines;
 
 const MEMBER: Wish<'_> = Wish { client_id: "a", ..V5 };
 
@@ -423,6 +425,7 @@ fn of_what_too_many_leave_behind_the_oldest_is_dropped_and_counted() {
     limited.mqtt.left_behind.messages_max = 300;
     let (mut alone, second) = left_behind(limited);
     assert_eq!(alone.shard.counters().dropped_left_behind, 700);
+    assert_eq!(n_limited(&alone), [1, 0, 0]);
     alone.go_on();
     let counters = alone.shard.counters();
     assert_eq!((counters.redelivered, counters.dropped_left_behind), (300, 700));
@@ -431,6 +434,26 @@ fn of_what_too_many_leave_behind_the_oldest_is_dropped_and_counted() {
     limited.mqtt.left_behind.bytes_max = 101 * 10 + 100;
     let (mut alone, second) = left_behind(limited);
     assert_eq!((alone.n_heard(second), alone.shard.counters().dropped_left_behind), (10, 990));
+    assert_eq!(n_limited(&alone), [0, 1, 0]);
+}
+
+/// How often what is left behind was too many messages, too many bytes, or too much for the core.
+fn n_limited(alone: &Alone) -> [u64; 3] {
+    let limits = [Limit::LeftBehindMessages, Limit::LeftBehindBytes, Limit::CoreQueue];
+    limits.map(|limit| alone.shard.counters().n_limited[limit as usize])
+}
+
+#[test]
+fn a_session_that_ends_for_the_cores_limit_is_counted_and_told_of() {
+    let mut alone = Alone::new(Settings { core_queue_bytes_max: 5_000, ..settings() });
+    let first = alone.member("a", "t", Qos::AtLeastOnce);
+    alone.lose(first);
+    let (publisher, _) = alone.mqtt(Wish { client_id: "p", ..V5 });
+    let told = lines(|| {
+        (1..=100).for_each(|id| alone.publish(publisher, id, Qos::AtLeastOnce, &"x".repeat(100), &[]));
+    });
+    assert_eq!((alone.shard.counters().sessions_discarded, n_limited(&alone)), (1, [0, 0, 1]));
+    assert!(told.iter().any(|line| line.contains("limits.core_queue_bytes_max is 5000")), "{told:#?}");
 }
 
 #[test]
@@ -439,6 +462,7 @@ fn what_is_left_behind_counts_in_the_cores_total_and_gives_way_where_it_is_the_m
     let (n_bytes, counters) = (alone.shard.n_waiting_bytes().0, alone.shard.counters());
     assert!(n_bytes <= 110_000 && n_bytes > 110_000 - 101, "{n_bytes} bytes");
     assert_eq!((counters.redelivered, counters.queued_bytes), (256, n_bytes as u64));
+    assert!(n_limited(&alone)[2] > 0);
     let n_dropped = counters.dropped_left_behind;
     assert!((100..300).contains(&n_dropped), "{n_dropped}");
     let mut n_heard = alone.n_heard(second);
