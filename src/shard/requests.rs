@@ -59,6 +59,15 @@ struct Request {
     until: Time,
 }
 
+/// Requests that had to go for another.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Gone {
+    /// Of the same client, which has too many.
+    n_own: u64,
+    /// The oldest of all, whose bytes are too many.
+    n_oldest: u64,
+}
+
 /// How an answer comes to the one who asked.
 #[derive(Debug)]
 enum Way {
@@ -116,8 +125,8 @@ impl Requests {
         }
     }
 
-    /// Remembers a request under `token`; how many others had to go for it, the oldest first, and by which limit.
-    fn enter(&mut self, token: u128, asker: &[u8], way: Way, now: Time) -> (u64, Option<Limit>) {
+    /// Remembers a request under `token`; how many others had to go for it, the oldest first.
+    fn enter(&mut self, token: u128, asker: &[u8], way: Way, now: Time) -> Gone {
         let until = now + self.limits.timeout;
         let asker = match self.of_asker.get_key_value(asker) {
             Some((known, _)) => known.clone(),
@@ -129,24 +138,22 @@ impl Requests {
         self.ages.push_back((until, token));
         let own = self.of_asker.entry(asker).or_default();
         own.push_back(token);
-        let (mut n_gone, mut limit) = (0, None);
+        let mut gone = Gone::default();
         if own.len() > self.limits.per_client_max
             && let Some(oldest) = own.front().copied()
         {
-            self.forget(oldest);
-            (n_gone, limit) = (1, Some(Limit::Requests));
+            gone.n_own += u64::from(self.forget(oldest));
         }
         while self.n_bytes > self.limits.bytes_max
             && let Some((_, oldest)) = self.ages.pop_front()
         {
-            n_gone += u64::from(self.forget(oldest));
-            limit = Some(Limit::RequestBytes);
+            gone.n_oldest += u64::from(self.forget(oldest));
         }
         // Of those that are gone no more are kept than there are others.
         if self.ages.len() > 2 * self.open.len() + 64 {
             self.ages.retain(|(_, token)| self.open.contains_key(token));
         }
-        (n_gone, limit)
+        gone
     }
 
     /// Whether it was there.
@@ -232,10 +239,15 @@ impl Shard {
     fn enter_request(&mut self, id: ConnectionId, asker: &[u8], way: Way) -> u128 {
         let token = self.keys.token(self.core, self.requests.n_made);
         self.requests.n_made += 1;
-        let (n_gone, limit) = self.requests.enter(token, asker, way, self.now);
+        let gone = self.requests.enter(token, asker, way, self.now);
         self.clients.counters.requests_opened += 1;
-        self.clients.counters.requests_forgotten += n_gone;
-        limit.into_iter().for_each(|limit| self.note_loss(id, limit));
+        self.clients.counters.requests_forgotten += gone.n_own + gone.n_oldest;
+        if gone.n_own > 0 {
+            self.note_loss(id, Limit::Requests);
+        }
+        if gone.n_oldest > 0 {
+            self.note_shared_loss(Limit::RequestBytes);
+        }
         token
     }
 

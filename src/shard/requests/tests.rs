@@ -58,11 +58,19 @@ fn a_request_is_forgotten_when_its_time_is_up() {
 fn a_clients_oldest_goes_for_one_too_many_and_others_keep_theirs() {
     let mut requests = requests(2, 1 << 20);
     requests.enter(1, b"other", topic(1), at(0));
-    assert_eq!(requests.enter(2, b"c", topic(1), at(1)), (0, None));
-    assert_eq!(requests.enter(3, b"c", topic(1), at(2)), (0, None));
-    assert_eq!(requests.enter(4, b"c", topic(1), at(3)), (1, Some(Limit::Requests)));
+    assert_eq!(requests.enter(2, b"c", topic(1), at(1)), Gone::default());
+    assert_eq!(requests.enter(3, b"c", topic(1), at(2)), Gone::default());
+    assert_eq!(requests.enter(4, b"c", topic(1), at(3)), Gone { n_own: 1, n_oldest: 0 });
     let is_there = |token| requests.get(token, at(4)).is_some();
     assert_eq!([1, 2, 3, 4].map(is_there), [true, false, true, true]);
+}
+
+#[test]
+fn both_limits_may_be_in_the_way_of_one_request() {
+    let mut requests = requests(2, 3 * REQUEST_BYTES + 40);
+    requests.enter(1, b"other", topic(1), at(0));
+    (2..4).for_each(|token| assert_eq!(requests.enter(token, b"c", topic(1), at(1)), Gone::default()));
+    assert_eq!(requests.enter(4, b"c", topic(100), at(2)), Gone { n_own: 1, n_oldest: 1 });
 }
 
 #[test]
@@ -70,7 +78,7 @@ fn the_memory_of_requests_is_bounded_and_what_is_gone_leaves_nothing() {
     let mut requests = requests(1_000_000, 100 * (REQUEST_BYTES + 1_000));
     let mut n_gone = 0;
     for token in 0..10_000 {
-        n_gone += requests.enter(token, b"c", topic(990), at(token as u64 / 1_000)).0;
+        n_gone += requests.enter(token, b"c", topic(990), at(token as u64 / 1_000)).n_oldest;
         assert!(requests.n_open() <= 100 && requests.ages.len() <= 2 * requests.n_open() + 65);
     }
     assert_eq!((n_gone, requests.n_open()), (9_900, 100));
