@@ -51,7 +51,7 @@ impl Complaints {
     /// Says how many were passed over, once their time is over.
     pub fn tell_untold(&mut self, now: Time) {
         if let Some(n_untold) = self.0.take_untold(COMPLAINTS, now) {
-            tracing::warn!("{n_untold} more refusals and connections closed for bad input");
+            tracing::warn!("{n_untold} more lines about refusals, bad input and clients that wait");
         }
     }
 
@@ -125,7 +125,33 @@ fn lost(limit: Limit) -> &'static str {
         }
         Limit::CoreQueue => "the most that waits in a core without room is lost",
         Limit::Requests | Limit::RequestBytes => "the oldest request is forgotten for another",
-        _ => "messages are lost",
+        // Of these a client hears, and nothing is lost.
+        Limit::ClientId
+        | Limit::Connect
+        | Limit::ConnectTime
+        | Limit::MqttPayload
+        | Limit::Topic
+        | Limit::TopicLevels
+        | Limit::UserProperties
+        | Limit::UserPropertyBytes
+        | Limit::Filters
+        | Limit::MqttSubscriptions
+        | Limit::ReceiveMaximum
+        | Limit::TopicAliases
+        | Limit::TopicAliasBytes
+        | Limit::Sessions
+        | Limit::MqttMessageRate
+        | Limit::MqttByteRate
+        | Limit::NatsMessageRate
+        | Limit::NatsByteRate
+        | Limit::ControlLine
+        | Limit::NatsPayload
+        | Limit::Header
+        | Limit::NatsSubscriptions
+        | Limit::SubscriptionTokens
+        | Limit::Unconnected
+        | Limit::UnconnectedBytes
+        | Limit::WriteTime => "messages are lost",
     }
 }
 

@@ -59,7 +59,8 @@ impl Redelivery {
         self.n_bytes
     }
 
-    /// Takes in what a member leaves behind, and says how many messages, the oldest, gave way to it.
+    /// Takes in what a member leaves behind, and says how many messages, the oldest, gave way to it, and by which
+    /// limit if any did.
     pub fn enter(&mut self, leftovers: Leftovers, limits: &Limits) -> (u64, Limit) {
         self.n_messages += leftovers.n_messages();
         self.n_bytes += leftovers.n_bytes();

@@ -129,7 +129,7 @@ impl Shard {
 
 #[cfg(test)]
 impl Shard {
-    /// How long the queue of unconnected is.
+    /// Entries in the queue of unconnected, of which some have left it.
     pub(super) fn n_queued_unconnected(&self) -> usize {
         self.unconnected.queue.len()
     }

@@ -13,7 +13,8 @@ const SECOND_NANOS: u64 = 1_000_000_000;
 
 impl Pace {
     /// Spends `n` of what comes back `per_second`, be it there or not; how long until no more is spent than there
-    /// was. 0 a second is any number.
+    /// was. 0 a second is any number. Time is in whole nanoseconds: of more than 10^9 a second one at a time costs
+    /// nothing, and has no limit.
     pub fn spend(&mut self, per_second: u64, n: u64, now: Time) -> Span {
         if per_second == 0 {
             return Span::default();
@@ -24,7 +25,7 @@ impl Pace {
         Span::from_nanos(self.whole_at.since(now).as_nanos().saturating_sub(SECOND_NANOS))
     }
 
-    /// How long until it may happen once more; where that is at once, it has happened.
+    /// How long until it may happen once more; where that is at once, it has happened. `per_second` is as in `spend`.
     pub fn take(&mut self, per_second: u64, now: Time) -> Span {
         let before = *self;
         let too_early = self.spend(per_second, 1, now);
@@ -34,6 +35,7 @@ impl Pace {
         too_early
     }
 
+    /// Whether all of it has come back by `now`: it is as one that nothing was spent of.
     pub fn is_whole(&self, now: Time) -> bool {
         self.whole_at <= now
     }
@@ -42,7 +44,9 @@ impl Pace {
 /// At most so many in each span.
 #[derive(Clone, Copy, Debug)]
 pub struct AtMost {
+    /// How many, from 1 on; 0 is as 1.
     pub n: u32,
+    /// How long a span is, from the first one told in it; a span of nothing is no limit.
     pub each: Span,
 }
 

@@ -167,6 +167,6 @@ fn how_many_complaints_were_passed_over_is_told_though_no_other_comes() {
         (0..30).for_each(|_| alone.receive(id, b"PUB $SYS.x 0\r\n\r\nSUB _INBOX.strait.0.x 1\r\n"));
         alone.pass(2);
     });
-    assert!(told.last().is_some_and(|line| line.contains(" more refusals")), "{told:#?}");
+    assert!(told.last().is_some_and(|line| line.contains(" more lines about refusals")), "{told:#?}");
     assert_eq!(told.len(), 11);
 }
