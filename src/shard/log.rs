@@ -63,11 +63,32 @@ impl Complaints {
 
 /// What is lost of clients' messages, by the limit that was reached.
 #[derive(Debug)]
-pub struct Losses([Rarely; Limit::COUNT]);
+pub struct Losses {
+    told: [Rarely; Limit::COUNT],
+    /// No later than when it is time to tell what was passed over, if anything was.
+    due: Option<Time>,
+}
 
 impl Default for Losses {
     fn default() -> Self {
-        Self([Rarely::default(); Limit::COUNT])
+        Self { told: [Rarely::default(); Limit::COUNT], due: None }
+    }
+}
+
+impl Losses {
+    /// Counts one more; where it is to be told, how many were passed over before it.
+    fn tell(&mut self, limit: Limit, now: Time) -> Option<u64> {
+        let told = &mut self.told[limit as usize];
+        let n_before = told.tell(LOSSES, 1, now);
+        if n_before.is_none() {
+            self.due = [self.due, told.untold_due(LOSSES)].into_iter().flatten().min();
+        }
+        n_before
+    }
+
+    /// When it is time to tell what was passed over.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.due
     }
 }
 
@@ -98,6 +119,20 @@ pub struct Sighting {
 }
 
 impl UnseenSubjects {
+    /// When it is time to tell what was passed over.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.told.iter().filter_map(|told| told.untold_due(LOSSES)).min()
+    }
+
+    /// Says how much was passed over, once that is due.
+    fn tell_untold(&mut self, now: Time) {
+        for why in [Unseen::NoTopic, Unseen::LineTooLong] {
+            if let Some(n_more) = self.told[why as usize].take_untold(LOSSES, now) {
+                tracing::warn!("{n_more} more: {}", why.text());
+            }
+        }
+    }
+
     /// Counts `n` deliveries of a subject; one of them is to be told of where the last is long enough ago.
     fn sight(&mut self, why: Unseen, subject: &[u8], n: u64, now: Time) -> Option<Sighting> {
         let n_before = self.told[why as usize].tell(LOSSES, n, now)?;
@@ -327,7 +362,7 @@ impl Shard {
 
     fn note_loss_of(&mut self, id: Option<ConnectionId>, limit: Limit) {
         self.clients.counters.n_limited[limit as usize] += 1;
-        let Some(n_before) = self.losses.0[limit as usize].tell(LOSSES, 1, self.now) else { return };
+        let Some(n_before) = self.losses.tell(limit, self.now) else { return };
         let (what, key, value, n_before) =
             (lost(limit), limit.key(), limit.value(&self.settings), if_any(n_before));
         match id.and_then(|id| self.clients.who(id)) {
@@ -337,6 +372,21 @@ impl Shard {
             // It has left meanwhile, or it is nobody's alone.
             None => tracing::warn!(n_before, "{what}: {key} is {value}"),
         }
+    }
+
+    /// Says of the losses that were passed over how many they were, where nothing follows them.
+    pub(super) fn tell_untold_losses(&mut self, now: Time) {
+        self.clients.unseen.tell_untold(now);
+        if self.losses.due.is_none_or(|due| due > now) {
+            return;
+        }
+        for limit in Limit::ALL {
+            if let Some(n_more) = self.losses.told[*limit as usize].take_untold(LOSSES, now) {
+                let (what, key, value) = (lost(*limit), limit.key(), limit.value(&self.settings));
+                tracing::warn!("{n_more} more: {what}: {key} is {value}");
+            }
+        }
+        self.losses.due = self.losses.told.iter().filter_map(|told| told.untold_due(LOSSES)).min();
     }
 
     /// Names the limit that a client has to wait for.

@@ -143,6 +143,7 @@ impl Shard {
         self.tick_listings(now);
         self.tick_statistics(now);
         self.complaints.tell_untold(now);
+        self.tell_untold_losses(now);
         self.settle(now);
     }
 
@@ -163,6 +164,8 @@ impl Shard {
             self.listings_wake_at(),
             self.leave_at(),
             self.complaints.wake_at(),
+            self.losses.wake_at(),
+            self.clients.unseen.wake_at(),
         ];
         [stall, self.deadlines.next()].into_iter().chain(own).flatten().min()
     }
