@@ -28,6 +28,10 @@ pub const ANSWERING: ConnectionId = ConnectionId { slot: u32::MAX, generation: u
 /// Nobody's client: who publishes what comes again, late, or in answer.
 pub const ANEW: Publisher = Publisher { id: ANSWERING, hears_itself: true };
 
+/// A client of another core, as which nobody here publishes.
+pub const ELSEWHERE: Publisher =
+    Publisher { id: ConnectionId { slot: u32::MAX, generation: u32::MAX - 2 }, hears_itself: true };
+
 /// Notices that wait for room; those beyond it are dropped.
 const NOTICES_MAX: usize = 10_000;
 

@@ -13,7 +13,7 @@ use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
 use super::limits::Limit;
-use super::own::ANEW;
+use super::own::ELSEWHERE;
 use super::publish::{Ask, Plan, Post};
 use super::table::Target;
 use crate::message::{GATEWAY_INBOX, Message};
@@ -380,7 +380,7 @@ impl Shard {
             Way::Topic { topic, correlation } => (topic, correlation.as_deref()),
             Way::Subject(reply) => {
                 let reply = reply.clone();
-                return self.pass_answer_on(ANEW, &reply, message, Ask::Nothing);
+                return self.pass_answer_on(ELSEWHERE, &reply, message, Ask::Nothing);
             }
         };
         let mut subject = Vec::new();
