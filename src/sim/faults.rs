@@ -2,9 +2,11 @@
 //! that each kind is found. No lie is told unless it is asked for.
 
 use super::chance::Chance;
+use super::scenario::RESPONDERS;
 use crate::shard::interest::Change;
 use crate::shard::mail::{Acknowledgement, Batch, Item};
 use crate::shard::settings::Settings;
+use crate::subject::responder::Responder;
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,10 @@ pub enum Lie {
     RulesReversed,
     /// A rule holds whatever a header asks for.
     RuleBeforeHeader,
+    /// Nobody is asked by topics alone.
+    NobodyAskedByTopic,
+    /// Answers at the topics of requests are messages like others.
+    AnswersByTopicUnknown,
 }
 
 /// What clients are told besides each other's messages.
@@ -89,6 +95,8 @@ pub enum Part {
     Replay,
     /// An answer of MQTT to a request of NATS.
     Answer,
+    /// The same of a client that is asked by topics alone.
+    AnswerByTopic,
     Presence,
 }
 
@@ -117,6 +125,14 @@ impl Lie {
         if self == Self::RulesReversed {
             settings.nats.qualities.0.reverse();
         }
+        let responders = &mut settings.mqtt.responders;
+        if self == Self::NobodyAskedByTopic {
+            responders.clear();
+        }
+        if self == Self::AnswersByTopicUnknown && !responders.is_empty() {
+            let elsewhere = |text: &&str| Responder::parse(&text.replace("r/", "s/")).expect("it is one");
+            *responders = RESPONDERS.iter().map(elsewhere).collect();
+        }
     }
 
     /// Falsifies a batch before it is delivered.
@@ -130,7 +146,9 @@ impl Lie {
             | Self::HeardTwice(_)
             | Self::Stale(_)
             | Self::RulesReversed
-            | Self::RuleBeforeHeader => {}
+            | Self::RuleBeforeHeader
+            | Self::NobodyAskedByTopic
+            | Self::AnswersByTopicUnknown => {}
             Self::TakenAhead => {
                 for item in &batch.items {
                     if let Item::Acknowledged(acknowledgement) = item {

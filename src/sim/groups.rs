@@ -97,7 +97,8 @@ impl Oracle {
             .sum();
         let n_missing = n_due.saturating_sub(n_heard);
         if n_missing > 0 && self.is_roomy {
-            let what = format!("{n_missing} of {n_due} groups miss {}", self.describe(publication_idx));
+            let (heard, what) = (&publication.heard, self.describe(publication_idx));
+            let what = format!("{n_missing} of {n_due} groups miss {what}, which {heard:?} heard");
             return broken(Kind::Missing, what);
         }
         self.lost.by_groups += n_missing as u64;

@@ -24,6 +24,7 @@ mod oracle;
 mod own;
 mod groups;
 mod crossing;
+mod by_topic;
 mod retained;
 mod reading;
 mod presence;

@@ -8,7 +8,9 @@ use super::faults::{Check, Kind, Violation, broken};
 use super::own::Came;
 use super::record::{Known, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{GROUPS, PRESENCE_TOPIC_FILTERS, SHARED_FILTERS, TOPIC_FILTERS};
+use super::scenario::{
+    GROUPS, PRESENCE_TOPIC_FILTERS, RESPONDER_TOPIC_FILTERS, SHARED_FILTERS, TOPIC_FILTERS,
+};
 use crate::message::Quality;
 use crate::mqtt::decode::{Decoded, Limits, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -19,7 +21,7 @@ use crate::mqtt::packet::{
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::share::Wanted;
-use crate::subject::mapping::map_topic_filter;
+use crate::subject::mapping::{self, map_topic_filter};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct MqttClient {
     subscriptions: Vec<(&'static str, usize)>,
     /// Response topics of requests of NATS, and whether they have correlation data.
     asked: Vec<(Vec<u8>, bool)>,
+    /// Requests that came by topic alone, by the oracle's number.
+    asked_by_topic: Vec<usize>,
     has_left: bool,
     was_dismissed: bool,
 }
@@ -70,6 +74,7 @@ impl MqttClient {
             next_packet_id: 1,
             subscriptions: Vec::new(),
             asked: Vec::new(),
+            asked_by_topic: Vec::new(),
             has_left: false,
             was_dismissed: false,
         }
@@ -107,9 +112,15 @@ impl MqttClient {
         if !self.asked.is_empty() && scene.chance.one_in(3) {
             return self.answer(scene);
         }
+        if !self.asked_by_topic.is_empty() && scene.chance.one_in(3) {
+            return self.answer_by_topic(scene);
+        }
         match scene.chance.weighted(&scene.scenario.mqtt_ops) {
             1 if scene.scenario.watches_presence && scene.chance.one_in(4) => {
                 self.subscribe(scene, &PRESENCE_TOPIC_FILTERS)
+            }
+            1 if scene.scenario.has_responders() && scene.chance.one_in(3) => {
+                self.subscribe(scene, &RESPONDER_TOPIC_FILTERS)
             }
             1 => self.subscribe(scene, &TOPIC_FILTERS),
             6 => self.subscribe(scene, &SHARED_FILTERS),
@@ -357,18 +368,22 @@ impl MqttClient {
         let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
         let properties =
             if self.version.is_v5() { publication.properties_told(is_from_mqtt) } else { Vec::new() };
-        let is_same = Some(publish.topic) == publication.topic.as_deref()
-            && publish.properties.raw() == properties
-            && !publish.dup;
+        let is_same = publish.properties.raw() == properties && !publish.dup;
+        let mut subject = Vec::new();
+        mapping::topic_to_subject(publish.topic, &mut subject);
+        let is_same = is_same && scene.oracle.may_be_named(number, &subject, b"");
         if !is_same {
-            let what =
-                format!("{}: PUBLISH differs from {}", scene.connection, scene.oracle.describe(number));
+            let what = scene.oracle.describe(number);
+            let what = format!("{}: {publish:?} differs from {what}", scene.connection);
             return broken(Kind::Content, what);
         }
         if let Some(topic) = publish.properties.response_topic()
             && !is_from_mqtt
         {
             self.asked.push((topic.to_vec(), publish.properties.correlation_data().is_some()));
+        }
+        if scene.oracle.publications[number].was_asked_by_topic() {
+            self.asked_by_topic.push(number);
         }
         let quality = self.take_quality(publish, scene)?;
         let ear = (scene.connection, None);
@@ -403,7 +418,7 @@ impl MqttClient {
     /// What clears a retained message comes live only, and its like can't be told apart.
     fn take_clear(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
         let mut subject = Vec::new();
-        crate::subject::mapping::topic_to_subject(publish.topic, &mut subject);
+        mapping::topic_to_subject(publish.topic, &mut subject);
         if !scene.is_clear(&subject) || publish.dup {
             return scene.unexpected("a message without payload that nobody sent");
         }

@@ -9,7 +9,7 @@ use super::faults::{Check, Kind, Lie, broken};
 use super::own::Came;
 use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{FILTERS, GROUPS, MOUNTS, PRESENCE_FILTERS};
+use super::scenario::{FILTERS, GROUPS, MOUNTS, PRESENCE_FILTERS, RESPONDER_FILTERS};
 use super::wire::{ServerOp, hear_ops};
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::shard::census::cid;
@@ -204,7 +204,12 @@ impl NatsClient {
 
     fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
         let watches = scene.scenario.watches_presence && scene.chance.one_in(4);
-        let filter = *scene.chance.pick(if watches { &PRESENCE_FILTERS } else { &FILTERS[..] });
+        let asks = !watches && scene.scenario.has_responders() && scene.chance.one_in(6);
+        let filter = *scene.chance.pick(match (watches, asks) {
+            (true, _) => &PRESENCE_FILTERS[..],
+            (_, true) => &RESPONDER_FILTERS,
+            _ => &FILTERS,
+        });
         // One with a maximum may have ended by itself.
         let is_certain = |(_, number): &&(u32, usize)| scene.oracle.subscriptions[*number].max.is_none();
         if let Some(&(sid, _)) = self.subscriptions.iter().find(is_certain)
@@ -375,11 +380,12 @@ impl NatsClient {
             return scene.oracle.count((scene.connection, Some(*sid)));
         }
         let number = scene.recognise(payload)?;
+        let is_named = scene.oracle.may_be_named(number, &subject, reply);
         let publication = &scene.oracle.publications[number];
         let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
         let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
         let is_answerable = publication.may_have_reply(reply, mount);
-        if subject != publication.subject || !is_answerable || !is_told {
+        if !is_named || !is_answerable || !is_told {
             let header = String::from_utf8_lossy(header);
             let reply = String::from_utf8_lossy(reply);
             let what = scene.oracle.describe(number);

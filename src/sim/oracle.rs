@@ -6,12 +6,14 @@
 //! the end was acknowledged before that, or where the subscription began after the publish was handled
 //! everywhere. Between the two it may.
 
+use super::by_topic::Way;
 use super::faults::{Check, Kind, broken};
 use super::own::{self, Cause, GATEWAY};
 use super::presence::Profile;
 use super::reading::Reading;
 use super::record::{At, Ear, Listener, Publication, Subscription};
 use super::retained::Request;
+use super::scenario::Scenario;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
 use crate::shard::interest::Role;
@@ -32,9 +34,11 @@ pub struct Lost {
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub now: At,
-    is_one_core: bool,
+    pub(super) is_one_core: bool,
     /// No limit is ever reached.
     pub is_roomy: bool,
+    /// Some clients are asked by topics alone.
+    pub has_responders: bool,
     /// The gateway comes to its end: only what it has answered for is certain.
     pub is_stopping: bool,
     pub listeners: Vec<Listener>,
@@ -62,8 +66,13 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(is_one_core: bool, is_roomy: bool) -> Self {
-        Self { is_one_core, is_roomy, ..Self::default() }
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            is_one_core: scenario.settings.n_cores == 1,
+            is_roomy: scenario.is_roomy,
+            has_responders: scenario.has_responders(),
+            ..Self::default()
+        }
     }
 
     /// Notes a publish in the moment in which its first byte may leave.
@@ -81,6 +90,7 @@ impl Oracle {
         let mut topic = Vec::new();
         publication.topic = mapping::subject_to_topic(&publication.subject, &mut topic).then_some(topic);
         publication.began = self.now;
+        publication.way = if self.has_responders { Way::of(&publication) } else { None };
         self.publications.push(publication);
         self.publications.len() - 1
     }
@@ -100,12 +110,25 @@ impl Oracle {
         self.handled(publication);
         let now = self.now;
         let publication = &mut self.publications[publication];
-        publication.kept.get_or_insert(now);
+        // Who passes it on says so before the others have it.
+        if !publication.is_passed_on() {
+            publication.kept.get_or_insert(now);
+        }
         publication.receipt = Some(reason);
     }
 
     /// Whether the subscription's filters and its connection's world let it have the message at all.
     pub fn concerns(&self, subscription: &Subscription, publication: &Publication) -> bool {
+        self.names(publication).any(|name| self.concerns_at(subscription, publication, name))
+    }
+
+    /// The same of a publication that goes to `subject`.
+    pub(super) fn concerns_at(
+        &self,
+        subscription: &Subscription,
+        publication: &Publication,
+        subject: &[u8],
+    ) -> bool {
         let is_mqtt = self.listeners[subscription.ear.0].is_mqtt;
         if let Some((asker, _)) = publication.answers
             && (subscription.ear.0 != asker || subscription.group.is_some())
@@ -120,9 +143,9 @@ impl Oracle {
         let is_asked_for =
             |filter: &SubjectFilter| !is_kept_back || !matches!(filter.as_bytes().first(), Some(b'*' | b'>'));
         let mut filters = subscription.filters.iter();
-        filters.any(|filter| filter.matches(&publication.subject) && is_asked_for(filter))
+        filters.any(|filter| filter.matches(subject) && is_asked_for(filter))
             && !(is_mqtt && publication.topic.is_none())
-            && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(&publication.subject))
+            && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(subject))
     }
 
     /// The terms that may hold for a publication, and whether it may then be heard.
@@ -130,7 +153,7 @@ impl Oracle {
         subscription: &'a Subscription,
         publication: &'a Publication,
     ) -> impl Iterator<Item = (Quality, bool)> + 'a {
-        let is_own = publication.by == subscription.ear.0;
+        let is_own = publication.by == subscription.ear.0 && !publication.is_by_topic;
         let n = subscription.terms.len();
         let holds = move |idx: &usize| {
             let replaced = subscription.terms.get(idx + 1);
@@ -165,7 +188,9 @@ impl Oracle {
     /// Whether the message must come, if the connection lasts.
     pub(super) fn must(&self, subscription: &Subscription, publication: &Publication) -> bool {
         let is_over = subscription.end.is_some_and(|end| {
-            subscription.is_superseded || publication.handled.is_none_or(|handled| handled > end.sent)
+            subscription.is_superseded
+                || self.takes_two_ways(publication)
+                || publication.handled.is_none_or(|handled| handled > end.sent)
         });
         let is_used_up = subscription.max.is_some_and(|(max, _)| subscription.n_heard >= max);
         // What has no payload can't be told from another like it.
@@ -174,7 +199,7 @@ impl Oracle {
             && !is_over
             && !is_used_up
             && subscription.terms[0].known.is_before(publication.began)
-            && self.concerns(subscription, publication)
+            && self.names(publication).all(|name| self.concerns_at(subscription, publication, name))
             && Self::terms(subscription, publication).all(|(_, may)| may)
     }
 
@@ -213,10 +238,13 @@ impl Oracle {
         let place = (ear, publication.by, quality == Quality::AtLeastOnce);
         let newest = self.newest.get(&place).copied().unwrap_or(0);
         // A group's messages may take another way each.
-        if !is_in_group && newest > publication_idx && publication.by != GATEWAY {
+        let keeps_order = !is_in_group && publication.by != GATEWAY && !self.takes_two_ways(publication);
+        if keeps_order && newest > publication_idx {
             return complain(Kind::Order, &format!("after {newest}"));
         }
-        self.newest.insert(place, publication_idx);
+        if keeps_order {
+            self.newest.insert(place, publication_idx);
+        }
         self.publications[publication_idx].heard.push((ear, quality));
         self.count(ear)
     }
@@ -258,7 +286,9 @@ impl Oracle {
             let due = self.subscriptions.iter().filter(|it| {
                 it.ear.0 == connection && it.group.is_none() && it.end.is_none() && self.is_alive(it)
             });
-            for subscription in due.filter(|it| self.must(it, publication)) {
+            for subscription in
+                due.filter(|it| !self.takes_two_ways(publication) && self.must(it, publication))
+            {
                 let was_before = publication.handled.is_some_and(|handled| handled < asked);
                 if was_before && !publication.heard.iter().any(|(ear, _)| *ear == subscription.ear) {
                     let what = self.describe(publication_idx);
@@ -345,7 +375,8 @@ impl Oracle {
             .subscriptions
             .iter()
             .any(|it| self.is_alive(it) && takes_surely(it) && self.must(it, publication));
-        let may_be_taken = self.subscriptions.iter().any(|it| self.may(it, publication));
+        let may_be_taken =
+            self.subscriptions.iter().any(|it| self.may(it, publication)) || self.may_seem_heard(publication);
         let (is_v5, is_mqtt) =
             (self.listeners[publication.by].takes_header, self.listeners[publication.by].is_mqtt);
         match publication.receipt {

@@ -285,6 +285,9 @@ impl Scene<'_> {
     /// How often the client hears a message that comes once.
     pub fn n_heard(&mut self, ear: Ear, number: usize) -> usize {
         let publication = &self.oracle.publications[number];
+        if publication.is_by_topic {
+            return self.lie.n_heard(Part::AnswerByTopic, self.chance);
+        }
         if publication.is_answer {
             return self.lie.n_heard(Part::Answer, self.chance);
         }

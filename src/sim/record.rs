@@ -1,5 +1,6 @@
 //! What the oracle notes of clients, subscriptions and publications.
 
+use super::by_topic::Way;
 use super::own::Cause;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
@@ -75,6 +76,10 @@ pub struct Publication {
     pub asks: Option<&'static str>,
     /// An answer of MQTT to a request of NATS.
     pub is_answer: bool,
+    /// The way of a request, where it may have gone to clients that are asked by topics alone.
+    pub way: Option<Way>,
+    /// An answer at the topic that such a request came with.
+    pub is_by_topic: bool,
     /// The answer to a request of MQTT: for the connection that asked alone, and with these properties.
     pub answers: Option<(usize, Vec<u8>)>,
     /// What the gateway says itself has a cause.
@@ -110,6 +115,8 @@ impl Publication {
             retain: false,
             asks: None,
             is_answer: false,
+            way: None,
+            is_by_topic: false,
             answers: None,
             cause: None,
             is_request: false,

@@ -15,6 +15,7 @@ use crate::shard::settings::{MqttSettings, NatsSettings, Settings};
 use crate::shard::{limits, requests};
 use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
+use crate::subject::responder::Responder;
 use crate::time::Span;
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    pub fn new(chance: &mut Chance) -> Self {
+    /// `more` draws what came later, so that older seeds keep their worlds where that is off.
+    pub fn new(chance: &mut Chance, more: &mut Chance) -> Self {
         let is_roomy = chance.one_in(2);
         let n_cores = chance.between(1, 5);
         let n_mqtt_in_ten = *chance.pick(&[0, 0, 5, 5, 8, 10]);
@@ -79,7 +81,11 @@ impl Scenario {
         }
         steps[8] = *chance.pick(&[0, 0, 1, 4]);
         steps[9] = *chance.pick(&[0, 0, 2, 8]);
-        let settings = settings(chance, n_cores, is_roomy);
+        let mut settings = settings(chance, n_cores, is_roomy);
+        if more.one_in(3) {
+            let responder = |text: &&str| Responder::parse(text).expect("it is one");
+            settings.mqtt.responders = RESPONDERS.iter().map(responder).collect();
+        }
         Self {
             credits: chance.between(1, 3),
             n_ops: *chance.pick(&[60, 200, 500]),
@@ -106,6 +112,11 @@ impl Scenario {
             wants_acknowledgements: chance.one_in(2),
             watches_presence: chance.one_in(3),
         }
+    }
+
+    /// Whether some clients are asked by topics alone.
+    pub fn has_responders(&self) -> bool {
+        !self.settings.mqtt.responders.is_empty()
     }
 
     /// Whether a subscription of NATS is sent what was retained before.
@@ -300,6 +311,16 @@ pub const PRESENCE_FILTERS: [&str; 5] = [
 
 pub const PRESENCE_TOPIC_FILTERS: [&str; 4] =
     ["$SYS/clients/#", "$SYS/clients/+/connected", "$SYS/clients/+/disconnected", "$SYS/clients/2/+"];
+
+/// Of clients that are asked by topics alone: requests of the alphabet, and answers of which one topic looks
+/// like the other's.
+pub const RESPONDERS: [&str; 2] = ["a/+/${id} -> r/+/${id}", "b/${id}/b -> r/${id}/q"];
+
+/// Of those clients, and of some that only look like them.
+pub const RESPONDER_TOPIC_FILTERS: [&str; 8] =
+    ["a/b/+", "a/b/+", "a/+/+", "b/+/b", "a/b/0", "r/#", "$share/g/a/b/+", "$share/h/b/+/b"];
+
+pub const RESPONDER_FILTERS: [&str; 4] = ["a.b.*", "b.*.b", "*.*.b", "r.>"];
 
 pub const TOPICS: [&str; 9] = ["a/b", "a/c", "a", "b", "a/b/c", "b/b", "a b/c", "$t/x", "/a"];
 

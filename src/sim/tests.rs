@@ -90,6 +90,19 @@ fn an_answer_of_mqtt_to_a_request_of_nats_that_never_comes_or_comes_twice_is_fou
 }
 
 #[test]
+fn an_answer_by_topic_that_never_comes_or_comes_twice_is_found() {
+    assert_found(Lie::Unheard(Part::AnswerByTopic), &[Kind::Missing]);
+    assert_found(Lie::HeardTwice(Part::AnswerByTopic), &[Kind::NotDue]);
+}
+
+#[test]
+fn a_client_that_is_not_asked_by_topics_or_whose_answers_are_no_answers_is_found() {
+    assert_found(Lie::NobodyAskedByTopic, &[Kind::Content]);
+    assert_found(Lie::AnswersByTopicUnknown, &[Kind::Missing]);
+    assert_found(Lie::AnswersByTopicUnknown, &[Kind::Content]);
+}
+
+#[test]
 fn a_rule_that_gives_way_to_a_later_one_or_holds_before_a_header_is_found() {
     assert_found(Lie::RulesReversed, &[Kind::NotDue]);
     assert_found(Lie::RuleBeforeHeader, &[Kind::NotDue]);

@@ -1,6 +1,7 @@
 //! Several shards, their clients and the mail between them in one thread: every step is chosen by the seed,
 //! and after each the shard's effects are seen to, as `runtime` sees to them.
 
+use super::by_topic::ANSWER_BY_TOPIC;
 use super::chance::Chance;
 use super::client::{Client, Scene};
 use super::driver::check_coalesced;
@@ -70,7 +71,7 @@ pub struct Lane {
 impl World {
     pub fn new(seed: u64, lie: Lie, is_traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::new(&mut chance);
+        let scenario = Scenario::new(&mut chance, &mut Chance::new(!seed));
         let keys = Keys::from_seed(std::array::from_fn(|_| chance.next()));
         let mut settings = scenario.settings.clone();
         lie.misconfigure(&mut settings);
@@ -90,7 +91,7 @@ impl World {
         Self {
             lanes: (0..n).map(|_| (0..n).map(lane).collect()).collect(),
             n_ops_left: scenario.n_ops,
-            oracle: Oracle::new(n == 1, scenario.is_roomy),
+            oracle: Oracle::new(&scenario),
             scenario,
             chance,
             now: Time::from_micros(1),
@@ -266,6 +267,10 @@ impl World {
                 what = client.act(scene);
                 Ok(())
             })?;
+            // What another core passes on has asked for no room there.
+            if what == ANSWER_BY_TOPIC {
+                self.n_change_bytes += self.scenario.frame_bytes_max() + 3 * size_of::<Item>();
+            }
             // A SUBSCRIBE has three filters at most, and each may have a parent.
             if what.contains("SUB") {
                 self.n_change_bytes += 6 * size_of::<Item>();
