@@ -27,7 +27,10 @@ class Compare:
     def start(self, *arguments):
         command = [sys.executable, gateway.ROOT / "scripts/compare", "--no-build", "--loadgen", STAND_IN]
         command += ["--strait", gateway.BINARY, "--out", self.out, "--seconds", "0.1", *arguments]
-        return subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A shell's background job ignores it, and so would what it starts.
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.env, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
 
     def run(self, *arguments):
         process = self.start(*arguments)

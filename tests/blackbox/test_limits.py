@@ -251,7 +251,8 @@ def test_a_client_hears_which_listener_with_a_name_is_full(start_strait):
     port = gateway.free_port()
     env = {"STRAIT__MQTT__LISTENERS__EDGE__BIND": str(port), "STRAIT__MQTT__LISTENERS__EDGE__MAX_CONNECTIONS": "1"}
     strait = start_strait(1, env=env)
-    with mqtt.connected(port), mqtt.Connection(port, mqtt.V5) as other:
+    at = (strait.mqtt[0], port)
+    with mqtt.connected(at), mqtt.Connection(at, mqtt.V5) as other:
         other.send(mqtt.connect(mqtt.V5, client_id="other"))
         connack = other.expect("CONNACK")
     assert connack.reason == 0x97
