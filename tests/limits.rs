@@ -4,7 +4,7 @@
 
 mod sources;
 
-use sources::text_of;
+use sources::files;
 use std::collections::BTreeSet;
 use strait::config::schema::KEYS;
 use strait::shard::limits::Limit;
@@ -31,6 +31,7 @@ fn every_limit_of_the_configuration_is_in_the_table_and_nothing_else() {
 
 #[test]
 fn every_limit_has_a_metric_an_answer_and_tests_or_a_reason_to_have_none() {
+    let text_of = |folders| files(folders, &["rs", "py"]).into_iter().map(|it| it.1).collect::<String>();
     let (metrics, tests) = (text_of(&["src/admin"]), text_of(&["src", "tests"]));
     for (key, row) in table() {
         let row = row.as_table().unwrap();

@@ -4,7 +4,7 @@
 
 mod sources;
 
-use sources::text_of;
+use sources::files;
 use toml::{Table, Value};
 
 /// Statements of both specifications; a line that goes missing is found out.
@@ -66,7 +66,7 @@ fn names(line: &str, version: &str, number: &str) -> bool {
 
 #[test]
 fn every_test_in_the_table_exists_and_names_the_statement_that_it_holds() {
-    let sources = text_of(&["src", "tests"]);
+    let sources: String = files(&["src", "tests"], &["rs", "py"]).into_iter().map(|it| it.1).collect();
     let lines: Vec<&str> = sources.lines().collect();
     let mut wrong = Vec::new();
     for_each_test(|version, number, test| match lines_of(&lines, test) {

@@ -2,8 +2,10 @@
 //! says. A new arrow, a long file or an unexplained exception fails here and not in somebody's review.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod sources;
+
+use sources::files;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may name whom. One direction: nothing here leads back. `runtime` and `sim` drive the shard; neither
@@ -76,22 +78,13 @@ impl Source {
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut waiting = vec![root.clone()];
-    let mut found = Vec::new();
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let below = path.strip_prefix(&root).unwrap();
-                let first = Path::new(below.components().next().unwrap().as_os_str());
-                let module = first.file_stem().unwrap().to_str().unwrap().to_owned();
-                let text = fs::read_to_string(&path).unwrap();
-                found.push(Source { path: below.to_owned(), module, text });
-            }
-        }
-    }
+    let source = |(path, text): (PathBuf, String)| {
+        let below = path.strip_prefix(&root).unwrap();
+        let first = Path::new(below.components().next().unwrap().as_os_str());
+        let module = first.file_stem().unwrap().to_str().unwrap().to_owned();
+        Source { path: below.to_owned(), module, text }
+    };
+    let found: Vec<_> = files(&["src"], &["rs"]).into_iter().map(source).collect();
     assert!(found.len() > 40, "the sources are not where they were");
     found
 }
