@@ -86,6 +86,8 @@ pub struct Waited {
     /// Older ones that made room for it, and those of them whose time was over.
     pub n_dropped: usize,
     pub n_expired: usize,
+    /// The last time that there was no room, bytes were in the way and not messages.
+    pub lacks_bytes: bool,
 }
 
 impl Inflight {
@@ -286,10 +288,12 @@ impl Inflight {
     pub fn wait(&mut self, kept: &Kept<'_>, limits: &Limits, now: Time) -> Waited {
         let mut waited = Waited { is_kept: true, ..Waited::default() };
         self.is_losing &= self.has_waiting();
-        let is_full = |waiting: &Log<()>| {
-            waiting.len() >= limits.messages_max || waiting.n_bytes() + kept.n_bytes() > limits.bytes_max
-        };
-        while is_full(&self.waiting) {
+        loop {
+            let has_many = self.waiting.len() >= limits.messages_max;
+            if !has_many && self.waiting.n_bytes() + kept.n_bytes() <= limits.bytes_max {
+                break;
+            }
+            waited.lacks_bytes = !has_many;
             let is_expired = self.waiting.get(0).is_some_and(|oldest| oldest.is_expired(now));
             if self.waiting.is_empty() || !(is_expired || limits.drops_oldest) {
                 return Waited { is_kept: false, ..waited };

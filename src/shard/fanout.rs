@@ -251,14 +251,16 @@ impl Clients {
     }
 
     pub(super) fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
-        let Outcome { n_queued, n_gave_way, n_expired, end, .. } = outcome;
+        let Outcome { n_queued, n_gave_way, n_expired, lacks_bytes, end, .. } = outcome;
+        let session_limit =
+            || if lacks_bytes { Limit::SessionQueueBytes } else { Limit::SessionQueueMessages };
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
         if n_gave_way | n_expired > 0 {
             counters.dropped_session_full += n_gave_way;
             counters.expired += n_expired;
             if n_gave_way > 0 {
-                self.begin_loss(target.connection, Limit::SessionQueueMessages);
+                self.begin_loss(target.connection, session_limit());
             }
         }
         let counters = &mut self.counters;
@@ -285,7 +287,7 @@ impl Clients {
             }
             End::DroppedSessionFull => {
                 counters.dropped_session_full += n_left;
-                self.begin_loss(target.connection, Limit::SessionQueueMessages);
+                self.begin_loss(target.connection, session_limit());
                 true
             }
             End::DroppedOffline => {
@@ -379,6 +381,8 @@ pub(super) struct Outcome {
     /// Older ones that were dropped for it, and those whose time was over.
     pub n_gave_way: u64,
     pub n_expired: u64,
+    /// Bytes were in the way in the session's queue, and not messages.
+    pub lacks_bytes: bool,
     /// What became of those that were not queued, or what follows.
     pub end: End,
 }
@@ -394,13 +398,14 @@ impl Outcome {
         self.n_waiting += one.n_waiting;
         self.n_gave_way += one.n_gave_way;
         self.n_expired += one.n_expired;
+        self.lacks_bytes |= one.lacks_bytes;
         if one.end != End::Delivered {
             self.end = one.end;
         }
     }
 
     pub const fn queued(n_queued: u64, end: End) -> Self {
-        Self { n_queued, n_waiting: 0, n_gave_way: 0, n_expired: 0, end }
+        Self { n_queued, n_waiting: 0, n_gave_way: 0, n_expired: 0, lacks_bytes: false, end }
     }
 }
 

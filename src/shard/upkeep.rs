@@ -281,13 +281,9 @@ impl Shard {
     /// More is due to a client than may wait for it: one of NATS ends, one of MQTT goes without.
     #[cold]
     fn overflowed(&mut self, id: ConnectionId, limit: Limit) {
-        let waiting = self.clients.slots.session(id).map(|session| session.inflight.n_waiting());
-        match (waiting, limit) {
-            (None, _) => self.close(id, Closed::SlowConsumer(Slow::Pending), self.now),
-            (Some(n), Limit::SessionQueueMessages) if n < self.settings.mqtt.session_queue_messages_max => {
-                self.note_loss(id, Limit::SessionQueueBytes);
-            }
-            (Some(_), limit) => self.note_loss(id, limit),
+        match self.clients.slots.session(id) {
+            None => self.close(id, Closed::SlowConsumer(Slow::Pending), self.now),
+            Some(_) => self.note_loss(id, limit),
         }
     }
 

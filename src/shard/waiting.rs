@@ -300,6 +300,7 @@ fn keep_waiting(inflight: &mut Inflight, kept: &Kept<'_>, room: Room<'_>, now: T
         n_waiting: n_queued,
         n_gave_way: waited.n_dropped as u64,
         n_expired: waited.n_expired as u64,
+        lacks_bytes: waited.lacks_bytes,
         end,
     }
 }

@@ -190,12 +190,27 @@ fn a_full_queue_drops_the_newest_or_the_oldest_and_the_expired_first() {
         };
         assert!(wait(b"a", Time::START + Span::from_secs(1)).is_kept);
         assert!(wait(b"b", Time::NEVER).is_kept && wait(b"c", Time::NEVER).is_kept);
-        assert_eq!(wait(b"d", Time::NEVER), Waited { is_kept: true, n_dropped: 0, n_expired: 1 });
+        assert_eq!(wait(b"d", Time::NEVER), Waited { is_kept: true, n_expired: 1, ..Waited::default() });
         let waited = wait(b"e", Time::NEVER);
         let n_dropped = usize::from(drops_oldest);
-        assert_eq!(waited, Waited { is_kept: drops_oldest, n_dropped, n_expired: 0 });
+        assert_eq!(waited, Waited { is_kept: drops_oldest, n_dropped, ..Waited::default() });
         let first = next(&mut inflight).and_then(|it| it.2);
         assert_eq!(first.as_deref(), Some(if drops_oldest { &b"c"[..] } else { b"b" }));
+    }
+}
+
+#[test]
+fn a_full_queue_says_whether_bytes_were_in_the_way() {
+    for drops_oldest in [false, true] {
+        let wait = |inflight: &mut Inflight, payload: &[u8], limits: &Limits| {
+            inflight.wait(&kept(payload, Quality::AtLeastOnce), limits, Time::START).lacks_bytes
+        };
+        let mut inflight = Inflight::new(1, 1 << 20);
+        let limits = Limits { messages_max: 2, drops_oldest, ..LIMITS };
+        let found = [b"a", b"b", b"c"].map(|payload| wait(&mut inflight, payload, &limits));
+        assert_eq!(found, [false; 3]);
+        let tight = Limits { messages_max: 9, bytes_max: inflight.n_bytes(), ..limits };
+        assert!(wait(&mut inflight, b"d", &tight));
     }
 }
 
