@@ -220,7 +220,10 @@ impl Shard {
         let is_mounted = apart.is_some() && nats.is_mounted();
         let responder = if publish.reply.is_empty() { None } else { self.responder_for(publish.subject) };
         // An acknowledgement is no answer to a request, and what is retained stays where others look for it.
-        let responder = responder.filter(|_| !asks_for_answer(publish) && !is_retained(publish));
+        let responder = responder.filter(|_| {
+            let asked = crossing::asked(publish.header).unwrap_or(Asked::NOTHING);
+            !asked.retain && !wants_acknowledgement(publish, asked)
+        });
         let quality = self.settings.nats.qualities.of(publish.subject, is_verbose);
         let plan = match self.plan(responder.as_ref().map_or(publish.subject, |it| &it.probe)) {
             Ok(plan) => plan,
@@ -428,15 +431,13 @@ impl Shard {
 }
 
 /// Whether a publish that is taken is acknowledged, or refused by a word on its reply subject.
-#[cold]
-fn asks_for_answer(publish: &Publish<'_>) -> bool {
-    let quality = crossing::asked(publish.header).and_then(|asked| asked.quality);
-    !publish.reply.is_empty() && quality.is_some_and(|quality| quality > Quality::AtMostOnce)
+fn wants_acknowledgement(publish: &Publish<'_>, asked: Asked) -> bool {
+    !publish.reply.is_empty() && asked.quality.is_some_and(|quality| quality > Quality::AtMostOnce)
 }
 
 #[cold]
-fn is_retained(publish: &Publish<'_>) -> bool {
-    crossing::asked(publish.header).is_some_and(|asked| asked.retain)
+fn asks_for_answer(publish: &Publish<'_>) -> bool {
+    wants_acknowledgement(publish, crossing::asked(publish.header).unwrap_or(Asked::NOTHING))
 }
 
 /// Why a message is not retained, for its publisher.
