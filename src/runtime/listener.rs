@@ -12,7 +12,7 @@ use crate::shard::id::CoreId;
 use crate::shard::limits::NoRoom;
 use crate::shard::{Door, Listener};
 use crate::time::Span;
-use crate::time::often::{AtMost, Pace, Rarely};
+use crate::time::often::{AtMost, Pace, Rarely, if_any};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io;
@@ -149,7 +149,7 @@ impl Acceptor {
             if nth == 0 {
                 self.shared.n_delayed.fetch_add(1, Ordering::Relaxed);
                 if let Some(n_before) = told.tell(LINES, 1, now) {
-                    let n_before = (n_before > 0).then_some(n_before);
+                    let n_before = if_any(n_before);
                     let (name, limit) = (&self.bound.name, "limits.connection_rate_per_core_max");
                     let value = self.rate_max / self.n_cores as u64;
                     tracing::warn!(n_before, "{name} connections wait: {limit} is {value}");
@@ -177,7 +177,7 @@ impl Acceptor {
                     return self.hand_over(socket, peer, Some(no_room));
                 }
                 if let Some(n_before) = told.turned_away[no_room as usize].tell(LINES, 1, now) {
-                    let n_before = (n_before > 0).then_some(n_before);
+                    let n_before = if_any(n_before);
                     let name = &self.bound.name;
                     let limit = no_room.key().unwrap_or(&self.bound.limit);
                     let value = self.value(no_room);

@@ -9,7 +9,7 @@ use super::id::{ConnectionId, CoreId};
 use super::limits::Limit;
 use super::mail::Item;
 use crate::message::ProtocolKind;
-use crate::time::often::{AtMost, Rarely};
+use crate::time::often::{AtMost, Rarely, if_any};
 use crate::time::{Span, Time};
 use std::net::SocketAddr;
 use tracing::field::{DisplayValue, display};
@@ -140,11 +140,6 @@ impl UnseenSubjects {
     }
 }
 
-/// A number that is not worth a word where it is none.
-fn if_any(n: u64) -> Option<u64> {
-    (n > 0).then_some(n)
-}
-
 /// What becomes of the messages that are beyond a limit.
 fn lost(limit: Limit) -> &'static str {
     match limit {
@@ -160,33 +155,8 @@ fn lost(limit: Limit) -> &'static str {
         }
         Limit::CoreQueue => "the most that waits in a core without room is lost",
         Limit::Requests | Limit::RequestBytes => "the oldest request is forgotten for another",
-        // Of these a client hears, and nothing is lost.
-        Limit::ClientId
-        | Limit::Connect
-        | Limit::ConnectTime
-        | Limit::MqttPayload
-        | Limit::Topic
-        | Limit::TopicLevels
-        | Limit::UserProperties
-        | Limit::UserPropertyBytes
-        | Limit::Filters
-        | Limit::MqttSubscriptions
-        | Limit::ReceiveMaximum
-        | Limit::TopicAliases
-        | Limit::TopicAliasBytes
-        | Limit::Sessions
-        | Limit::MqttMessageRate
-        | Limit::MqttByteRate
-        | Limit::NatsMessageRate
-        | Limit::NatsByteRate
-        | Limit::ControlLine
-        | Limit::NatsPayload
-        | Limit::Header
-        | Limit::NatsSubscriptions
-        | Limit::SubscriptionTokens
-        | Limit::Unconnected
-        | Limit::UnconnectedBytes
-        | Limit::WriteTime => "messages are lost",
+        // Of the others a client hears, and loses nothing.
+        _ => "it is more than may be",
     }
 }
 
@@ -195,16 +165,24 @@ pub(super) fn cut(name: &[u8]) -> &[u8] {
     &name[..name.len().min(SHOWN_MAX + 1)]
 }
 
+/// So much of a name as is shown, and a sign that there is more.
+fn front(name: &[u8]) -> (&[u8], &'static str) {
+    match name.split_at_checked(SHOWN_MAX) {
+        Some((front, [_, ..])) => (front, "…"),
+        _ => (name, ""),
+    }
+}
+
 /// What a client calls itself, as the log shows it.
 fn shown_name(name: &[u8]) -> String {
-    let more = if name.len() > SHOWN_MAX { "…" } else { "" };
-    String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]).into_owned() + more
+    let (front, more) = front(name);
+    String::from_utf8_lossy(front).into_owned() + more
 }
 
 /// A subject as the log shows it.
 fn shown(subject: &[u8]) -> String {
-    let more = if subject.len() > SHOWN_MAX { "…" } else { "" };
-    format!("{}{more}", on_one_line(&subject[..subject.len().min(SHOWN_MAX)]))
+    let (front, more) = front(subject);
+    format!("{}{more}", on_one_line(front))
 }
 
 /// What a client sent as it reads in a line of the log: text as it is, quotes among it, and escapes for whatever

@@ -93,6 +93,11 @@ impl Rarely {
     }
 }
 
+/// What was passed over, for a line in which none of it is not worth a word.
+pub fn if_any(n: u64) -> Option<u64> {
+    (n > 0).then_some(n)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
