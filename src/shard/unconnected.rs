@@ -96,9 +96,9 @@ impl Shard {
         Some(still.map_or(self.now, |it| it.accepted_at + GRACE))
     }
 
-    /// Counts what of an unconnected one's input waits to be whole. Where it is more than all may have, the oldest ends that
-    /// has had its time, and otherwise the one that brings it: those who say all at once are not in the way of each
-    /// other.
+    /// Counts what of an unconnected one's input waits to be whole. Where it is more than all may have, the oldest
+    /// ends that has had its time, and otherwise the one that brings it: those who say all at once are not in the way
+    /// of each other.
     pub(super) fn count_unconnected(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let n_kept = connection.kept.len();

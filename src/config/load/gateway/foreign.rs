@@ -34,11 +34,12 @@ const fn refused(name: &'static str, why: &'static str) -> Foreign {
 const NO_AUTHENTICATION: &str = "there is no authentication yet: whoever reaches a listener is let in";
 const NO_TLS: &str = "there is no TLS yet: let a proxy on this host end it";
 const NO_WEBSOCKET: &str = "there is no WebSocket yet";
-const CONNECTION_RATE: &str = "no listener has a rate of its own: limits.connection_rate_per_core_max is how many connections a second \
-     each core accepts of all listeners";
-const MESSAGE_RATE: &str = "no listener has a rate of its own: nats.publish_rate_max is what each NATS client may publish in a second";
-const BYTE_RATE: &str = "no listener has a rate of its own: nats.publish_bytes_rate_max is how many bytes each NATS client may \
+const CONNECTION_RATE: &str = "no listener has a rate of its own: limits.connection_rate_per_core_max is how many \
+     connections a second each core accepts of all listeners";
+const MESSAGE_RATE: &str = "no listener has a rate of its own: nats.publish_rate_max is what each NATS client may \
      publish in a second";
+const BYTE_RATE: &str = "no listener has a rate of its own: nats.publish_bytes_rate_max is how many bytes each NATS \
+     client may publish in a second";
 
 const KEYS: [Foreign; 19] = [
     Foreign {
