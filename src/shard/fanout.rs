@@ -94,6 +94,25 @@ pub struct Publisher {
     pub id: ConnectionId,
     /// NATS: whether it gets its own messages.
     pub hears_itself: bool,
+    /// Whether this is its own message, and not one that the gateway publishes anew from what it said.
+    pub is_author: bool,
+}
+
+impl Publisher {
+    /// The client as it publishes in its own name.
+    pub fn new(id: ConnectionId, hears_itself: bool) -> Self {
+        Self { id, hears_itself, is_author: true }
+    }
+
+    /// Who publishes what is nobody's own: what comes from elsewhere, again, or in answer.
+    pub const fn nobody(id: ConnectionId) -> Self {
+        Self { id, hears_itself: true, is_author: false }
+    }
+
+    #[inline]
+    pub fn wrote_as(&self, id: ConnectionId) -> bool {
+        self.id == id && self.is_author
+    }
 }
 
 /// What a client's queue may hold, and what a delivery may need of the shard.
@@ -193,7 +212,7 @@ impl Clients {
         let kind = connection.protocol_kind();
         let Connection { protocol, queue, marks, subscriptions, traffic, .. } = connection;
         let Some(subscription) = subscriptions.get_mut(target.subscription) else { return false };
-        let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
+        let is_own = fanout.publisher.is_some_and(|publisher| publisher.wrote_as(target.connection));
         let n_bytes_before = queue.len();
         let room = Room { settings, origin: self.origin };
         let outcome = match protocol {

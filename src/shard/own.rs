@@ -26,11 +26,10 @@ pub const GATEWAY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32
 pub const ANSWERING: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX - 1 };
 
 /// Nobody's client: who publishes what comes again, late, or in answer.
-pub const ANEW: Publisher = Publisher { id: ANSWERING, hears_itself: true };
+pub const ANEW: Publisher = Publisher::nobody(ANSWERING);
 
 /// A client of another core, as which nobody here publishes.
-pub const ELSEWHERE: Publisher =
-    Publisher { id: ConnectionId { slot: u32::MAX, generation: u32::MAX - 2 }, hears_itself: true };
+pub const ELSEWHERE: Publisher = Publisher::nobody(ConnectionId { slot: u32::MAX, generation: u32::MAX - 2 });
 
 /// Notices that wait for room; those beyond it are dropped.
 const NOTICES_MAX: usize = 10_000;
@@ -188,7 +187,7 @@ impl Shard {
         // Nobody is slowed for it.
         let (must_stall, must_stop) = (self.must_stall, self.must_stop);
         let id = if notice.is_answer { ANSWERING } else { GATEWAY };
-        let publisher = Publisher { id, hears_itself: true };
+        let publisher = Publisher::nobody(id);
         self.send_out(publisher, &message, plan, Ask::Nothing);
         (self.must_stall, self.must_stop) = (must_stall, must_stop);
     }

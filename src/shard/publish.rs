@@ -338,7 +338,7 @@ impl Shard {
             Protocol::Nats(nats) => nats.echo(),
             Protocol::Mqtt(_) => true,
         });
-        Publisher { id, hears_itself }
+        Publisher::new(id, hears_itself)
     }
 
     /// Sends the 503 to the requester's own plain subscription for the reply, if it has one.

@@ -351,7 +351,8 @@ impl Shard {
         let elsewhere = to.filter(|core| *core != self.core);
         let token = read_subject(message.subject).filter(|_| elsewhere.is_none()).map(|(_, token)| token);
         if let Some(reply) = token.and_then(|token| self.goes_on_at(token)) {
-            let publisher = Publisher { id: publisher, hears_itself: true };
+            // As where the request is another core's: who answers is not the author of what goes on.
+            let publisher = Publisher::nobody(publisher);
             if !self.pass_answer_on(publisher, &reply, message, ask) {
                 self.conclude(publisher.id, message, ask, false);
             }

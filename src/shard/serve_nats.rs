@@ -211,7 +211,7 @@ impl Shard {
         }
         let is_identified = apart.is_some() && nats.is_identified();
         let publish = apart.unwrap_or(written);
-        let publisher = Publisher { id, hears_itself: nats.echo() };
+        let publisher = Publisher::new(id, nats.echo());
         let is_request = !publish.reply.is_empty() && nats.wants_no_responders();
         let ask = if is_request { Ask::NoResponders { subject: publish.subject } } else { Ask::Nothing };
         let says_something = nats.answers_publish();

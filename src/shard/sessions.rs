@@ -104,7 +104,7 @@ impl Shard {
                 let _ = self.retain(id, &mut message);
             }
             self.clients.counters.wills_published += 1;
-            self.carry_out(Publisher { id, hears_itself: true }, &message, plan, Ask::Nothing);
+            self.carry_out(Publisher::new(id, true), &message, plan, Ask::Nothing);
         }
         self.wills.is_empty()
     }

@@ -45,7 +45,7 @@ impl Shard {
         self.now = now;
         let plan = self.plan_anyway(&request.reply);
         let message = Message::plain(&request.reply, Payload::Copied(payload));
-        let publisher = Publisher { id: request.requester, hears_itself: true };
+        let publisher = Publisher::new(request.requester, true);
         self.carry_out(publisher, &message, plan, Ask::Nothing);
         self.settle(now);
     }

@@ -60,7 +60,7 @@ impl Clients {
         let Some(subscription) = subscriptions.get(target.subscription).filter(|_| stays) else {
             return false;
         };
-        let is_own = fanout.publisher.is_some_and(|publisher| publisher.id == target.connection);
+        let is_own = fanout.publisher.is_some_and(|publisher| publisher.wrote_as(target.connection));
         let n_kept_before = inflight.n_bytes();
         let room = Room { settings, origin: self.origin };
         let message = fanout.message;

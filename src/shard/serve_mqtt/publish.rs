@@ -272,7 +272,7 @@ impl Shard {
             self.reply = reply;
             return Served::Taken(n_taken);
         }
-        self.carry_out(Publisher { id, hears_itself: true }, &message, plan, ask(publish));
+        self.carry_out(Publisher::new(id, true), &message, plan, ask(publish));
         self.reply = reply;
         Served::Taken(run.map_or(n_taken, |run| run.n_bytes()))
     }
