@@ -125,10 +125,10 @@ impl Scene<'_> {
         })
     }
 
-    /// Whether a message without payload on this subject can be one that clears what was retained.
-    pub fn is_clear(&self, subject: &[u8]) -> bool {
+    /// Whether a message without payload on such a subject can be one that clears what was retained.
+    pub fn is_clear(&self, is_it: impl Fn(&[u8]) -> bool) -> bool {
         let publications = &self.oracle.publications;
-        publications.iter().any(|it| it.retain && it.payload.is_empty() && it.subject == subject)
+        publications.iter().any(|it| it.retain && it.payload.is_empty() && is_it(&it.subject))
     }
 
     /// Complains of bytes that this client can't read or did not ask for.

@@ -1,6 +1,7 @@
 //! What a message says in the other protocol's words: the few that this world's clients send, written down by
 //! hand.
 
+use super::names::Names;
 use super::record::Publication;
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
@@ -137,18 +138,17 @@ impl Publication {
         }
     }
 
-    /// Whether a reply subject can be the one with which this comes to a NATS client at `mount`.
-    pub fn may_have_reply(&self, reply: &[u8], mount: &[u8]) -> bool {
+    /// Whether a reply subject can be the one with which this comes to a NATS client with such names.
+    pub fn may_have_reply(&self, reply: &[u8], names: Names) -> bool {
         let Some(topic) = self.asks else {
             // One that it could not address is not shown to it.
-            return reply == self.reply.strip_prefix(mount).unwrap_or_default();
+            return reply == names.seen_reply(&self.reply);
         };
         let mut direct = Vec::new();
         mapping::topic_to_subject(topic.as_bytes(), &mut direct);
         // What a member of its group left behind is published anew, without the one who asked.
         let may_be_left = self.quality != Quality::AtMostOnce;
-        reply.starts_with(GATEWAY_INBOX)
-            || (may_be_left && reply == direct.strip_prefix(mount).unwrap_or_default())
+        reply.starts_with(GATEWAY_INBOX) || (may_be_left && reply == names.seen_reply(&direct))
     }
 
     /// The properties with which it comes to a client of MQTT 5.

@@ -79,6 +79,8 @@ pub enum Lie {
     Stale(Part),
     /// The last rule for the quality of what NATS publishes holds, and not the first.
     RulesReversed,
+    /// No listener has EMQX's mapping.
+    MappedExactly,
     /// A rule holds whatever a header asks for.
     RuleBeforeHeader,
     /// Nobody is asked by topics alone.
@@ -125,6 +127,9 @@ impl Lie {
         if self == Self::RulesReversed {
             settings.nats.qualities.0.reverse();
         }
+        if self == Self::MappedExactly {
+            settings.nats.mappings.clear();
+        }
         let responders = &mut settings.mqtt.responders;
         if self == Self::NobodyAskedByTopic {
             responders.clear();
@@ -145,6 +150,7 @@ impl Lie {
             | Self::Unheard(_)
             | Self::HeardTwice(_)
             | Self::Stale(_)
+            | Self::MappedExactly
             | Self::RulesReversed
             | Self::RuleBeforeHeader
             | Self::NobodyAskedByTopic

@@ -20,6 +20,7 @@ mod session_client;
 mod store;
 
 mod record;
+mod names;
 mod oracle;
 mod own;
 mod groups;

@@ -419,7 +419,7 @@ impl MqttClient {
     fn take_clear(&mut self, publish: &Publish<'_>, scene: &mut Scene<'_>) -> Check {
         let mut subject = Vec::new();
         mapping::topic_to_subject(publish.topic, &mut subject);
-        if !scene.is_clear(&subject) || publish.dup {
+        if !scene.is_clear(|it| it == subject) || publish.dup {
             return scene.unexpected("a message without payload that nobody sent");
         }
         self.take_quality(publish, scene)?;

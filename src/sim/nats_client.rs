@@ -6,14 +6,15 @@ mod asking;
 use super::client::Scene;
 use super::crossing::{HEADERS, KEEPING_HEADER};
 use super::faults::{Check, Kind, Lie, broken};
+use super::names::Names;
 use super::own::Came;
 use super::record::{At, Known, Publication, Subscription, Terms};
 use super::retained::Request;
-use super::scenario::{FILTERS, GROUPS, MOUNTS, PRESENCE_FILTERS, RESPONDER_FILTERS};
+use super::scenario::{FILTERS, FIRST_EMQX, GROUPS, MOUNTS, PRESENCE_FILTERS, RESPONDER_FILTERS};
 use super::wire::{ServerOp, hear_ops};
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::shard::census::cid;
-use crate::subject::{SubjectFilter, mapping};
+use crate::subject::mapping;
 use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
@@ -66,8 +67,8 @@ impl NatsClient {
         self.nth_mount
     }
 
-    fn mount(&self) -> &'static [u8] {
-        MOUNTS[self.nth_mount].2.as_bytes()
+    fn names(&self) -> Names {
+        Names { mount: MOUNTS[self.nth_mount].2, is_emqx: self.nth_mount >= FIRST_EMQX }
     }
 
     pub fn connect(&mut self, scene: &mut Scene<'_>) {
@@ -78,6 +79,7 @@ impl NatsClient {
         self.no_responders = self.headers && !chance.one_in(3);
         let listener = &mut scene.oracle.listeners[scene.connection];
         listener.takes_header = self.headers;
+        listener.names = self.names();
         let Self { verbose, echo, headers, no_responders, .. } = self;
         let json = format!(
             "{{\"verbose\":{verbose},\"pedantic\":false,\"echo\":{echo},\"headers\":{headers},\
@@ -97,7 +99,8 @@ impl NatsClient {
         if !self.requests.is_empty() && scene.chance.one_in(3) {
             let reply = self.requests.remove(0);
             let quality = self.quality(&reply, scene);
-            let publication = Publication { subject: reply, quality, ..self.publication(scene) };
+            let spelled = self.names().seen_reply(&reply);
+            let publication = Publication { subject: reply, spelled, quality, ..self.publication(scene) };
             self.publish(publication, scene);
             return "answers a request";
         }
@@ -127,7 +130,8 @@ impl NatsClient {
                 self.ping(scene);
                 "PING"
             }
-            8 => self.read(scene),
+            // What it would be answered has no names of its own here.
+            8 if !self.names().is_emqx => self.read(scene),
             _ => {
                 let publication = self.publication(scene);
                 self.publish(publication, scene);
@@ -138,9 +142,10 @@ impl NatsClient {
 
     fn publication(&self, scene: &mut Scene<'_>) -> Publication {
         let publication = scene.publication(Quality::AtMostOnce, false);
-        let subject = [self.mount(), &publication.subject].concat();
+        let spelled = publication.subject.clone();
+        let subject = self.names().canonical(&spelled);
         let (quality, identity) = (self.quality(&subject, scene), self.identity(scene));
-        Publication { subject, quality, identity, ..publication }
+        Publication { subject, spelled, quality, identity, ..publication }
     }
 
     /// Who it is, where the gateway tells that.
@@ -160,19 +165,11 @@ impl NatsClient {
     }
 
     fn publish(&mut self, publication: Publication, scene: &mut Scene<'_>) {
-        let Publication { subject, .. } = &publication;
-        let subject = subject.strip_prefix(self.mount()).unwrap_or_default().to_vec();
-        self.publish_to(&subject, publication, scene);
-    }
-
-    /// Publishes to a subject that is spelled so.
-    fn publish_to(&mut self, subject: &[u8], publication: Publication, scene: &mut Scene<'_>) {
-        let Publication { reply, acknowledged_at, header, payload, .. } = &publication;
-        let seen = |name: &[u8]| name.strip_prefix(self.mount()).unwrap_or_default().to_vec();
-        let reply = seen(if acknowledged_at.is_empty() { reply } else { acknowledged_at });
+        let Publication { spelled, reply, acknowledged_at, header, payload, .. } = &publication;
+        let reply = self.names().seen_reply(if acknowledged_at.is_empty() { reply } else { acknowledged_at });
         let out = &mut *scene.out;
         out.extend_from_slice(if header.is_empty() { b"PUB " } else { b"HPUB " });
-        out.extend_from_slice(subject);
+        out.extend_from_slice(spelled);
         out.push(b' ');
         if !reply.is_empty() {
             out.extend_from_slice(&reply);
@@ -205,11 +202,15 @@ impl NatsClient {
     fn subscribe(&mut self, group: Option<&'static str>, scene: &mut Scene<'_>) -> &'static str {
         let watches = scene.scenario.watches_presence && scene.chance.one_in(4);
         let asks = !watches && scene.scenario.has_responders() && scene.chance.one_in(6);
-        let filter = *scene.chance.pick(match (watches, asks) {
+        let mut filter = *scene.chance.pick(match (watches, asks) {
             (true, _) => &PRESENCE_FILTERS[..],
             (_, true) => &RESPONDER_FILTERS,
             _ => &FILTERS,
         });
+        // There it is no filter.
+        if self.names().is_emqx && filter.contains('+') {
+            filter = "a.b";
+        }
         // One with a maximum may have ended by itself.
         let is_certain = |(_, number): &&(u32, usize)| scene.oracle.subscriptions[*number].max.is_none();
         if let Some(&(sid, _)) = self.subscriptions.iter().find(is_certain)
@@ -247,17 +248,16 @@ impl NatsClient {
             hears_itself: self.echo,
             retain_as_published: false,
         };
-        let filter = SubjectFilter::parse(&[self.mount(), filter.as_bytes()].concat())
-            .expect("the alphabet has only filters");
-        if group.is_none() && scene.scenario.is_replayed(filter.as_bytes()) {
+        let (filters, begins_with_wildcard) = self.names().filters(filter);
+        if group.is_none() && scene.scenario.is_replayed(filters[0].as_bytes()) {
             let subscription = scene.oracle.subscriptions.len();
             scene.oracle.requests.push(Request { subscription, place: 0 });
         }
         scene.oracle.subscriptions.push(Subscription {
             ear: (scene.connection, Some(sid)),
-            filters: vec![filter],
+            filters,
             group,
-            begins_with_wildcard: false,
+            begins_with_wildcard,
             terms: vec![terms],
             end: None,
             max: None,
@@ -365,26 +365,27 @@ impl NatsClient {
 
     fn take_message(&mut self, op: &ServerOp<'_>, scene: &mut Scene<'_>) -> Check {
         let ServerOp::Message { subject, sid, reply, header, payload } = op else { return Ok(()) };
-        let mount = self.mount();
-        let subject = [mount, subject].concat();
+        let names = self.names();
+        let (heard, subject) = (*subject, names.canonical(subject));
         if header.starts_with(b"NATS/1.0 503") {
-            return asking::hear_no_responders(&subject, mount, header, payload, *sid, scene);
+            return asking::hear_no_responders(&subject, names, header, payload, *sid, scene);
         }
         if let Some(number) = scene.oracle.own_at(&subject, payload) {
             let (ear, is_marked) = ((scene.connection, Some(*sid)), !reply.is_empty());
             let header = self.headers.then_some(*header);
             return scene.hear_own(number, &Came { ear, payload, header, is_marked });
         }
-        if payload.is_empty() && scene.is_clear(&subject) {
+        if payload.is_empty() && scene.is_clear(|it| names.seen(it).as_deref() == Some(heard)) {
             scene.oracle.n_clears += 1;
             return scene.oracle.count((scene.connection, Some(*sid)));
         }
         let number = scene.recognise(payload)?;
-        let is_named = scene.oracle.may_be_named(number, &subject, reply);
+        let is_named = names.seen(&subject).as_deref() == Some(heard)
+            && scene.oracle.may_be_named(number, &subject, reply);
         let publication = &scene.oracle.publications[number];
         let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
         let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
-        let is_answerable = publication.may_have_reply(reply, mount);
+        let is_answerable = publication.may_have_reply(reply, names);
         if !is_named || !is_answerable || !is_told {
             let header = String::from_utf8_lossy(header);
             let reply = String::from_utf8_lossy(reply);

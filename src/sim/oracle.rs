@@ -142,10 +142,19 @@ impl Oracle {
         };
         let is_asked_for =
             |filter: &SubjectFilter| !is_kept_back || !matches!(filter.as_bytes().first(), Some(b'*' | b'>'));
+        // To NATS inboxes are subjects like others, also where its wildcards are topics'.
+        let is_hidden = if is_mqtt { mapping::is_hidden_from_wildcards } else { mapping::is_dollar_topic };
         let mut filters = subscription.filters.iter();
         filters.any(|filter| filter.matches(subject) && is_asked_for(filter))
             && !(is_mqtt && publication.topic.is_none())
-            && !(subscription.begins_with_wildcard && mapping::is_hidden_from_wildcards(subject))
+            && !(subscription.begins_with_wildcard && is_hidden(subject))
+            && self.has_name(subscription, subject)
+    }
+
+    /// Whether a subject has a name where the subscriber is.
+    fn has_name(&self, subscription: &Subscription, subject: &[u8]) -> bool {
+        let names = self.listeners[subscription.ear.0].names;
+        !names.is_emqx || names.seen(subject).is_some()
     }
 
     /// The terms that may hold for a publication, and whether it may then be heard.

@@ -1,6 +1,7 @@
 //! What the oracle notes of clients, subscriptions and publications.
 
 use super::by_topic::Way;
+use super::names::Names;
 use super::own::Cause;
 use crate::message::Quality;
 use crate::mqtt::reason::Reason;
@@ -60,6 +61,8 @@ pub struct Subscription {
 pub struct Publication {
     pub by: usize,
     pub subject: Vec<u8>,
+    /// The same as its publisher spells it, where that is one of NATS.
+    pub spelled: Vec<u8>,
     pub topic: Option<Vec<u8>>,
     pub reply: Vec<u8>,
     pub header: Vec<u8>,
@@ -104,6 +107,7 @@ impl Publication {
         Self {
             by,
             subject: Vec::new(),
+            spelled: Vec::new(),
             topic: None,
             reply: Vec::new(),
             header: Vec::new(),
@@ -140,6 +144,8 @@ pub struct Listener {
     pub name: Option<usize>,
     /// NATS with headers, or MQTT 5.
     pub takes_header: bool,
+    /// How it spells what everybody has.
+    pub names: Names,
     /// Whether the gateway still serves it, as far as the world can see.
     pub is_alive: bool,
     /// It had an answer that only clients have which are there.

@@ -16,6 +16,7 @@ use crate::shard::{limits, requests};
 use crate::subject::SubjectFilter;
 use crate::subject::mount::Mountpoint;
 use crate::subject::responder::Responder;
+use crate::subject::view::Mapping;
 use crate::time::Span;
 use std::sync::Arc;
 
@@ -181,7 +182,7 @@ pub fn settings(chance: &mut Chance, n_cores: usize, is_roomy: bool) -> Settings
             qualities: Qualities(RULES[chance.below(4)].iter().map(|(it, of)| (filter(it), *of)).collect()),
             replayed: REPLAYED[chance.below(3)].iter().map(|it| filter(it)).collect(),
             mountpoints: MOUNTS.map(|(mountpoint, ..)| mounted_at(mountpoint)).to_vec(),
-            mappings: Vec::new(),
+            mappings: (0..MOUNTS.len()).map(mapping_at).collect(),
             identifies_publishers: !is_roomy && chance.one_in(3),
         },
         mqtt: MqttSettings {
@@ -264,20 +265,29 @@ fn server() -> ServerInfo {
     }
 }
 
+fn mapping_at(nth: usize) -> Mapping {
+    if nth < FIRST_EMQX { Mapping::Exact } else { Mapping::Emqx }
+}
+
 fn mounted_at(mountpoint: &str) -> Option<Arc<Mountpoint>> {
     Mountpoint::parse(mountpoint, '.').expect("it is one").map(Arc::new)
 }
 
 /// Listeners for NATS by their places: the mountpoint, whom the client says that it is, and the mount that
 /// this comes to. They overlap with the alphabet below and with one another.
-pub const MOUNTS: [(&str, Option<&str>, &str); 6] = [
+pub const MOUNTS: [(&str, Option<&str>, &str); 8] = [
     ("", None, ""),
     ("a", None, "a."),
     ("a.b", None, "a.b."),
     ("b", None, "b."),
     ("u.${username}", Some("*"), "u.%2A."),
     ("u.${username}", Some("a.b"), "u.a%2Eb."),
+    ("", None, ""),
+    ("a", None, "a."),
 ];
+
+/// The first of them that has EMQX's mapping, as all that follow.
+pub const FIRST_EMQX: usize = 6;
 
 pub const SUBJECTS: [&str; 13] = [
     "a.b",

@@ -114,6 +114,11 @@ fn a_client_that_comes_or_goes_unseen_or_twice_is_found() {
     assert_found(Lie::HeardTwice(Part::Presence), &[Kind::NotDue]);
 }
 
+#[test]
+fn names_that_are_not_exchanged_as_emqx_does_are_found() {
+    assert_found(Lie::MappedExactly, &[Kind::Missing, Kind::NotDue]);
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

@@ -6,6 +6,7 @@ use crate::mqtt::property::{Pair, Property, PropertyBlock};
 use crate::sim::client::Scene;
 use crate::sim::crossing::{ASKING_HEADER, CORRELATING_HEADER, CORRELATION};
 use crate::sim::faults::Check;
+use crate::sim::names::Names;
 use crate::sim::record::Publication;
 use crate::subject::mapping;
 
@@ -26,7 +27,8 @@ impl NatsClient {
         let answers = Some((asker, told.properties().raw().to_vec()));
         // Whatever the client is: only a header asks for more.
         let publication = scene.publication(Quality::AtMostOnce, false);
-        self.publish_to(reply, Publication { subject, answers, ..publication }, scene);
+        let spelled = reply.to_vec();
+        self.publish(Publication { subject, spelled, answers, ..publication }, scene);
     }
 
     /// A publish with a reply subject of its own, so that a 503 can be told from others.
@@ -35,7 +37,7 @@ impl NatsClient {
             return self.open_inbox(scene);
         }
         let number = scene.oracle.publications.len();
-        let inbox = [self.mount(), format!("_INBOX.c{}.{number}", scene.connection).as_bytes()].concat();
+        let inbox = self.names().canonical(format!("_INBOX.c{}.{number}", scene.connection).as_bytes());
         let publication = self.publication(scene);
         if self.headers && scene.scenario.wants_acknowledgements && scene.chance.one_in(2) {
             let (header, quality) = (ASKING_HEADER.as_bytes().to_vec(), Quality::AtLeastOnce);
@@ -62,7 +64,7 @@ impl NatsClient {
         if self.inbox.is_none() {
             return self.open_inbox(scene);
         }
-        let reading = scene.start_reading(self.mount());
+        let reading = scene.start_reading(self.names().mount.as_bytes());
         self.sent.push_back(Sent::Read(reading));
         "PUB of a request for what is retained"
     }
@@ -70,7 +72,7 @@ impl NatsClient {
 
 pub fn hear_no_responders(
     subject: &[u8],
-    mount: &[u8],
+    names: Names,
     header: &[u8],
     payload: &[u8],
     sid: u32,
@@ -79,8 +81,11 @@ pub fn hear_no_responders(
     let last = subject.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
     let number: Option<usize> = std::str::from_utf8(last).ok().and_then(|text| text.parse().ok());
     let request = number.and_then(|number| scene.oracle.publications.get(number)).filter(|publication| {
-        let asked = publication.subject.strip_prefix(mount).unwrap_or_default();
-        let expected = [b"NATS/1.0 503\r\nNats-Subject: ", asked, b"\r\n\r\n"].concat();
+        let subject_asked = &publication.subject;
+        // One that has no name there is told as it is, in its mount.
+        let unnamed = || subject_asked.strip_prefix(names.mount.as_bytes()).unwrap_or_default().to_vec();
+        let asked = names.seen(subject_asked).unwrap_or_else(unnamed);
+        let expected = [&b"NATS/1.0 503\r\nNats-Subject: "[..], &asked, b"\r\n\r\n"].concat();
         publication.by == scene.connection
             && publication.is_request
             && publication.reply == subject
