@@ -67,7 +67,8 @@ impl Oracle {
         subscription.group.is_some()
             && publication.quality != Quality::AtMostOnce
             && self.concerns(subscription, publication)
-            && subscription.end.is_none_or(|end| end.acknowledged.is_none())
+            // One that has ended since may have had it while it stood.
+            && subscription.end.and_then(|end| end.acknowledged).is_none_or(|at| at >= self.quiet_since)
             && subscription.terms.iter().any(|terms| terms.quality.min(publication.quality) == quality)
             && self.subscriptions.iter().any(left_it)
     }
