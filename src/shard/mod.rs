@@ -471,6 +471,11 @@ impl Shard {
         self.clients.slots.iter().filter(|(_, connection)| connection.is_waiting()).count()
     }
 
+    /// Of those, whose clients have published more than they may for now.
+    pub fn n_paused(&self) -> usize {
+        self.paused.len()
+    }
+
     /// What this core has announced: key, group and role, and members.
     pub fn announced(&self, visit: impl FnMut(FilterKey, Option<(&[u8], Role)>, MemberCounts)) {
         self.table.announced(visit);

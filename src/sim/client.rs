@@ -8,7 +8,7 @@ use super::nats_client::NatsClient;
 use super::oracle::Oracle;
 use super::record::Publication;
 use super::scenario::{PAYLOAD_BYTES_MAX, SUBJECTS, Scenario, TOPICS};
-use crate::message::Quality;
+use crate::message::{ProtocolKind, Quality};
 use crate::subject::mapping;
 
 /// A client's end of a connection.
@@ -38,6 +38,13 @@ pub struct Scene<'w> {
 }
 
 impl Client {
+    pub fn protocol(&self) -> ProtocolKind {
+        match self {
+            Self::Nats(_) => ProtocolKind::Nats,
+            Self::Mqtt(_) => ProtocolKind::Mqtt,
+        }
+    }
+
     /// Sends the first op or packet.
     pub fn connect(&mut self, scene: &mut Scene<'_>) {
         match self {
@@ -123,6 +130,12 @@ impl Scene<'_> {
                 payload.len()
             ),
         })
+    }
+
+    /// Whether the gateway may end it before it has heard who it is.
+    pub fn may_give_way(&self) -> bool {
+        let limits = &self.scenario.settings.limits;
+        limits.unconnected_max.min(limits.unconnected_bytes_max) != usize::MAX
     }
 
     /// Whether a message without payload on such a subject can be one that clears what was retained.

@@ -4,6 +4,7 @@
 use super::chance::Chance;
 use super::scenario::RESPONDERS;
 use crate::shard::interest::Change;
+use crate::shard::limits::Limits;
 use crate::shard::mail::{Acknowledgement, Batch, Item};
 use crate::shard::settings::Settings;
 use crate::subject::responder::Responder;
@@ -81,6 +82,10 @@ pub enum Lie {
     RulesReversed,
     /// No listener has EMQX's mapping.
     MappedExactly,
+    /// A client may publish as much as it will.
+    AnyRate,
+    /// Any number may be there that don't say who they are.
+    AnyUnconnected,
     /// A rule holds whatever a header asks for.
     RuleBeforeHeader,
     /// Nobody is asked by topics alone.
@@ -130,6 +135,12 @@ impl Lie {
         if self == Self::MappedExactly {
             settings.nats.mappings.clear();
         }
+        if self == Self::AnyRate {
+            settings.limits.rates = Limits::NONE.rates;
+        }
+        if self == Self::AnyUnconnected {
+            settings.limits.unconnected_max = usize::MAX;
+        }
         let responders = &mut settings.mqtt.responders;
         if self == Self::NobodyAskedByTopic {
             responders.clear();
@@ -151,6 +162,8 @@ impl Lie {
             | Self::HeardTwice(_)
             | Self::Stale(_)
             | Self::MappedExactly
+            | Self::AnyRate
+            | Self::AnyUnconnected
             | Self::RulesReversed
             | Self::RuleBeforeHeader
             | Self::NobodyAskedByTopic

@@ -2,8 +2,10 @@
 //! with little room.
 
 use super::client::Client;
+use super::limiting::Seen;
 use super::mqtt_client::Sent;
 use crate::shard::id::{ConnectionId, CoreId};
+use crate::time::Time;
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Link {
     pub is_paused: bool,
     /// There is a reason why the gateway may end it.
     pub may_end: bool,
+    pub seen: Seen,
 }
 
 /// Where the shard's end is.
@@ -50,7 +53,7 @@ pub enum End {
 }
 
 impl Link {
-    pub fn new(client: Client, core: CoreId, id: ConnectionId) -> Self {
+    pub fn new(client: Client, core: CoreId, id: ConnectionId, now: Time) -> Self {
         Self {
             client,
             place: Place::At(core, id),
@@ -63,6 +66,7 @@ impl Link {
             is_shut: false,
             is_paused: false,
             may_end: false,
+            seen: Seen::new(now),
         }
     }
 

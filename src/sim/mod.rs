@@ -26,6 +26,7 @@ mod own;
 mod groups;
 mod crossing;
 mod by_topic;
+mod limiting;
 mod retained;
 mod reading;
 mod presence;

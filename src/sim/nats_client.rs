@@ -358,6 +358,7 @@ impl NatsClient {
                 }
             },
             ServerOp::Err(text) if *text == b" 'Stale Connection'" && scene.may_be_lost => Ok(()),
+            ServerOp::Err(text) if *text == b" 'Authentication Timeout'" && scene.may_give_way() => Ok(()),
             ServerOp::Err(text) => scene.unexpected(&format!("-ERR {}", String::from_utf8_lossy(text))),
             ServerOp::Message { .. } => self.take_message(op, scene),
         }

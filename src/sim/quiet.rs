@@ -77,6 +77,8 @@ impl World {
             self.oracle.now += 1;
             if self.calm_step()? {
                 n_idle = 0;
+            } else if self.is_anybody_paused() {
+                self.advance(Span::from_millis(100))?;
             } else {
                 // Whom a stall keeps waiting goes on by the clock alone.
                 n_idle += 1;

@@ -2,6 +2,7 @@
 //! heavy, and the limits range from never reached to always in the way.
 
 use super::chance::Chance;
+use super::limiting;
 use crate::message::Quality;
 use crate::mqtt::alias;
 use crate::mqtt::connection::Offer;
@@ -87,6 +88,7 @@ impl Scenario {
             let responder = |text: &&str| Responder::parse(text).expect("it is one");
             settings.mqtt.responders = RESPONDERS.iter().map(responder).collect();
         }
+        settings.limits = limiting::limits(more);
         Self {
             credits: chance.between(1, 3),
             n_ops: *chance.pick(&[60, 200, 500]),

@@ -16,6 +16,7 @@ use super::scenario::{MOUNTS, Scenario};
 use super::store::Store;
 use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::keys::Keys;
+use crate::shard::limits::Limits;
 use crate::shard::mail::{Batch, Item};
 use crate::shard::moving::Moved;
 use crate::shard::retained::Retained;
@@ -132,6 +133,10 @@ impl World {
             return self.leave();
         }
         self.come_to_rest()?;
+        if self.scenario.settings.limits != Limits::NONE {
+            // The first took longer than silence may.
+            self.come_to_rest()?;
+        }
         self.fall_silent()
     }
 
@@ -200,7 +205,7 @@ impl World {
         let new = self.links.len();
         let id = self.shards[core.idx()].accept(door, peer, new as u64, self.now);
         self.by_id.insert((core, id), new);
-        let mut link = Link::new(client, core, id);
+        let mut link = Link::new(client, core, id, self.now);
         // Of two with one name the one whose CONNECT is read later stays, whichever comes home first.
         for other in self.links.iter_mut().filter(|other| other.place != Place::Gone) {
             if link.client_id().is_some() && other.client_id() == link.client_id() {
@@ -294,7 +299,9 @@ impl World {
         {
             return Ok(false);
         }
-        let now = self.now;
+        self.check_rate(link_idx)?;
+        let n_before = self.n_published(&self.links[link_idx], core);
+        let (link, shard, now) = (&mut self.links[link_idx], &mut self.shards[core.idx()], self.now);
         if link.to_shard.is_empty() {
             link.end_was_told = true;
             let was_serving = !shard.is_closing(id);
@@ -320,6 +327,7 @@ impl World {
             shard.receive(id, &self.buffer[..end], now);
             self.note(|| format!("{core:?} reads {n} after {n_kept} from {link_idx}"));
         }
+        self.note_read(link_idx, core, n_before);
         self.see_to(core)?;
         Ok(true)
     }
@@ -422,7 +430,7 @@ impl World {
                 self.see_to(CoreId(core as u16))?;
             }
         }
-        Ok(())
+        self.check_silent()
     }
 
     fn drop_one(&mut self, link_idx: usize) -> Check {
@@ -462,8 +470,11 @@ impl World {
     pub fn check_ends(&self) -> Check {
         let n_slow: u64 = self.shards.iter().map(|shard| shard.counters().slow_consumers).sum();
         let n_unexplained = if self.may_be_lost() { 0 } else { self.n_unexplained };
-        if n_unexplained > n_slow || (self.scenario.is_roomy && n_slow > 0) {
-            let what = format!("{n_unexplained} connections ended without reason, {n_slow} were slow");
+        let n_gave_way = self.n_gave_way();
+        if n_unexplained > n_slow + n_gave_way || (self.scenario.is_roomy && n_slow > 0) {
+            let what = format!(
+                "{n_unexplained} connections ended without reason, {n_slow} were slow, {n_gave_way} gave way"
+            );
             return broken(Kind::Closed, what);
         }
         Ok(())
