@@ -17,7 +17,7 @@ use super::table::Target;
 use crate::message::{Message, Origin, Quality};
 use crate::subject::SubjectFilter;
 use crate::time::{Span, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The rest of what a subscription is due.
 #[derive(Debug)]
@@ -36,6 +36,9 @@ pub struct DueReplays {
     /// Those that begin with the fence.
     expected: BTreeMap<u32, Replay>,
     begun: BTreeMap<u32, Replay>,
+    /// New ones that want nothing. Until the fence ends not every core sends them what it keeps, so that one that
+    /// is renewed to want it is new still.
+    fresh: BTreeSet<u32>,
 }
 
 impl DueReplays {
@@ -49,7 +52,8 @@ impl DueReplays {
         let Some(it) = due else { return };
         it.expected.remove(&subscription);
         it.begun.remove(&subscription);
-        if it.expected.is_empty() && it.begun.is_empty() {
+        it.fresh.remove(&subscription);
+        if it.expected.is_empty() && it.begun.is_empty() && it.fresh.is_empty() {
             *due = None;
         }
     }
@@ -112,9 +116,10 @@ impl Shard {
     /// Notes that a subscription is due what was kept before. One that is `new` hears of nothing live that is
     /// kept until it has begun.
     pub(super) fn expect_replay(&mut self, id: ConnectionId, key: u32, is_new: bool) {
-        let until = (!is_new).then(|| self.retained.version());
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let due = connection.replays.get_or_insert_default();
+        let is_new = due.fresh.remove(&key) || is_new;
+        let until = (!is_new).then(|| self.retained.version());
         // It has not begun yet: as well as anew.
         if due.expected.get(&key).is_some_and(|replay| replay.until.is_none()) {
             return;
@@ -131,11 +136,19 @@ impl Shard {
         }
     }
 
+    /// Notes that a new subscription is due nothing.
+    pub(super) fn expect_no_replay(&mut self, id: ConnectionId, key: u32) {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.replays.get_or_insert_default().fresh.insert(key);
+        }
+    }
+
     /// Begins the replays whose fence has ended.
     pub(super) fn begin_replays(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let Connection { replays, subscriptions, .. } = connection;
         let Some(due) = replays else { return };
+        due.fresh.clear();
         let version = self.retained.version();
         // Seen after the version: then nothing up to that is kept, and all else comes live.
         let is_empty = self.retained.is_empty();

@@ -81,7 +81,7 @@ impl Shard {
         let known = mqtt.session.subscription(filter).or_else(|| self.given_up_as(id, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
-            let (mut was_given_up, mut is_new) = (false, false);
+            let mut was_given_up = false;
             let connection = self.clients.slots.get_mut(id);
             if let Some(subscription) = connection.and_then(|it| it.subscriptions.get_mut(key)) {
                 was_given_up = subscription.is_given_up;
@@ -89,8 +89,8 @@ impl Shard {
                     && let SubscriptionKind::Mqtt { traits, .. } = &mut kind
                 {
                     // Given up before its replay began it has had nothing of what is kept, live or not.
-                    is_new = was_given_up && known.replayed_until == u64::MAX;
-                    traits.replayed_until = if is_new { 0 } else { known.replayed_until };
+                    let has_had_nothing = was_given_up && known.replayed_until == u64::MAX;
+                    traits.replayed_until = if has_had_nothing { 0 } else { known.replayed_until };
                 }
                 subscription.kind = kind;
             }
@@ -99,7 +99,10 @@ impl Shard {
             }
             self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
             if wants_retained(was_given_up) {
-                self.expect_replay(id, key, is_new);
+                // Meanwhile some cores may not have sent it what they keep.
+                self.expect_replay(id, key, was_given_up);
+            } else if was_given_up && wanted.group.is_none() {
+                self.expect_no_replay(id, key);
             }
             return Ok(granted(options.qos));
         }
@@ -112,6 +115,8 @@ impl Shard {
         self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
         if wants_retained(true) {
             self.expect_replay(id, key, true);
+        } else if wanted.group.is_none() {
+            self.expect_no_replay(id, key);
         }
         Ok(granted(options.qos))
     }
