@@ -30,6 +30,15 @@ pub struct Published {
     /// It has had to wait since it had last published nothing for long enough.
     has_waited: bool,
     told: Rarely,
+    /// Its client has come back and waits until all of this is read, though not for longer than that.
+    hurries: Option<Hurry>,
+}
+
+/// A connection that was not read is read to its end before its successor takes its session over.
+#[derive(Clone, Copy, Debug)]
+struct Hurry {
+    until: Time,
+    successor: ConnectionId,
 }
 
 /// What was taken of a client's input.
@@ -42,6 +51,10 @@ pub(super) struct Taken {
 
 /// No pause is shorter: many messages share it.
 const PAUSE_MIN: Span = Span::from_millis(10);
+
+/// How long a client that has come back waits for what it had sent before: from a connection that it has closed all of
+/// that is there already.
+const HURRY: Span = Span::from_secs(1);
 
 /// Lines about one client that waits.
 const LINES: AtMost = AtMost { n: 1, each: Span::from_secs(60) };
@@ -92,6 +105,9 @@ impl Shard {
         }
         let kind = connection.protocol_kind();
         let published = connection.published.get_or_insert_default();
+        if published.hurries.is_some() {
+            return false;
+        }
         let Some(excess) = published.take_down(rate, n, taken.n_bytes as u64, now) else {
             return false;
         };
@@ -114,6 +130,41 @@ impl Shard {
             self.log_wait(id, limit);
         }
         true
+    }
+
+    /// Whether a client's new connection has to wait, since its old one has sent what its rate has kept from being
+    /// read: a client whose pings went unanswered meanwhile comes back, and nothing of it is lost. The old one is
+    /// now read without a pause, and where its client has closed it, to its end.
+    pub(super) fn waits_for_predecessor(&mut self, id: ConnectionId, old: ConnectionId, now: Time) -> bool {
+        let Some(connection) = self.clients.slots.get_mut(old) else { return false };
+        let Some(published) = connection.published.as_mut() else { return false };
+        let until = match published.hurries {
+            None if connection.is_paused => now + HURRY,
+            Some(Hurry { until, .. }) if until > now => until,
+            _ => return false,
+        };
+        published.hurries = Some(Hurry { until, successor: id });
+        if std::mem::replace(&mut connection.is_paused, false) {
+            self.paused.retain(|(_, paused)| *paused != old);
+            self.runnable.push_back(old);
+        }
+        if let Some(successor) = self.clients.slots.get_mut(id) {
+            successor.is_paused = true;
+            self.paused.insert((until, id));
+        }
+        true
+    }
+
+    /// Lets the successor in that has waited for a connection's end.
+    pub(super) fn let_successor_in(&mut self, old: ConnectionId) {
+        let published = self.clients.slots.get_mut(old).and_then(|connection| connection.published.as_mut());
+        let Some(Hurry { successor, .. }) = published.and_then(|it| it.hurries.take()) else { return };
+        self.paused.retain(|(_, paused)| *paused != successor);
+        if let Some(connection) = self.clients.slots.get_mut(successor)
+            && std::mem::replace(&mut connection.is_paused, false)
+        {
+            self.runnable.push_back(successor);
+        }
     }
 
     /// Lets those go on who have waited for long enough, or all.

@@ -76,6 +76,7 @@ impl Shard {
         let will_due = self.clients.slots.session(id).map_or(Time::NEVER, |session| session.will_due);
         self.schedule(id, until.min(will_due));
         self.log_close(id, n_pending_bytes, closed, now);
+        self.let_successor_in(id);
     }
 
     /// From here on the connection takes and is told nothing more.

@@ -108,6 +108,9 @@ impl Shard {
         if let Some(holder) = holder
             && self.clients.slots.get(holder).is_some_and(Connection::is_open)
         {
+            if self.waits_for_predecessor(id, holder, now) {
+                return Served::Waiting;
+            }
             self.clients.counters.taken_over += 1;
             self.close(holder, Closed::TakenOver, now);
         }

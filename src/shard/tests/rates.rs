@@ -107,6 +107,55 @@ fn what_was_read_of_a_client_that_waits_is_delivered_before_a_drain_ends() {
     assert_eq!(alone.n_msgs(reader), 500);
 }
 
+/// CONNECT of MQTT 3.1.1 as `k`, with a clean session.
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x02\0\x01k";
+
+#[test]
+fn a_client_that_comes_back_waits_until_all_is_read_that_it_had_sent_before() {
+    let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB a 1\r\n");
+    let old = alone.connect(Listener::Mqtt);
+    alone.receive(old, CONNECT);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
+    assert_eq!(alone.n_msgs(reader), 11);
+    // Its pings went unanswered: it has closed the old connection, which is not read.
+    let new = alone.connect(Listener::Mqtt);
+    alone.receive(new, CONNECT);
+    assert_eq!((alone.n_msgs(reader), alone.shard.wants_input(old)), (89, true));
+    assert!(alone.sent_bytes(new).is_empty() && !alone.shard.wants_input(new));
+    // What its socket still has.
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(50));
+    assert_eq!(alone.n_msgs(reader), 50);
+    alone.shard.end_of_input(old, false, alone.now);
+    assert_eq!(alone.sent_bytes(new), b"\x20\x02\0\0");
+    assert!(alone.shard.is_closing(old));
+    assert_eq!(alone.shard.counters().taken_over, 0);
+    // The rate is each connection's.
+    alone.receive_whole(new, &b"\x30\x04\0\x01ax".repeat(100));
+    assert_eq!((alone.n_msgs(reader), alone.shard.wants_input(new)), (11, false));
+}
+
+#[test]
+fn a_connection_that_stays_open_is_taken_over_after_a_second_whoever_waits() {
+    let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB a 1\r\n");
+    let old = alone.connect(Listener::Mqtt);
+    alone.receive(old, CONNECT);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
+    let second = alone.connect(Listener::Mqtt);
+    alone.receive(second, CONNECT);
+    alone.pass_millis(500);
+    let third = alone.connect(Listener::Mqtt);
+    alone.receive(third, CONNECT);
+    alone.pass_millis(499);
+    assert!(!alone.shard.is_closing(old) && alone.sent_bytes(third).is_empty());
+    alone.pass_millis(2);
+    assert!(alone.shard.is_closing(old) && alone.shard.is_closing(second));
+    assert!(alone.sent_bytes(third).starts_with(b"\x20\x02\0\0"));
+    assert_eq!(alone.n_msgs(reader), 100);
+    assert_eq!(alone.shard.counters().taken_over, 2);
+}
+
 #[test]
 fn a_client_that_publishes_too_much_for_an_hour_is_a_line_a_minute() {
     let mut alone = rated(10, 0);
