@@ -61,7 +61,7 @@ mod unconnected;
 mod log;
 mod own;
 mod statistics;
-mod leave;
+pub mod leave;
 mod guard;
 mod keeping;
 mod chance;
@@ -474,6 +474,11 @@ impl Shard {
     /// Of those, whose clients have published more than they may for now.
     pub fn n_paused(&self) -> usize {
         self.paused.len()
+    }
+
+    /// Messages that were taken of a connection.
+    pub fn n_taken_of(&self, id: ConnectionId) -> u64 {
+        self.clients.slots.get(id).map_or(0, |connection| connection.traffic.n_in)
     }
 
     /// What this core has announced: key, group and role, and members.

@@ -6,7 +6,7 @@ use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
 use super::link::{Link, Place};
 use super::world::World;
-use crate::shard::id::CoreId;
+use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::limits::{Limit, Limits};
 use crate::shard::rates::Rate;
 use crate::time::{Span, Time};
@@ -33,14 +33,12 @@ pub fn limits(more: &mut Chance) -> Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     since: Time,
-    /// Messages that were taken of what it sent.
-    n_published: u64,
-    has_been_read: bool,
+    pub has_been_read: bool,
 }
 
 impl Seen {
     pub fn new(since: Time) -> Self {
-        Self { since, n_published: 0, has_been_read: false }
+        Self { since, has_been_read: false }
     }
 
     fn is_silent(&self, now: Time) -> bool {
@@ -49,37 +47,18 @@ impl Seen {
 }
 
 impl World {
-    /// Messages that a core has taken of one protocol's clients; nobody asks where no rate is limited.
-    pub(super) fn n_published(&self, link: &Link, core: CoreId) -> u64 {
-        match self.rate_of(link).is_any() {
-            true => self.shards[core.idx()].counters().published[link.client.protocol() as usize],
-            false => 0,
-        }
-    }
-
-    fn rate_of(&self, link: &Link) -> Rate {
-        self.scenario.settings.limits.rates[link.client.protocol() as usize]
-    }
-
     /// A client is about to be read: it has published less than it may.
-    pub(super) fn check_rate(&self, link_idx: usize) -> Check {
+    pub(super) fn check_rate(&self, link_idx: usize, core: CoreId, id: ConnectionId) -> Check {
         let link = &self.links[link_idx];
-        let n_max = self.rate_of(link).messages_per_sec;
+        let n_max = self.scenario.settings.limits.rates[link.client.protocol() as usize].messages_per_sec;
         let micros = self.now.since(link.seen.since).as_micros();
-        // A second's messages at once, and the one that is too much.
-        // One whose client has come back is read to its end.
-        if n_max > 0 && !link.may_end && link.seen.n_published > n_max + 1 + n_max * micros / 1_000_000 {
-            let what = format!("{link_idx} has published {} in {micros} us", link.seen.n_published);
-            return broken(Kind::Bound, what);
+        let n = self.shards[core.idx()].n_taken_of(id);
+        // A second's messages at once, and the one that is too much. One whose client has come back is read to its
+        // end.
+        if n_max > 0 && !link.may_end && n > n_max + 1 + n_max * micros / 1_000_000 {
+            return broken(Kind::Bound, format!("{link_idx} has published {n} in {micros} us"));
         }
         Ok(())
-    }
-
-    pub(super) fn note_read(&mut self, link_idx: usize, core: CoreId, n_before: u64) {
-        let n = self.n_published(&self.links[link_idx], core) - n_before;
-        let seen = &mut self.links[link_idx].seen;
-        seen.n_published += n;
-        seen.has_been_read = true;
     }
 
     /// No core keeps more clients than it may of whom it has not heard a byte.

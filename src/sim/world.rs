@@ -299,9 +299,9 @@ impl World {
         {
             return Ok(false);
         }
-        self.check_rate(link_idx)?;
-        let n_before = self.n_published(&self.links[link_idx], core);
+        self.check_rate(link_idx, core, id)?;
         let (link, shard, now) = (&mut self.links[link_idx], &mut self.shards[core.idx()], self.now);
+        link.seen.has_been_read |= !link.to_shard.is_empty();
         if link.to_shard.is_empty() {
             link.end_was_told = true;
             let was_serving = !shard.is_closing(id);
@@ -327,7 +327,6 @@ impl World {
             shard.receive(id, &self.buffer[..end], now);
             self.note(|| format!("{core:?} reads {n} after {n_kept} from {link_idx}"));
         }
-        self.note_read(link_idx, core, n_before);
         self.see_to(core)?;
         Ok(true)
     }
