@@ -243,7 +243,7 @@ pub fn finish_turn(core: &mut Core) {
         let _ = core.events.send(Event::Left);
     }
     if core.is_stopping && core.shard.is_drained() && !std::mem::replace(&mut core.has_stopped, true) {
-        let _ = core.events.send(Event::Stopped);
+        let _ = core.events.send(Event::Stopped(core.shard.forgotten()));
     }
     core.ring.submit();
 }

@@ -17,6 +17,7 @@ use crate::admin::{self, CoreDesk, Desks, Stage};
 use crate::config::schema::Config;
 use crate::shard::id::CoreId;
 use crate::shard::keys::Keys;
+use crate::shard::leave::Forgotten;
 use crate::shard::retained::Retained;
 use crate::shard::settings::Settings;
 use crate::shard::{Door, Listener, Shard};
@@ -77,7 +78,7 @@ pub enum Event {
     /// A core in lame-duck mode has no connections left.
     Left,
     /// A core has drained and closed its connections.
-    Stopped,
+    Stopped(Forgotten),
     CoreEnded,
 }
 
@@ -292,7 +293,7 @@ fn wait_for_end(event: &Receiver<Event>) -> Result<bool, StartError> {
             Ok(Event::CoreEnded) | Err(_) => return Err(StartError::CoreEnded),
             Ok(Event::Signal) => return Ok(false),
             Ok(Event::LameDuck) => return Ok(true),
-            Ok(Event::Ready | Event::Left | Event::Stopped) => {}
+            Ok(Event::Ready | Event::Left | Event::Stopped(_)) => {}
         }
     }
 }
@@ -312,7 +313,7 @@ fn leave(
     while n_left < n_cores {
         match event.recv() {
             Ok(Event::Left) => n_left += 1,
-            Ok(Event::Ready | Event::Stopped) => {}
+            Ok(Event::Ready | Event::Stopped(_)) => {}
             Ok(Event::CoreEnded) | Err(_) => return Err(StartError::CoreEnded),
             Ok(Event::Signal | Event::LameDuck) => {
                 tracing::info!("lame-duck mode ends early, by a second signal");
@@ -340,10 +341,14 @@ fn stop(
     tracing::info!("stopping");
     mesh.stop();
     close_listeners(listeners);
-    let mut n_stopped = 0;
+    let (mut n_stopped, mut forgotten) = (0, Forgotten::default());
     while n_stopped < n_cores {
         match event.recv_timeout(timeout) {
-            Ok(Event::Stopped) => n_stopped += 1,
+            Ok(Event::Stopped(of_core)) => {
+                n_stopped += 1;
+                forgotten.sessions += of_core.sessions;
+                forgotten.messages += of_core.messages;
+            }
             Ok(Event::Ready | Event::Left | Event::LameDuck) => {}
             Ok(Event::CoreEnded) => return Err(StartError::CoreEnded),
             Ok(Event::Signal) | Err(_) => {
@@ -351,6 +356,10 @@ fn stop(
                 return Ok(());
             }
         }
+    }
+    let Forgotten { sessions, messages } = forgotten;
+    if messages > 0 {
+        tracing::warn!(sessions, messages, "what waited in sessions is lost: it is kept in memory alone");
     }
     tracing::info!("stopped");
     Ok(())

@@ -47,6 +47,15 @@ pub struct Drain {
     has_closed: bool,
     /// Those who are still to be closed then, the first to be last here.
     open: Vec<ConnectionId>,
+    forgotten: Forgotten,
+}
+
+/// What sessions never sent, and what goes with them when the process ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    pub sessions: u64,
+    /// Of QoS 1 and 2.
+    pub messages: u64,
 }
 
 impl Shard {
@@ -114,9 +123,10 @@ impl Shard {
         if self.drain.is_none() {
             let timeout = self.settings.drain_timeout;
             let close_at = now + Span::from_nanos(timeout.as_nanos() / 2);
-            let (n_rounds, has_closed, open) = (0, false, Vec::new());
+            let (n_rounds, has_closed, open, forgotten) = (0, false, Vec::new(), Forgotten::default());
             self.end_pauses(true, now);
-            self.drain = Some(Drain { close_at, cut_at: now + timeout, n_rounds, has_closed, open });
+            self.drain =
+                Some(Drain { close_at, cut_at: now + timeout, n_rounds, has_closed, open, forgotten });
         }
         self.settle(now);
     }
@@ -190,12 +200,32 @@ impl Shard {
     }
 
     fn close_for_drain(&mut self, now: Time) {
+        let forgotten = self.count_forgotten();
         if let Some(drain) = &mut self.drain {
-            drain.has_closed = true;
+            (drain.has_closed, drain.forgotten) = (true, forgotten);
             drain.open = self.clients.slots.ids();
             drain.open.reverse();
         }
         self.close_some(now);
+    }
+
+    /// What waits for windows and for clients that are away. What is in a queue is still written.
+    fn count_forgotten(&self) -> Forgotten {
+        let slots = &self.clients.slots;
+        let mut forgotten = Forgotten::default();
+        for id in slots.everybody() {
+            let Some(inflight) = slots.session(id).map(|session| &session.inflight) else { continue };
+            let n_unanswered = if slots.offline(id).is_some() { inflight.n_sent() } else { 0 };
+            let n = (inflight.n_waiting() + n_unanswered) as u64;
+            forgotten.messages += n;
+            forgotten.sessions += u64::from(n > 0);
+        }
+        forgotten
+    }
+
+    /// What was not sent when the drain closed the clients; the driver tells it.
+    pub fn forgotten(&self) -> Forgotten {
+        self.drain.as_ref().map(|drain| drain.forgotten).unwrap_or_default()
     }
 
     /// Closes some of those who are left.

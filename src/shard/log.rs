@@ -326,29 +326,46 @@ impl Shard {
         tracing::warn!(protocol, peer, id, name, %filter, "subscription refused: {why}");
     }
 
+    /// As `log_refusal`, of a publish of an MQTT client's, which version 3 has no word for.
+    pub(super) fn log_refused_publish(&mut self, id: ConnectionId, topic: &[u8], why: &str, now: Time) {
+        if !self.complaints.may_be_told(now) {
+            return;
+        }
+        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
+        let topic = shown(topic);
+        tracing::warn!(protocol, peer, id, name, %topic, "publish refused: {why}");
+    }
+
     /// Counts that messages of a client, or for it, are lost by a limit, and tells the log at times.
     #[cold]
     pub(super) fn note_loss(&mut self, id: ConnectionId, limit: Limit) {
-        self.note_loss_of(Some(id), limit);
+        self.note_loss_of(Some(id), limit, None);
     }
 
     /// As `note_loss`, of what was many clients' together.
     #[cold]
     pub(super) fn note_shared_loss(&mut self, limit: Limit) {
-        self.note_loss_of(None, limit);
+        self.note_loss_of(None, limit, None);
     }
 
-    fn note_loss_of(&mut self, id: Option<ConnectionId>, limit: Limit) {
+    /// As `note_loss`, of one message that is known by its subject.
+    #[cold]
+    pub(super) fn note_loss_at(&mut self, id: ConnectionId, limit: Limit, subject: &[u8]) {
+        self.note_loss_of(Some(id), limit, Some(subject));
+    }
+
+    fn note_loss_of(&mut self, id: Option<ConnectionId>, limit: Limit, subject: Option<&[u8]>) {
         self.clients.counters.n_limited[limit as usize] += 1;
         let Some(n_before) = self.losses.tell(limit, self.now) else { return };
         let (what, key, value, n_before) =
             (lost(limit), limit.key(), limit.value(&self.settings), if_any(n_before));
+        let subject = subject.map(|it| tracing::field::display(shown(it)));
         match id.and_then(|id| self.clients.who(id)) {
             Some(Who { protocol, peer, id, name }) => {
-                tracing::warn!(protocol, peer, id, name, n_before, "{what}: {key} is {value}");
+                tracing::warn!(protocol, peer, id, name, subject, n_before, "{what}: {key} is {value}");
             }
             // It has left meanwhile, or it is nobody's alone.
-            None => tracing::warn!(n_before, "{what}: {key} is {value}"),
+            None => tracing::warn!(subject, n_before, "{what}: {key} is {value}"),
         }
     }
 

@@ -107,7 +107,7 @@ impl Shard {
             }
             Err(Full(limit)) => {
                 self.clients.counters.retained_refused += 1;
-                self.note_loss(publisher, limit);
+                self.note_loss_at(publisher, limit, message.subject);
             }
         }
         set.map(drop)

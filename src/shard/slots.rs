@@ -216,7 +216,6 @@ impl Slots {
     }
 
     /// Connections, and sessions without one.
-    #[cfg(test)]
     pub fn everybody(&self) -> impl Iterator<Item = ConnectionId> {
         self.occupants.range(0, self.occupants.n_places()).map(|(id, _)| id)
     }

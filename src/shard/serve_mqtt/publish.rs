@@ -198,6 +198,20 @@ impl Shard {
         is_refused
     }
 
+    /// Version 3 acknowledges what it has no word to refuse with. [MQTT-3.3.5-2] of 3.1.1
+    #[cold]
+    fn deny_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
+        self.clients.counters.denied += 1;
+        self.log_refused_publish(id, publish.topic, "the topic is not open to clients", self.now);
+        if publish.qos != Qos::AtMostOnce {
+            self.with_mqtt(id, |mqtt, out| {
+                mqtt.receive(1);
+                mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::NotAuthorized);
+                mqtt.send_receipts(out);
+            });
+        }
+    }
+
     fn publish_to(
         &mut self,
         id: ConnectionId,
@@ -206,18 +220,11 @@ impl Shard {
         input: &[u8],
         n_taken: usize,
     ) -> Served {
-        let is_acknowledged = publish.qos != Qos::AtMostOnce;
         if mapping::is_reserved_for_gateway(subject) {
-            self.clients.counters.denied += 1;
-            if is_acknowledged {
-                self.with_mqtt(id, |mqtt, out| {
-                    mqtt.receive(1);
-                    mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::NotAuthorized);
-                    mqtt.send_receipts(out);
-                });
-            }
+            self.deny_publish(id, publish);
             return Served::Taken(n_taken);
         }
+        let is_acknowledged = publish.qos != Qos::AtMostOnce;
         if let Some(inbox) = self.inbox_of(subject) {
             return self.mqtt_answer(id, publish, &inbox, n_taken);
         }

@@ -1,7 +1,12 @@
 //! Lame-duck mode and the drain of one shard alone.
 
+use super::sessions::{V5, Wish};
 use super::*;
+use crate::mqtt::packet::Qos;
+use crate::mqtt::property::Property;
+use crate::mqtt::reason::Reason;
 use crate::nats::handshake::Reached;
+use crate::shard::leave::Forgotten;
 
 fn handshaken(alone: &mut Alone, protocol: u8) -> ConnectionId {
     let id = alone.connect(Listener::Nats);
@@ -79,6 +84,24 @@ fn a_drain_takes_no_more_and_has_what_was_taken_written() {
     assert!(alone.shard.effects().cut.contains(&subscriber));
     [subscriber, publisher].iter().for_each(|&id| alone.shard.release(id, alone.now));
     assert!(alone.shard.is_drained());
+}
+
+#[test]
+fn a_drain_says_what_sessions_never_sent() {
+    let mut alone = Alone::new(settings());
+    let window = [Property::SessionExpiryInterval(100), Property::ReceiveMaximum(2)];
+    let slow = Wish { client_id: "slow", properties: &window, ..V5 };
+    let ids = [alone.mqtt(V5).0, alone.mqtt(slow).0, alone.mqtt(Wish { client_id: "p", ..V5 }).0];
+    let [away, here, publisher] = ids;
+    alone.subscribe(away, "t", Qos::AtLeastOnce);
+    alone.subscribe(here, "t", Qos::AtLeastOnce);
+    alone.leave(away, Reason::Success, &[]);
+    alone.shard.release(away, alone.now);
+    (1..=5).for_each(|packet_id| alone.publish(publisher, packet_id, Qos::AtLeastOnce, "x", &[]));
+    assert_eq!(alone.shard.forgotten(), Forgotten::default());
+    alone.shard.begin_drain(alone.now);
+    // All of who is away, and what is beyond the window of who is here.
+    assert_eq!(alone.shard.forgotten(), Forgotten { sessions: 2, messages: 8 });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::log::lines;
 use super::sessions::{V5, Wish};
 use super::*;
-use crate::mqtt::packet::Qos;
+use crate::mqtt::packet::{Qos, Version};
 use crate::mqtt::property::Property;
 use crate::mqtt::reason::Reason;
 use crate::shard::limits::Limit;
@@ -107,7 +107,10 @@ fn what_is_not_retained_is_told_with_its_publisher_and_what_was_in_the_way() {
         let head = [0x31, (n % 128) as u8 | 0x80, (n / 128) as u8, 0, 1, topic, 0];
         lines(|| alone.receive_whole(id, &[&head[..], &vec![b'x'; n_bytes]].concat()))
     };
-    assert_is_one(&retain(&mut alone, b'a', 701), &["id=\"c\"", "mqtt.retained_payload_bytes_max is 700"]);
+    assert_is_one(
+        &retain(&mut alone, b'a', 701),
+        &["id=\"c\"", "subject=a", "mqtt.retained_payload_bytes_max is 700"],
+    );
     assert!(retain(&mut alone, b'a', 600).is_empty());
     assert_is_one(&retain(&mut alone, b'b', 600), &["id=\"c\"", "mqtt.retained_bytes_max is 1100"]);
     assert!(retain(&mut alone, b'b', 130).is_empty());
@@ -186,4 +189,17 @@ fn how_many_complaints_were_passed_over_is_told_though_no_other_comes() {
     });
     assert!(told.last().is_some_and(|line| line.contains(" more lines about refusals")), "{told:#?}");
     assert_eq!(told.len(), 11);
+}
+
+#[test]
+fn a_publish_that_is_denied_is_told_of_in_every_version() {
+    for (version, publish) in
+        [(Version::V5, b"\x30\x09\0\x06$SYS/x\0".as_slice()), (Version::V3_1_1, b"\x30\x08\0\x06$SYS/x")]
+    {
+        let mut alone = Alone::new(settings());
+        let (id, _) = alone.mqtt(Wish { version, ..V5 });
+        let told = lines(|| alone.receive_whole(id, publish));
+        assert_is_one(&told, &["WARN", "id=\"c\"", "topic=$SYS/x", "publish refused: the topic is not open"]);
+        assert_eq!(alone.shard.counters().denied, 1);
+    }
 }
