@@ -92,6 +92,11 @@ impl Refused {
         Self { reason, bound: Some(Bound::Rule(rule)) }
     }
 
+    /// Something is to be retained where nothing is.
+    pub fn no_retain() -> Self {
+        Self::against(MqttReason::RetainNotSupported, "mqtt.retained_messages_max is 0")
+    }
+
     /// The answer would be larger than the client takes.
     pub fn larger_than_client_takes(packet_bytes_max: usize) -> Self {
         Self { reason: MqttReason::PacketTooLarge, bound: Some(Bound::ClientTakes(packet_bytes_max)) }

@@ -280,3 +280,18 @@ def test_clients_that_publish_too_fast_wait_and_lose_nothing(start_strait):
     for key in ("mqtt.publish_rate_max", "nats.publish_rate_max"):
         assert limits_reached(strait)[key] > 0
         assert f"{key} is 100" in strait.log()
+
+
+def test_what_a_client_sent_too_fast_is_taken_before_it_comes_back(start_strait):
+    """A client whose pings are not answered while it waits closes its connection, and opens another."""
+    n_messages = 3_000
+    strait = start_strait(2, env={"STRAIT__MQTT__PUBLISH_RATE_MAX": "100"})
+    payloads = [b"%d " % n + b"x" * 100 for n in range(n_messages)]
+    with nats.connected(strait.nats) as service, mqtt.Connection(strait.mqtt) as back:
+        service.subscribe("late")
+        assert service.ping() == []
+        with mqtt.connected(strait.mqtt, client_id="device") as device:
+            device.send(*(mqtt.publish("late", payload) for payload in payloads))
+            back.send(mqtt.connect(client_id="device"))
+        back.expect("CONNACK")
+        assert [service.message()[1] for _ in range(n_messages)] == payloads

@@ -111,6 +111,7 @@ def test_limits_refuse_and_are_announced(start_strait):
         assert client.connect().prop("retain_available") == 0
         client.publish("l/a", b"x", retain=True)
         client.expect_closed(0x9A)
+    assert "mqtt.retained_messages_max is 0" in strait.log()
 
 
 def test_mosquitto_and_paho_find_each_others_retained_messages(strait):

@@ -165,7 +165,7 @@ impl Shard {
         mapping::topic_to_subject(will.topic, &mut subject);
         if will.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-13]
-            Err(Reason::RetainNotSupported.into())
+            Err(Refused::no_retain())
         } else if mapping::is_reserved_for_gateway(&subject) || subject.starts_with(GATEWAY_INBOX) {
             Err(Refused::against(Reason::NotAuthorized, "the will's topic is not open to clients"))
         } else if 1 + memchr::memchr_iter(b'/', will.topic).count() > settings.topic_levels_max {

@@ -122,7 +122,7 @@ impl Shard {
         let settings = &self.settings.mqtt;
         if publish.retain && !self.retained.is_offered() {
             // [MQTT-3.2.2-14]
-            return Err(Reason::RetainNotSupported.into());
+            return Err(Refused::no_retain());
         }
         if publish.topic.len() > self.settings.limits.topic_bytes_max {
             return Err(Refused::beyond(Limit::Topic, &self.settings));
