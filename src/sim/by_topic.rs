@@ -32,7 +32,8 @@ pub struct Way {
 impl Way {
     /// Of a publication that has just begun.
     pub fn of(publication: &Publication) -> Option<Self> {
-        if publication.asks.is_none() && publication.reply.is_empty() {
+        // What is retained stays where others look for it.
+        if publication.retain || (publication.asks.is_none() && publication.reply.is_empty()) {
             return None;
         }
         let subject = std::str::from_utf8(&publication.subject).ok()?;

@@ -148,7 +148,11 @@ impl Publication {
         mapping::topic_to_subject(topic.as_bytes(), &mut direct);
         // What a member of its group left behind is published anew, without the one who asked.
         let may_be_left = self.quality != Quality::AtMostOnce;
-        reply.starts_with(GATEWAY_INBOX) || (may_be_left && reply == names.seen_reply(&direct))
+        // What is replayed asks nobody anew.
+        let may_be_replayed = self.retain && reply.is_empty();
+        reply.starts_with(GATEWAY_INBOX)
+            || may_be_replayed
+            || (may_be_left && reply == names.seen_reply(&direct))
     }
 
     /// The properties with which it comes to a client of MQTT 5.

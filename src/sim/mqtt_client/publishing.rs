@@ -35,7 +35,7 @@ impl MqttClient {
             let forged = Property::UserProperty(Pair { name: b"mqtt-client-id", value: b"root" });
             block.push(forged).expect("it is legal");
         }
-        publication.retain = asks.is_none() && scene.chance.below(10) < scene.scenario.n_retained_in_ten;
+        publication.retain = scene.chance.below(10) < scene.scenario.n_retained_in_ten;
         if publication.retain && scene.chance.one_in(4) {
             publication.payload.clear();
         }
