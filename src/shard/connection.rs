@@ -56,7 +56,7 @@ pub struct Connection {
     pub awaits_answers: bool,
     /// A subscriber falls behind: this publisher is not read for a moment.
     pub is_stalled: bool,
-    /// It has published more than it may: it is not read for a while.
+    /// It has published more than it may, or comes back from one that has: it is not read for a while.
     pub is_paused: bool,
     /// What it has published of late, where that is limited.
     pub published: Option<Box<Published>>,

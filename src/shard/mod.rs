@@ -56,6 +56,7 @@ mod sessions;
 mod waiting;
 mod reading;
 mod redelivery;
+mod returning;
 mod upkeep;
 mod unconnected;
 mod log;
@@ -471,14 +472,15 @@ impl Shard {
         self.clients.slots.iter().filter(|(_, connection)| connection.is_waiting()).count()
     }
 
-    /// Of those, whose clients have published more than they may for now.
+    /// Connections that wait until a moment in time: their clients have published more than they may, or come back
+    /// while their old one did.
     pub fn n_paused(&self) -> usize {
         self.paused.len()
     }
 
-    /// Messages that were taken of a connection.
-    pub fn n_taken_of(&self, id: ConnectionId) -> u64 {
-        self.clients.slots.get(id).map_or(0, |connection| connection.traffic.n_in)
+    /// Messages that were taken of a connection, and the bytes of their payloads.
+    pub fn n_taken_of(&self, id: ConnectionId) -> [u64; 2] {
+        self.clients.slots.get(id).map_or([0; 2], |it| [it.traffic.n_in, it.traffic.in_bytes])
     }
 
     /// What this core has announced: key, group and role, and members.

@@ -4,6 +4,7 @@
 use super::Shard;
 use super::id::ConnectionId;
 use super::limits::Limit;
+use super::returning::Hurry;
 use crate::message::ProtocolKind;
 use crate::time::often::{AtMost, Pace, Rarely};
 use crate::time::{Span, Time};
@@ -30,15 +31,9 @@ pub struct Published {
     /// It has had to wait since it had last published nothing for long enough.
     has_waited: bool,
     told: Rarely,
-    /// Its client has come back and waits until all of this is read, though not for longer than that.
-    hurries: Option<Hurry>,
-}
-
-/// A connection that was not read is read to its end before its successor takes its session over.
-#[derive(Clone, Copy, Debug)]
-struct Hurry {
-    until: Time,
-    successor: ConnectionId,
+    pub(super) paused_until: Time,
+    /// Its client has come back, and waits until all of this is read.
+    pub(super) hurry: Option<Hurry>,
 }
 
 /// What was taken of a client's input.
@@ -50,11 +45,7 @@ pub(super) struct Taken {
 }
 
 /// No pause is shorter: many messages share it.
-const PAUSE_MIN: Span = Span::from_millis(10);
-
-/// How long a client that has come back waits for what it had sent before: from a connection that it has closed all of
-/// that is there already.
-const HURRY: Span = Span::from_secs(1);
+pub(super) const PAUSE_MIN: Span = Span::from_millis(10);
 
 /// Lines about one client that waits.
 const LINES: AtMost = AtMost { n: 1, each: Span::from_secs(60) };
@@ -69,6 +60,11 @@ struct Excess {
 }
 
 impl Published {
+    /// Whether it may have sent what waits to be read: it has had to wait, and not all has come back since.
+    pub(super) fn is_behind(&self, now: Time) -> bool {
+        self.has_waited && !(self.messages.is_whole(now) && self.bytes.is_whole(now))
+    }
+
     /// Takes down what was published; whether it was too much.
     fn take_down(&mut self, rate: &Rate, n: u64, n_bytes: u64, now: Time) -> Option<Excess> {
         self.has_waited &= !(self.messages.is_whole(now) && self.bytes.is_whole(now));
@@ -105,7 +101,7 @@ impl Shard {
         }
         let kind = connection.protocol_kind();
         let published = connection.published.get_or_insert_default();
-        if published.hurries.is_some() {
+        if published.hurry.is_some_and(|hurry| hurry.until > now) {
             return false;
         }
         let Some(excess) = published.take_down(rate, n, taken.n_bytes as u64, now) else {
@@ -123,8 +119,7 @@ impl Shard {
             (ProtocolKind::Nats, true) => Limit::NatsMessageRate,
             (ProtocolKind::Nats, false) => Limit::NatsByteRate,
         };
-        connection.is_paused = true;
-        self.paused.insert((excess.until, id));
+        self.pause(id, excess.until);
         self.clients.counters.n_limited[limit as usize] += u64::from(excess.is_first);
         if is_told {
             self.log_wait(id, limit);
@@ -132,38 +127,24 @@ impl Shard {
         true
     }
 
-    /// Whether a client's new connection has to wait, since its old one has sent what its rate has kept from being
-    /// read: a client whose pings went unanswered meanwhile comes back, and nothing of it is lost. The old one is
-    /// now read without a pause, and where its client has closed it, to its end.
-    pub(super) fn waits_for_predecessor(&mut self, id: ConnectionId, old: ConnectionId, now: Time) -> bool {
-        let Some(connection) = self.clients.slots.get_mut(old) else { return false };
-        let Some(published) = connection.published.as_mut() else { return false };
-        let until = match published.hurries {
-            None if connection.is_paused => now + HURRY,
-            Some(Hurry { until, .. }) if until > now => until,
-            _ => return false,
-        };
-        published.hurries = Some(Hurry { until, successor: id });
-        if std::mem::replace(&mut connection.is_paused, false) {
-            self.paused.retain(|(_, paused)| *paused != old);
-            self.runnable.push_back(old);
-        }
-        if let Some(successor) = self.clients.slots.get_mut(id) {
-            successor.is_paused = true;
+    /// Has a connection wait until then.
+    pub(super) fn pause(&mut self, id: ConnectionId, until: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id) {
+            connection.is_paused = true;
+            connection.published.get_or_insert_default().paused_until = until;
             self.paused.insert((until, id));
         }
-        true
     }
 
-    /// Lets the successor in that has waited for a connection's end.
-    pub(super) fn let_successor_in(&mut self, old: ConnectionId) {
-        let published = self.clients.slots.get_mut(old).and_then(|connection| connection.published.as_mut());
-        let Some(Hurry { successor, .. }) = published.and_then(|it| it.hurries.take()) else { return };
-        self.paused.retain(|(_, paused)| *paused != successor);
-        if let Some(connection) = self.clients.slots.get_mut(successor)
+    /// Lets it go on at once.
+    pub(super) fn end_pause_of(&mut self, id: ConnectionId, now: Time) {
+        if let Some(connection) = self.clients.slots.get_mut(id)
             && std::mem::replace(&mut connection.is_paused, false)
         {
-            self.runnable.push_back(successor);
+            let until = connection.published.as_ref().map_or(now, |published| published.paused_until);
+            self.paused.remove(&(until, id));
+            connection.heard_at = now;
+            self.runnable.push_back(id);
         }
     }
 

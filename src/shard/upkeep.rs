@@ -8,6 +8,7 @@ use super::fanout::Clients;
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::limits::Limit;
+use super::rates::PAUSE_MIN;
 use crate::nats::encode;
 use crate::time::{Span, Time};
 use std::collections::BinaryHeap;
@@ -76,7 +77,7 @@ impl Shard {
         let will_due = self.clients.slots.session(id).map_or(Time::NEVER, |session| session.will_due);
         self.schedule(id, until.min(will_due));
         self.log_close(id, n_pending_bytes, closed, now);
-        self.let_successor_in(id);
+        self.let_successor_in(id, now);
     }
 
     /// From here on the connection takes and is told nothing more.
@@ -196,7 +197,11 @@ impl Shard {
             Protocol::Mqtt(mqtt) if !mqtt.is_connected() => {
                 let timeout = self.settings.mqtt.connect_timeout;
                 let is_refused = connection.no_room.is_some();
-                Ok(connection.accepted_at + if is_refused { timeout.min(REFUSAL) } else { timeout })
+                let timeout = if is_refused { timeout.min(REFUSAL) } else { timeout };
+                // One that waits has said CONNECT, and does not wait for long.
+                let until = connection.published.as_ref().filter(|_| connection.is_paused);
+                let until = until.map_or(Time::START, |it| it.paused_until + PAUSE_MIN);
+                Ok(until.max(connection.accepted_at + timeout))
             }
             Protocol::Mqtt(mqtt) => match mqtt.silence_millis_max() {
                 0 => return,

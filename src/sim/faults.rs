@@ -84,6 +84,8 @@ pub enum Lie {
     MappedExactly,
     /// A client may publish as much as it will.
     AnyRate,
+    /// As many bytes as it will.
+    AnyByteRate,
     /// Any number may be there that don't say who they are.
     AnyUnconnected,
     /// A rule holds whatever a header asks for.
@@ -138,6 +140,9 @@ impl Lie {
         if self == Self::AnyRate {
             settings.limits.rates = Limits::NONE.rates;
         }
+        if self == Self::AnyByteRate {
+            settings.limits.rates.iter_mut().for_each(|rate| rate.bytes_per_sec = 0);
+        }
         if self == Self::AnyUnconnected {
             settings.limits.unconnected_max = usize::MAX;
         }
@@ -163,6 +168,7 @@ impl Lie {
             | Self::Stale(_)
             | Self::MappedExactly
             | Self::AnyRate
+            | Self::AnyByteRate
             | Self::AnyUnconnected
             | Self::RulesReversed
             | Self::RuleBeforeHeader

@@ -1,15 +1,17 @@
 //! What clients may publish in a second, and how many may be there that have not said who they are. Whoever is read
-//! has room for one more message, counted from the outside; who has waited longest without a word gives way; and
+//! has room for one more message, by the gateway's count of what it took; who has waited longest without a word gives way; and
 //! nothing of what is read late is lost, as everywhere.
 
 use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
 use super::link::{Link, Place};
 use super::world::World;
-use crate::shard::id::{ConnectionId, CoreId};
 use crate::shard::limits::{Limit, Limits};
 use crate::shard::rates::Rate;
 use crate::time::{Span, Time};
+
+/// How long a client's old connection is read without a pause when it has come back.
+const HURRY: Span = Span::from_secs(1);
 
 /// How long nobody has to give way.
 const GRACE: Span = Span::from_secs(1);
@@ -34,29 +36,87 @@ pub fn limits(more: &mut Chance) -> Limits {
 pub struct Seen {
     since: Time,
     pub has_been_read: bool,
+    /// A later connection has its client's name, or had it a moment ago: it is read to its end.
+    hurries_until: Time,
+    /// Messages, and bytes of payloads.
+    rooms: [Room; 2],
 }
+
+/// What may be taken of a client at one moment, in millionths.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    left: i128,
+    n_taken: u64,
+    at: Time,
+}
+
+const ONE: i128 = 1_000_000;
 
 impl Seen {
     pub fn new(since: Time) -> Self {
-        Self { since, has_been_read: false }
+        let room = Room { left: i128::MAX, n_taken: 0, at: since };
+        Self { since, has_been_read: false, hurries_until: Time::START, rooms: [room; 2] }
     }
 
     fn is_silent(&self, now: Time) -> bool {
         !self.has_been_read && now > self.since + GRACE
     }
+
+    fn is_hurried(&self, now: Time) -> bool {
+        now <= self.hurries_until
+    }
+}
+
+impl Room {
+    /// A second's worth is there at most, and what was taken is gone.
+    fn note(&mut self, per_second: u64, n_taken: u64, now: Time, is_free: bool) {
+        let micros = i128::from(now.since(self.at).as_micros());
+        let most = i128::from(per_second) * ONE;
+        self.left = self.left.saturating_add(micros * i128::from(per_second)).min(most);
+        if !is_free {
+            self.left -= i128::from(n_taken - self.n_taken) * ONE;
+        }
+        (self.n_taken, self.at) = (n_taken, now);
+    }
 }
 
 impl World {
+    /// Notes what was taken of a client by now, for one that may not publish as much as it will.
+    pub(super) fn note_taken(&mut self, link_idx: usize) {
+        let (now, client_id) = (self.now, self.links[link_idx].client_id());
+        let has_name = |it: &Link| it.place != Place::Gone && it.client_id() == client_id;
+        let is_followed = client_id.is_some() && self.links[link_idx + 1..].iter().any(has_name);
+        let link = &mut self.links[link_idx];
+        let Place::At(core, id) = link.place else { return };
+        if is_followed {
+            link.seen.hurries_until = now + HURRY;
+        }
+        let rate = self.scenario.settings.limits.rates[link.client.protocol() as usize];
+        if !rate.is_any() {
+            return;
+        }
+        let taken = self.shards[core.idx()].n_taken_of(id);
+        let is_free = link.seen.is_hurried(self.now);
+        let rates = [rate.messages_per_sec, rate.bytes_per_sec];
+        for ((room, per_second), n) in link.seen.rooms.iter_mut().zip(rates).zip(taken) {
+            room.note(per_second, n, self.now, is_free);
+        }
+    }
+
     /// A client is about to be read: it has published less than it may.
-    pub(super) fn check_rate(&self, link_idx: usize, core: CoreId, id: ConnectionId) -> Check {
+    pub(super) fn check_rate(&mut self, link_idx: usize) -> Check {
+        self.note_taken(link_idx);
         let link = &self.links[link_idx];
-        let n_max = self.scenario.settings.limits.rates[link.client.protocol() as usize].messages_per_sec;
-        let micros = self.now.since(link.seen.since).as_micros();
-        let n = self.shards[core.idx()].n_taken_of(id);
-        // A second's messages at once, and the one that is too much. One whose client has come back is read to its
-        // end.
-        if n_max > 0 && !link.may_end && n > n_max + 1 + n_max * micros / 1_000_000 {
-            return broken(Kind::Bound, format!("{link_idx} has published {n} in {micros} us"));
+        let settings = &self.scenario.settings;
+        let rate = settings.limits.rates[link.client.protocol() as usize];
+        // With who it is the gateway counts more than the client sent.
+        let bytes_per_sec = if settings.nats.identifies_publishers { 0 } else { rate.bytes_per_sec };
+        let rates = [rate.messages_per_sec, bytes_per_sec];
+        let is_over = |(room, per_second): (&Room, u64)| per_second > 0 && room.left < -ONE;
+        // In a drain the rest is read, and of one that ends all, to no effect.
+        let is_exempt = self.is_draining || link.is_ending || link.seen.is_hurried(self.now);
+        if !is_exempt && link.seen.rooms.iter().zip(rates).any(is_over) {
+            return broken(Kind::Bound, format!("{link_idx} has published too much: {:?}", link.seen.rooms));
         }
         Ok(())
     }

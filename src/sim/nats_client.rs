@@ -32,6 +32,8 @@ pub struct NatsClient {
     /// When each unanswered PING was sent.
     pinged: VecDeque<At>,
     was_greeted: bool,
+    /// Then it has said who it is.
+    was_answered: bool,
     n_infos: u32,
     /// Sid and the oracle's number, of subscriptions that it has not ended.
     subscriptions: Vec<(u32, usize)>,
@@ -319,6 +321,7 @@ impl NatsClient {
         if !self.was_greeted && !matches!(op, ServerOp::Info(_)) {
             return scene.unexpected("something before INFO");
         }
+        self.was_answered |= matches!(op, ServerOp::Ok | ServerOp::Pong | ServerOp::Message { .. });
         match op {
             ServerOp::Info(json) => {
                 let says = |text: &[u8]| json.windows(text.len()).any(|part| part == text);
@@ -358,7 +361,9 @@ impl NatsClient {
                 }
             },
             ServerOp::Err(text) if *text == b" 'Stale Connection'" && scene.may_be_lost => Ok(()),
-            ServerOp::Err(text) if *text == b" 'Authentication Timeout'" && scene.may_give_way() => Ok(()),
+            ServerOp::Err(b" 'Authentication Timeout'") if !self.was_answered && scene.may_give_way() => {
+                Ok(())
+            }
             ServerOp::Err(text) => scene.unexpected(&format!("-ERR {}", String::from_utf8_lossy(text))),
             ServerOp::Message { .. } => self.take_message(op, scene),
         }

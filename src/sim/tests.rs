@@ -122,6 +122,7 @@ fn names_that_are_not_exchanged_as_emqx_does_are_found() {
 #[test]
 fn what_no_rate_and_no_limit_of_the_unconnected_keeps_back_is_found() {
     assert_found(Lie::AnyRate, &[Kind::Bound]);
+    assert_found(Lie::AnyByteRate, &[Kind::Bound]);
     assert_found(Lie::AnyUnconnected, &[Kind::Bound]);
 }
 

@@ -299,7 +299,7 @@ impl World {
         {
             return Ok(false);
         }
-        self.check_rate(link_idx, core, id)?;
+        self.check_rate(link_idx)?;
         let (link, shard, now) = (&mut self.links[link_idx], &mut self.shards[core.idx()], self.now);
         link.seen.has_been_read |= !link.to_shard.is_empty();
         if link.to_shard.is_empty() {
@@ -327,6 +327,7 @@ impl World {
             shard.receive(id, &self.buffer[..end], now);
             self.note(|| format!("{core:?} reads {n} after {n_kept} from {link_idx}"));
         }
+        self.note_taken(link_idx);
         self.see_to(core)?;
         Ok(true)
     }
@@ -422,6 +423,8 @@ impl World {
 
     /// Moves the clock, and lets every shard see to what is due.
     pub fn advance(&mut self, span: Span) -> Check {
+        // What was taken was taken by now.
+        (0..self.links.len()).for_each(|link_idx| self.note_taken(link_idx));
         self.now = self.now + span;
         for core in 0..self.shards.len() {
             if self.shards[core].wake_at().is_some_and(|at| at <= self.now) {

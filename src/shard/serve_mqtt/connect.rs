@@ -86,10 +86,9 @@ impl Shard {
             let refused = Refused::larger_than_client_takes(max as usize);
             return self.refuse_connect(id, connect, refused, now);
         };
-        if let Some(successor) = self.successor(id, client_id) {
+        if let Some((_, found_session)) = self.successor(id, client_id) {
             // As if it had come in time: it is let in, to the session that its successor found, and that one takes
             // over. Told of none, a client would forget what it has not had acknowledged. [MQTT-3.2.2-3]
-            let found_session = self.mqtt(successor).is_some_and(Mqtt::found_session);
             let session = self.new_session(client_id);
             self.with_mqtt(id, |mqtt, out| {
                 mqtt.session = session;
@@ -175,17 +174,6 @@ impl Shard {
         } else {
             Ok(())
         }
-    }
-
-    /// The connection whose CONNECT came later and that has this client id already. Those of two that were
-    /// accepted on different cores may come home in either order, and the client waits on its last one. Two
-    /// that were read in the same moment are in the order in which their connections were accepted.
-    fn successor(&self, id: ConnectionId, client_id: &[u8]) -> Option<ConnectionId> {
-        let claim = |connection: &Connection| (connection.claimed_at, connection.nth);
-        let own = self.clients.slots.get(id).map(claim);
-        let holder_id = self.directory.get(client_id)?;
-        let holder = self.clients.slots.get(holder_id)?;
-        (holder.is_open() && Some(claim(holder)) > own).then_some(holder_id)
     }
 }
 

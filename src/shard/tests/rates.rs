@@ -2,6 +2,7 @@
 
 use super::sessions::V5;
 use super::*;
+use crate::shard::closed::Closed;
 use crate::shard::limits::{Limit, Limits};
 use crate::shard::rates::Rate;
 
@@ -133,6 +134,55 @@ fn a_client_that_comes_back_waits_until_all_is_read_that_it_had_sent_before() {
     // The rate is each connection's.
     alone.receive_whole(new, &b"\x30\x04\0\x01ax".repeat(100));
     assert_eq!((alone.n_msgs(reader), alone.shard.wants_input(new)), (11, false));
+}
+
+#[test]
+fn of_two_that_wait_for_their_old_connection_the_last_stays_and_the_first_is_told() {
+    let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB a 1\r\n");
+    let ids = [(); 3].map(|()| alone.connect(Listener::Mqtt));
+    let [old, second, third] = ids;
+    alone.receive(old, CONNECT);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
+    alone.receive(second, CONNECT);
+    alone.pass_millis(100);
+    alone.receive(third, CONNECT);
+    assert!(alone.shard.is_closing(second) && alone.sent_bytes(third).is_empty());
+    assert_eq!(alone.sent_bytes(second), b"\x20\x02\0\0");
+    alone.shard.end_of_input(old, false, alone.now);
+    assert_eq!(alone.sent_bytes(third), b"\x20\x02\0\0");
+    assert_eq!((alone.n_msgs(reader), alone.shard.n_paused()), (100, 0));
+    alone.pass_millis(2_000);
+    assert!(!alone.shard.is_closing(third));
+}
+
+#[test]
+fn a_rate_holds_again_when_nobody_comes_back_after_all() {
+    let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB a 1\r\n");
+    let (old, second) = (alone.connect(Listener::Mqtt), alone.connect(Listener::Mqtt));
+    alone.receive(old, CONNECT);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(20));
+    alone.pass_millis(300);
+    alone.receive(second, CONNECT);
+    alone.shard.end_of_input(second, true, alone.now);
+    alone.shard.close(second, Closed::Lost, alone.now);
+    alone.pass_millis(2_000);
+    let _ = alone.n_msgs(reader);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(200));
+    assert!(alone.n_msgs(reader) <= 12 && !alone.shard.wants_input(old));
+}
+
+#[test]
+fn a_drain_lets_nobody_wait_for_an_old_connection() {
+    let mut alone = rated(10, 0);
+    let (old, second) = (alone.connect(Listener::Mqtt), alone.connect(Listener::Mqtt));
+    alone.receive(old, CONNECT);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
+    alone.receive(second, CONNECT);
+    alone.shard.begin_drain(alone.now);
+    assert!(alone.shard.is_closing(old) && alone.shard.is_closing(second));
+    assert_eq!((alone.sent_bytes(second), alone.shard.n_paused()), (b"\x20\x02\0\0".to_vec(), 0));
 }
 
 #[test]
