@@ -352,17 +352,23 @@ fn stop(
             Ok(Event::Ready | Event::Left | Event::LameDuck) => {}
             Ok(Event::CoreEnded) => return Err(StartError::CoreEnded),
             Ok(Event::Signal) | Err(_) => {
+                tell_forgotten(forgotten);
                 tracing::warn!("stopped before all connections had ended");
                 return Ok(());
             }
         }
     }
+    tell_forgotten(forgotten);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Of the cores that have come to their end.
+fn tell_forgotten(forgotten: Forgotten) {
     let Forgotten { sessions, messages } = forgotten;
     if messages > 0 {
         tracing::warn!(sessions, messages, "what waited in sessions is lost: it is kept in memory alone");
     }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// Says what listens, and what to try.

@@ -6,6 +6,7 @@ use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
 use super::mail::Item;
 use super::own::Notice;
+use super::replay::Stands;
 use super::{Door, Listener, Shard, retained, serve_mqtt};
 use crate::message::Message;
 use crate::mqtt::change::Change;
@@ -218,7 +219,7 @@ impl Shard {
         let (Some(key), Some(mqtt)) = (key, self.mqtt_mut(id)) else { return };
         mqtt.session.subscribed(filter, key, wanted.options, wanted.identifier);
         if wanted.is_due_retained {
-            self.expect_replay(id, key, true);
+            self.expect_replay(id, key, Stands::Nowhere);
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::closed::Closed;
+use super::connection::Connection;
 use super::id::ConnectionId;
 use super::mail::Item;
 use crate::nats::handshake::ServerInfo;
@@ -50,7 +51,8 @@ pub struct Drain {
     forgotten: Forgotten,
 }
 
-/// What sessions never sent, and what goes with them when the process ends.
+/// What goes with sessions when the process ends: what they never sent, and of who is away also what was not
+/// acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
     pub sessions: u64,
@@ -215,7 +217,8 @@ impl Shard {
         let mut forgotten = Forgotten::default();
         for id in slots.everybody() {
             let Some(inflight) = slots.session(id).map(|session| &session.inflight) else { continue };
-            let n_unanswered = if slots.offline(id).is_some() { inflight.n_sent() } else { 0 };
+            let is_here = slots.get(id).is_some_and(Connection::is_open);
+            let n_unanswered = if is_here { 0 } else { inflight.n_sent() };
             let n = (inflight.n_waiting() + n_unanswered) as u64;
             forgotten.messages += n;
             forgotten.sessions += u64::from(n > 0);

@@ -29,6 +29,18 @@ struct Replay {
     cursor: Cursor,
 }
 
+/// Where a subscription stands that is to have what was kept before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// It is new, and hears of nothing live that is kept until its fence ends.
+    Nowhere,
+    /// It is new or was taken back, and has heard what is live or still does, but until its fence ends some core may
+    /// not send it what it keeps.
+    AnewOrAgain,
+    /// It is renewed, and has all that is live.
+    Everywhere,
+}
+
 /// What a client's subscriptions are due, by their keys: a client may subscribe to a hundred thousand filters
 /// in one go, and end them as fast. Nearly all clients are due nothing, and have none of these.
 #[derive(Debug, Default)]
@@ -36,8 +48,8 @@ pub struct DueReplays {
     /// Those that begin with the fence.
     expected: BTreeMap<u32, Replay>,
     begun: BTreeMap<u32, Replay>,
-    /// New ones that want nothing. Until the fence ends not every core sends them what it keeps, so that one that
-    /// is renewed to want it is new still.
+    /// New ones that want nothing. Until the fence ends not every core sends them what it keeps, which counts where
+    /// one is renewed meanwhile and wants it.
     fresh: BTreeSet<u32>,
 }
 
@@ -113,25 +125,26 @@ impl Shard {
         set.map(drop)
     }
 
-    /// Notes that a subscription is due what was kept before. One that is `new` hears of nothing live that is
-    /// kept until it has begun.
-    pub(super) fn expect_replay(&mut self, id: ConnectionId, key: u32, is_new: bool) {
+    /// Notes that a subscription is due what was kept before.
+    pub(super) fn expect_replay(&mut self, id: ConnectionId, key: u32, stands: Stands) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let due = connection.replays.get_or_insert_default();
-        let is_new = due.fresh.remove(&key) || is_new;
-        let until = (!is_new).then(|| self.retained.version());
+        let stands = if due.fresh.remove(&key) { Stands::AnewOrAgain } else { stands };
+        let until = (stands == Stands::Everywhere).then(|| self.retained.version());
         // It has not begun yet: as well as anew.
         if due.expected.get(&key).is_some_and(|replay| replay.until.is_none()) {
             return;
         }
         due.begun.remove(&key);
         due.expected.insert(key, Replay { until, filter_idx: 0, cursor: Cursor::default() });
-        if is_new && let Some(subscription) = connection.subscriptions.get_mut(key) {
+        if stands == Stands::Nowhere
+            && let Some(subscription) = connection.subscriptions.get_mut(key)
+        {
             note_replayed_until(subscription, u64::MAX);
         }
         connection.note_replay(key, true);
         self.clients.write_down(id);
-        if !is_new && self.settings.n_cores > 1 {
+        if until.is_some() && self.settings.n_cores > 1 {
             self.post_fence();
         }
     }

@@ -13,6 +13,7 @@ use super::limits::Limit;
 use super::log::Unseen;
 use super::publish::{Ask, Plan};
 use super::refused::NotSubscribed;
+use super::replay::Stands;
 use super::retained::Full;
 use super::settings::{NatsSettings, Settings};
 use crate::message::{Digits, Message, ProtocolKind, Quality, Run, is_gateway_inbox};
@@ -358,7 +359,7 @@ impl Shard {
             let key = self.begin_subscription(id, &filter, parent.as_ref(), kind);
             self.with_nats(id, |nats, _| key.into_iter().for_each(|key| nats.subscribed(sid, key)));
             if let (Some(key), true) = (key, replays) {
-                self.expect_replay(id, key, true);
+                self.expect_replay(id, key, Stands::Nowhere);
             }
         }
         // The same sid again leaves the first subscription as it is, but is as good an answer to wait for.

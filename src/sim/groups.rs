@@ -68,7 +68,7 @@ impl Oracle {
             && publication.quality != Quality::AtMostOnce
             && self.concerns(subscription, publication)
             // One that has ended since may have had it while it stood.
-            && subscription.end.and_then(|end| end.acknowledged).is_none_or(|at| at >= self.quiet_since)
+            && !subscription.end.is_some_and(|end| end.is_before(publication.began))
             && subscription.terms.iter().any(|terms| terms.quality.min(publication.quality) == quality)
             && self.subscriptions.iter().any(left_it)
     }

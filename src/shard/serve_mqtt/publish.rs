@@ -200,9 +200,12 @@ impl Shard {
 
     /// Version 3 acknowledges what it has no word to refuse with. [MQTT-3.3.5-2] of 3.1.1
     #[cold]
-    fn deny_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
+    fn deny_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, subject: &[u8]) {
         self.clients.counters.denied += 1;
-        self.log_refused_publish(id, publish.topic, "the topic is not open to clients", self.now);
+        // An alias may stand for it.
+        let mut topic = Vec::new();
+        mapping::subject_to_topic(subject, &mut topic);
+        self.log_refused_publish(id, &topic, "the topic is not open to clients", self.now);
         if publish.qos != Qos::AtMostOnce {
             self.with_mqtt(id, |mqtt, out| {
                 mqtt.receive(1);
@@ -221,7 +224,7 @@ impl Shard {
         n_taken: usize,
     ) -> Served {
         if mapping::is_reserved_for_gateway(subject) {
-            self.deny_publish(id, publish);
+            self.deny_publish(id, publish, subject);
             return Served::Taken(n_taken);
         }
         let is_acknowledged = publish.qos != Qos::AtMostOnce;

@@ -12,6 +12,7 @@ use crate::shard::connection::{Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::refused::NotSubscribed;
+use crate::shard::replay::Stands;
 use crate::subject::mapping::{MappedFilter, map_topic_filter};
 use crate::time::Time;
 use std::rc::Rc;
@@ -81,7 +82,7 @@ impl Shard {
         let known = mqtt.session.subscription(filter).or_else(|| self.given_up_as(id, filter));
         // [MQTT-3.8.4-3]: the same filter again replaces its subscription.
         if let Some(key) = known {
-            let mut was_given_up = false;
+            let (mut was_given_up, mut stands) = (false, Stands::Everywhere);
             let connection = self.clients.slots.get_mut(id);
             if let Some(subscription) = connection.and_then(|it| it.subscriptions.get_mut(key)) {
                 was_given_up = subscription.is_given_up;
@@ -91,6 +92,9 @@ impl Shard {
                     // Given up before its replay began it has had nothing of what is kept, live or not.
                     let has_had_nothing = was_given_up && known.replayed_until == u64::MAX;
                     traits.replayed_until = if has_had_nothing { 0 } else { known.replayed_until };
+                    if was_given_up {
+                        stands = if has_had_nothing { Stands::Nowhere } else { Stands::AnewOrAgain };
+                    }
                 }
                 subscription.kind = kind;
             }
@@ -99,8 +103,7 @@ impl Shard {
             }
             self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
             if wants_retained(was_given_up) {
-                // Meanwhile some cores may not have sent it what they keep.
-                self.expect_replay(id, key, was_given_up);
+                self.expect_replay(id, key, stands);
             } else if was_given_up && wanted.group.is_none() {
                 self.expect_no_replay(id, key);
             }
@@ -114,7 +117,7 @@ impl Shard {
         let Some(key) = key else { return Ok(Reason::UnspecifiedError) };
         self.with_mqtt(id, |mqtt, _| mqtt.session.subscribed(filter, key, options, identifier));
         if wants_retained(true) {
-            self.expect_replay(id, key, true);
+            self.expect_replay(id, key, Stands::Nowhere);
         } else if wanted.group.is_none() {
             self.expect_no_replay(id, key);
         }

@@ -202,4 +202,11 @@ fn a_publish_that_is_denied_is_told_of_in_every_version() {
         assert_is_one(&told, &["WARN", "id=\"c\"", "topic=$SYS/x", "publish refused: the topic is not open"]);
         assert_eq!(alone.shard.counters().denied, 1);
     }
+    let mut alone = Alone::new(settings());
+    let (id, _) = alone.mqtt(V5);
+    // With an alias, and by it.
+    alone.receive_whole(id, b"\x30\x0c\0\x06$SYS/x\x03\x23\0\x01");
+    alone.pass(10);
+    let told = lines(|| alone.receive_whole(id, b"\x30\x06\0\0\x03\x23\0\x01"));
+    assert_is_one(&told, &["topic=$SYS/x", "publish refused"]);
 }
