@@ -65,7 +65,8 @@ pub struct SeenSubscription {
     pub group: Option<String>,
     /// An MQTT client's is its filter.
     pub sid: String,
-    pub n_delivered: u64,
+    /// `None` of an MQTT client's: nobody counts them one by one.
+    pub n_delivered: Option<u64>,
     pub max: Option<u64>,
 }
 
@@ -224,14 +225,14 @@ fn seen_subscription(subscription: &Subscription, table: &Table) -> SeenSubscrip
             subject,
             group: subscription.group().map(|group| text(group.name)),
             sid: text(sid.as_bytes()),
-            n_delivered: *n_delivered,
+            n_delivered: Some(*n_delivered),
             max: special.as_ref().and_then(|special| special.max),
         },
         SubscriptionKind::Mqtt { topic_filter, .. } => SeenSubscription {
             subject,
             group: subscription.group().map(|group| text(group.name)),
             sid: text(topic_filter),
-            n_delivered: 0,
+            n_delivered: None,
             max: None,
         },
     }

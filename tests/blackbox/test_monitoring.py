@@ -13,6 +13,7 @@ import pytest
 import clients
 import differential
 import gateway
+import wire_mqtt as mqtt
 import wire_nats as nats
 
 # What nats-server shows of itself that has no counterpart here.
@@ -220,6 +221,23 @@ def test_mqtt_clients_are_shown_with_their_id(start_strait):
         assert (one["type"], one["mqtt_client"], one["in_msgs"], one["in_bytes"]) == ("mqtt", "press 7", 1, 5)
         assert one["subscriptions_list"] == ["a.*"]
         assert get(strait.admin, "/connz?mqtt_client=press")["total"] == 0
+
+
+def test_of_mqtt_subscriptions_no_count_is_shown(start_strait):
+    strait = start_strait(1)
+    with mqtt.connected(strait.mqtt, client_id="counts nothing") as client, nats.connected(strait.nats) as counts:
+        client.subscribe("counted/#")
+        counts.subscribe("counted.>", "s1")
+        client.publish("counted/a", b"x")
+        client.expect("PUBLISH")
+        counts.message()
+        shown = {"counted.>": {"s1": 1, "counted/#": None}, "counted": {"counted/#": None}}
+        for path, list_name in [("/connz?subs=detail", "subscriptions_list_detail"), ("/subsz?subs=1", "subscriptions_list")]:
+            answer = get(strait.admin, path)
+            for one in answer.get("connections", [answer]):
+                for it in one.get(list_name, []):
+                    assert it.get("msgs") == shown[it["subject"]][it["sid"]], path
+                    assert ("msgs" in it) == (it["sid"] == "s1"), path
 
 
 def test_subsz_has_what_nats_server_has(start_strait, theirs):

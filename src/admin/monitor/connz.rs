@@ -270,7 +270,7 @@ pub fn subscription(one: &SeenSubscription, cid: u64) -> Map<String, Value> {
     put("subject", json!(one.subject));
     one.group.iter().for_each(|group| drop(put("qgroup", json!(group))));
     put("sid", json!(one.sid));
-    put("msgs", json!(one.n_delivered));
+    one.n_delivered.iter().for_each(|n| drop(put("msgs", json!(n))));
     one.max.iter().for_each(|max| drop(put("max", json!(max))));
     put("cid", json!(cid));
     object

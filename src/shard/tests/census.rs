@@ -62,7 +62,7 @@ fn a_connection_is_seen_with_what_it_told_and_what_it_moved() {
         panic!("two subscriptions are one slice");
     };
     let told: Vec<_> = found.iter().map(|one| (one.subject.as_str(), one.n_delivered, one.max)).collect();
-    assert_eq!(told, [("a.*", 2, None), ("b", 0, Some(9))]);
+    assert_eq!(told, [("a.*", Some(2), None), ("b", Some(0), Some(9))]);
     assert_eq!((found[1].group.as_deref(), found[1].sid.as_str()), (Some("q"), "2"));
 }
 
