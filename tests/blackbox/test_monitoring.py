@@ -259,7 +259,9 @@ def test_subsz_has_what_nats_server_has(start_strait, theirs):
     kept[0][0].unsubscribe("s2")
     after = get(strait.admin, "/subsz")
     assert (after["num_subscriptions"], after["num_inserts"], after["num_removes"]) == (2, 3, 1)
-    get(strait.admin, "/subsz?test=m.*", status=400)
+    for query in ("test=m.*", "subs=detail"):
+        for at in (strait.admin, theirs[1]):
+            get(at, f"/subsz?{query}", status=400)
     for connection in [one for pair in kept for one in pair]:
         connection.close()
 
