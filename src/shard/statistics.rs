@@ -115,7 +115,8 @@ impl Statistics {
             ("clients/connected", n_clients),
             ("clients/mqtt/connected", total.n_connections[mqtt]),
             ("clients/nats/connected", total.n_connections[nats]),
-            ("clients/total", n_clients),
+            ("clients/disconnected", total.n_offline_sessions),
+            ("clients/total", n_clients + total.n_offline_sessions),
             ("clients/maximum", self.n_clients_max),
             ("messages/received", sum(&total.published)),
             ("messages/sent", sum(&total.delivered)),
@@ -128,8 +129,6 @@ impl Statistics {
             ("bytes/sent", sum(&total.written_bytes)),
             ("subscriptions/count", sum(&total.n_subscriptions)),
             ("retained messages/count", total.n_retained),
-            ("store/messages/count", total.n_retained),
-            ("store/messages/bytes", total.retained_bytes),
         ];
         let version = ("version".to_owned(), format!("strait version {}", env!("CARGO_PKG_VERSION")));
         let uptime = ("uptime".to_owned(), format!("{} seconds", now.as_micros() / 1_000_000));

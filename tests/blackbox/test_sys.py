@@ -59,6 +59,20 @@ def test_statistics_come_at_once_and_are_the_sum_of_all_cores(talkative):
         client.close()
 
 
+def test_clients_in_all_are_those_connected_and_sessions_of_those_away(talkative):
+    def counts():
+        found = statistics(talkative)
+        return [int(found.get(f"clients/{name}", -1)) for name in ("connected", "disconnected", "total")]
+
+    for n in range(5):
+        with mqtt.connected(talkative.mqtt, client_id=f"away-{n}", clean=False, properties=[("session_expiry", 60)]):
+            pass
+    # Who looks is there as well, for a moment.
+    wait_until(lambda: counts() in ([0, 5, 5], [1, 5, 6]), counts)
+    # Queued messages are kept by each session, in no store of all: mosquitto's counts of one have no like here.
+    assert not [name for name in statistics(talkative) if name.startswith("store/")]
+
+
 # [MQTT-4.7.2-1]
 def test_statistics_are_not_for_a_wildcard_and_readable_by_both_worlds(talkative):
     with mqtt.connected(talkative.mqtt) as client, nats.connected(talkative.nats) as everything:
