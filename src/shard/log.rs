@@ -286,7 +286,14 @@ impl Shard {
         self.clients.sight(*why, subject, n_passed_over + 1, Some(publisher), self.now);
     }
 
-    pub(super) fn log_close(&mut self, id: ConnectionId, n_pending_bytes: usize, closed: Closed, now: Time) {
+    pub(super) fn log_close(
+        &mut self,
+        id: ConnectionId,
+        n_pending_bytes: usize,
+        closed: Closed,
+        speaks: Option<&'static str>,
+        now: Time,
+    ) {
         let is_complaint = closed.is_peers_fault();
         if is_complaint && !self.complaints.may_be_told(now) {
             return;
@@ -310,7 +317,8 @@ impl Shard {
                 "closed: {closed}{limit}"
             );
         } else if is_complaint {
-            tracing::warn!(protocol, peer, id, name, "closed: {closed}{limit}");
+            let speaks = speaks.map_or_else(String::new, |it| format!("; it looks like {it}"));
+            tracing::warn!(protocol, peer, id, name, "closed: {closed}{limit}{speaks}");
         } else {
             tracing::debug!(protocol, peer, id, name, "closed: {closed}");
         }

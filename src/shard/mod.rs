@@ -14,6 +14,7 @@ pub mod settings;
 pub mod limits;
 pub mod rates;
 pub mod closed;
+mod stranger;
 pub mod refused;
 pub mod latency;
 pub mod counters;

@@ -12,6 +12,8 @@ use super::connection::Protocol;
 use super::id::ConnectionId;
 use super::input::Served;
 use super::limits::Limit;
+use super::stranger;
+use crate::message::ProtocolKind;
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::decode::{Decoded, decode};
 use crate::mqtt::encode::{self, AckKind};
@@ -45,7 +47,7 @@ impl Shard {
         let is_connected = mqtt.is_connected();
         // The first byte tells a stranger, before anything is kept for it.
         if !is_connected && !input.is_empty() && !is_connect(input) {
-            return self.end(id, Closed::NotConnect, now);
+            return self.end_stranger(id, Closed::NotConnect, input, now);
         }
         if is_connected && !is_fenced {
             let (n_taken, acknowledged) = self.take_pubacks(id, input);
@@ -63,10 +65,12 @@ impl Shard {
             Ok(Decoded::Incomplete { need }) => return Served::Incomplete { need },
             Err(_) if is_fenced => return Served::Waiting,
             Err(malformed) => {
-                if !is_connected {
-                    self.refuse_malformed_connect(id, input, malformed);
+                let closed = self.closed_for(malformed, is_connected);
+                if is_connected {
+                    return self.end(id, closed, now);
                 }
-                return self.end(id, self.closed_for(malformed, is_connected), now);
+                self.refuse_malformed_connect(id, input, malformed);
+                return self.end_stranger(id, closed, input, now);
             }
         };
         if is_fenced && !matches!(packet, Packet::Subscribe(_) | Packet::Unsubscribe(_)) {
@@ -177,6 +181,13 @@ impl Shard {
     #[cold]
     fn end_for_error(&mut self, id: ConnectionId, rule: &'static str, now: Time) -> Served {
         self.end(id, Closed::MqttRefused(Refused::against(Reason::ProtocolError, rule)), now)
+    }
+
+    /// Ends a connection whose first bytes, `input`, are no CONNECT.
+    #[cold]
+    fn end_stranger(&mut self, id: ConnectionId, closed: Closed, input: &[u8], now: Time) -> Served {
+        self.close_stranger(id, closed, stranger::guess(input, ProtocolKind::Mqtt), now);
+        Served::Ended
     }
 
     fn end(&mut self, id: ConnectionId, closed: Closed, now: Time) -> Served {

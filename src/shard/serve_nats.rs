@@ -16,6 +16,7 @@ use super::refused::NotSubscribed;
 use super::replay::Stands;
 use super::retained::Full;
 use super::settings::{NatsSettings, Settings};
+use super::stranger;
 use crate::message::{Digits, Message, ProtocolKind, Quality, Run, is_gateway_inbox};
 use crate::mqtt::property::PropertyBlock;
 use crate::nats::connection::Connection as Nats;
@@ -83,7 +84,9 @@ impl Shard {
             // What a run of SUB and UNSUB is owed comes before the error.
             Err(_) if connection.fence.is_some() => return Served::Waiting,
             Err(malformed) => {
-                self.close(id, Closed::Nats(malformed), now);
+                let is_stranger = !nats.is_connected();
+                let speaks = is_stranger.then(|| stranger::guess(input, ProtocolKind::Nats)).flatten();
+                self.close_stranger(id, Closed::Nats(malformed), speaks, now);
                 return Served::Ended;
             }
         };

@@ -28,6 +28,17 @@ const DEADLINES_PER_TICK: usize = 128;
 impl Shard {
     /// Ends a connection: its subscriptions now, the rest when the driver has flushed its queue.
     pub(super) fn close(&mut self, id: ConnectionId, closed: Closed, now: Time) {
+        self.close_stranger(id, closed, None, now);
+    }
+
+    /// As `close`, of one that seems to speak another protocol: the log says which.
+    pub(super) fn close_stranger(
+        &mut self,
+        id: ConnectionId,
+        closed: Closed,
+        speaks: Option<&'static str>,
+        now: Time,
+    ) {
         if self.owing == Some(id) {
             self.send_owed_receipts();
         }
@@ -76,7 +87,7 @@ impl Shard {
         self.end_stalls_of_pressed(id, now);
         let will_due = self.clients.slots.session(id).map_or(Time::NEVER, |session| session.will_due);
         self.schedule(id, until.min(will_due));
-        self.log_close(id, n_pending_bytes, closed, now);
+        self.log_close(id, n_pending_bytes, closed, speaks, now);
         self.let_successor_in(id, now);
     }
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import re
 import socket
+import ssl
 import time
 
 import pytest
@@ -68,6 +69,17 @@ def test_many_bad_connections_fill_no_log(start_strait):
         assert bystander.ping() == []
     lines = [line for line in strait.log().splitlines() if "bad input" in line]
     assert 1 <= len(lines) <= n_bad // 4, f"{len(lines)} lines for {2 * n_bad} bad connections"
+    assert all("it looks like HTTP" in line for line in lines)
+
+
+def test_a_client_of_tls_is_told_apart_in_the_log(start_strait):
+    strait = start_strait(1)
+    context = ssl.create_default_context()
+    for at in (strait.mqtt, strait.nats):
+        with socket.create_connection(at, timeout=10) as plain, pytest.raises(ssl.SSLError):
+            context.wrap_socket(plain, server_hostname="localhost")
+    lines = [line for line in strait.log().splitlines() if "bad input" in line]
+    assert len(lines) == 2 and all("it looks like TLS, which is not served yet" in line for line in lines), lines
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 4])

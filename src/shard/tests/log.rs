@@ -96,6 +96,31 @@ fn what_a_client_was_refused_reads_as_it_was_told_and_stays_on_one_line() {
 }
 
 #[test]
+fn the_log_says_what_a_client_at_the_wrong_port_seems_to_speak_and_the_client_hears_as_ever() {
+    const TLS: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc";
+    let unknown = "-ERR 'Unknown Protocol Operation'\r\n";
+    for (listener, input, heard, said) in [
+        (Listener::Mqtt, TLS, "", "bad input: CONNECT has reserved bits set; it looks like TLS"),
+        (Listener::Nats, TLS, unknown, "bad input: unknown protocol operation; it looks like TLS"),
+        (Listener::Mqtt, b"GET / HTTP/1.1\r\n\r\n", "", "is not CONNECT; it looks like HTTP"),
+        (Listener::Nats, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a", unknown, "; it looks like an MQTT client"),
+        (Listener::Mqtt, b"CONNECT {}\r\n", "", "is not CONNECT; it looks like a NATS client"),
+    ] {
+        let mut alone = Alone::new(settings());
+        let id = alone.connect(listener);
+        let told = lines(|| alone.receive(id, input));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains(said), "{said} is not in\n{}", told[0]);
+        assert_eq!(alone.sent(id), heard);
+    }
+    // Who has said CONNECT is at the right port.
+    let mut alone = Alone::new(settings());
+    let id = alone.nats("");
+    let told = lines(|| alone.receive(id, TLS));
+    assert!(told[0].contains("bad input: unknown") && !told[0].contains("looks like"), "{}", told[0]);
+}
+
+#[test]
 fn a_nats_subscription_that_is_too_much_is_told_with_the_setting() {
     let mut limited = settings();
     (limited.nats.subscriptions_max, limited.nats.subscription_tokens_max) = (1, 2);
