@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use strait::cli::{Cli, Command, Map, Show, map};
 use strait::config::diagnostic::Diagnostics;
-use strait::config::load::{File, Resolved, VARIABLE_PREFIX, resolve};
+use strait::config::load::{File, Resolved, is_ours, resolve};
 use strait::config::print;
 use strait::config::schema::Config;
 use strait::host::{self, Finding, Verdict};
@@ -87,7 +87,7 @@ fn variables() -> impl Iterator<Item = (String, String)> {
     // One that is not UTF-8 shows what is wrong with it when its value is refused.
     env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+        .filter(|(name, _)| is_ours(name))
 }
 
 fn report(wrong: &Diagnostics) -> Exit {

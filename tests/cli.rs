@@ -54,6 +54,9 @@ fn a_bad_variable_is_named_and_a_good_one_taken() {
     assert_eq!(output.code, 78);
     output.says("environment variable STRAIT__MQTT__CONNECT_TIMEOUT_SECS");
     output.says("expected an integer from 1 to 3600 (seconds)");
+    let output = dir.run(&["check"], &[("STRAIT_MQTT__LISTEN", "1884")]);
+    assert_eq!(output.code, 78);
+    output.says("did you mean STRAIT__MQTT__LISTEN?");
     let output = dir.run(&["config", "show"], &[("STRAIT__MQTT__LISTEN", "127.0.0.1:1884")]);
     assert_eq!(output.code, 0);
     output.says("listen = \"127.0.0.1:1884\"  # STRAIT__MQTT__LISTEN");

@@ -14,8 +14,18 @@ use crate::config::schema::{Config, KEYS, SECTIONS};
 use crate::config::value::Value;
 use crate::config::{rules, spelling, syntax};
 
-/// What begins the name of every variable that is ours. Others are not looked at.
+/// What begins the name of every variable that is ours.
 pub const VARIABLE_PREFIX: &str = "STRAIT__";
+
+/// What such a name begins with where an underscore is missing.
+const SHORT_PREFIX: &str = "STRAIT_";
+
+/// Whether a variable is ours, or is meant to be. Others are not looked at, `STRAIT_MQTT_PORT` among them: names
+/// like that are given to every container that is near a service `strait-mqtt`.
+#[must_use]
+pub fn is_ours(variable: &str) -> bool {
+    variable.starts_with(VARIABLE_PREFIX) || lacks_underscores(variable)
+}
 
 /// A configuration file that has been read.
 #[derive(Clone, Debug)]
@@ -145,8 +155,7 @@ pub fn resolve(
     let resolved = Resolved { config: Config::default(), origins, listener_origins, spellings };
     let mut layers = Layers { resolved, found: Vec::new() };
     let readable = file.is_none_or(|file| layers.read_file(&file.text));
-    let mut variables: Vec<_> =
-        variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
+    let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| is_ours(name)).collect();
     // The environment has no order of its own; messages should.
     variables.sort();
     for (name, text) in &variables {
@@ -221,7 +230,10 @@ impl Layers {
     }
 
     fn read_variable(&mut self, variable: &str, text: &str) {
-        let path = variable[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
+        let Some(path) = variable.strip_prefix(VARIABLE_PREFIX) else {
+            return self.found.push(unknown_variable(variable));
+        };
+        let path = path.to_ascii_lowercase();
         let (section, name) = path.split_once("__").unwrap_or(("", &path));
         if let Some(of) = listener::SECTIONS.into_iter().find(|of| *of == section)
             && let Some((listener, name)) =
@@ -324,10 +336,25 @@ fn unknown(section: &str, name: &str, place: Place) -> Diagnostic {
     wrong
 }
 
+/// Whether a variable is a key's or a listener's but for underscores that are missing.
+fn lacks_underscores(variable: &str) -> bool {
+    let Some(rest) = variable.strip_prefix(SHORT_PREFIX).filter(|rest| !rest.starts_with('_')) else {
+        return false;
+    };
+    let path = rest.to_ascii_lowercase();
+    let is_in = |section: &str| {
+        path.strip_prefix(section).is_some_and(|it| it.starts_with("__") || it.starts_with("_listeners_"))
+    };
+    // Those outside a section are single words, which may be anybody's.
+    let is_key = |key: &Key| !key.section.is_empty() && path == key.path().replace('.', "_");
+    SECTIONS.iter().any(|(section, _)| is_in(section)) || KEYS.iter().any(is_key)
+}
+
 fn unknown_variable(variable: &str) -> Diagnostic {
     // The prefix, which all have, would make every name look near.
+    let name = variable.strip_prefix(VARIABLE_PREFIX).or_else(|| variable.strip_prefix(SHORT_PREFIX));
     let known: Vec<_> = KEYS.iter().map(|key| key.path().replace('.', "__")).collect();
-    let meant = spelling::nearest(&variable[VARIABLE_PREFIX.len()..], known.iter().map(String::as_str));
+    let meant = spelling::nearest(name.unwrap_or(variable), known.iter().map(String::as_str));
     let title = "stands for no key".to_owned();
     let help = match meant {
         Some(meant) => format!("did you mean {VARIABLE_PREFIX}{}?", meant.to_ascii_uppercase()),

@@ -298,6 +298,32 @@ fn a_wrong_variable_or_flag_is_named() {
 }
 
 #[test]
+fn a_variable_that_lacks_underscores_is_named_and_one_of_others_is_not_looked_at() {
+    for (variable, said) in [
+        ("STRAIT_MQTT__LISTEN", "did you mean STRAIT__MQTT__LISTEN?"),
+        ("STRAIT_MQTT__LISTN", "did you mean STRAIT__MQTT__LISTEN?"),
+        ("STRAIT_NATS_PAYLOAD_BYTES_MAX", "did you mean STRAIT__NATS__PAYLOAD_BYTES_MAX?"),
+        ("STRAIT_NATS__LISTENERS__PLANT__BIND", "variables are STRAIT__KEY or STRAIT__SECTION__KEY"),
+        ("STRAIT_NATS_LISTENERS_PLANT_BIND", "variables are STRAIT__KEY or STRAIT__SECTION__KEY"),
+        ("STRAIT__MQTT_LISTEN", "did you mean STRAIT__MQTT__LISTEN?"),
+    ] {
+        let text = refused("", &[(variable, "1")], &[]);
+        assert!(text.contains(&format!("environment variable {variable}: stands for no key")), "{text}");
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    let others = [
+        "STRAIT_MQTT_PORT",
+        "STRAIT_MQTT_SERVICE_HOST",
+        "STRAIT_NATS_PORT_4222_TCP_ADDR",
+        "STRAIT_CORES",
+        "STRAIT_SIM_SEED",
+        "STRAIT_ACCEPTANCE",
+        "STRAITS__MQTT__LISTEN",
+    ];
+    assert_eq!(loaded("", &others.map(|name| (name, "x")), &[]), Config::default());
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once_from_top_to_bottom() {
     let text = "log = 1\ncores = -1\n[nats]\nlisten = \"x\"\n[mqtt]\nlisten = \"0.0.0.0:1\"\nzzz = 1\n";
     let wrong = load(Some(&file(text)), [], &[]).unwrap_err();
