@@ -13,6 +13,10 @@ use crate::subject::mapping::{
 use crate::subject::view::{Mapping, Unseen, View};
 use crate::subject::{SubjectFilter, emqx};
 
+/// What is said of the first such line.
+const RETURN: &str =
+    "the line ends with a carriage return, which is part of the name here (tr -d '\\r' takes it off)";
+
 /// Why a name has no counterpart.
 type Reason = String;
 
@@ -27,8 +31,12 @@ pub fn answer(
     let translate = |name: &[u8]| {
         if asked.subject { topic_of(name, asked.emqx) } else { subject_of(name, asked.emqx) }
     };
-    let mut all_have_one = true;
-    let mut tell = |name: &[u8]| {
+    let (mut all_have_one, mut has_returns) = (true, false);
+    let mut tell = |name: &[u8], is_line: bool| {
+        // It may belong to the name, and is never taken off: a file of Windows' is more likely.
+        if is_line && name.ends_with(b"\r") && !std::mem::replace(&mut has_returns, true) {
+            writeln!(complaints, "warning: `{}`: {RETURN}", shown(name))?;
+        }
         let mut line = match translate(name) {
             Ok(found) => found,
             Err(reason) => {
@@ -44,11 +52,11 @@ pub fn answer(
         if name == "-" {
             let mut line = Vec::new();
             while input.read_until(end, &mut line)? > 0 {
-                tell(line.strip_suffix(&[end]).unwrap_or(&line))?;
+                tell(line.strip_suffix(&[end]).unwrap_or(&line), !asked.null)?;
                 line.clear();
             }
         } else {
-            tell(name.as_bytes())?;
+            tell(name.as_bytes(), false)?;
         }
     }
     out.flush()?;
@@ -276,6 +284,16 @@ mod tests {
         assert!(ask(false, "spBv1.0/#").contains("another filter"));
         assert!(ask(true, "_INBOX//x.y").contains("own"));
         assert!(ask(false, "a//+").contains("empty level") && ask(true, "a.b+").contains("`+`"));
+    }
+
+    #[test]
+    fn lines_that_end_with_a_carriage_return_are_taken_as_they_are_and_told_of_once() {
+        let (all, out, complaints) = ask(false, &["-", "x\r"], "a\r\nb\nc/d\r\n");
+        assert_eq!((all, out.as_str()), (true, "a/0d\nb\nc.d/0d\nx/0d\n"));
+        let (line, end) = complaints.split_once('\n').unwrap();
+        assert!(line.starts_with("warning: `a\\r`: the line ends with a carriage return"), "{complaints}");
+        assert_eq!(end, "");
+        assert_eq!(ask(false, &["x\r"], "").2, "");
     }
 
     #[test]
