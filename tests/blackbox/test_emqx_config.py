@@ -17,7 +17,7 @@ class FromEmqx(gateway.Strait):
 
     def __init__(self, folder, cores):
         self.file = folder / "strait.toml"
-        self.edge = ("127.0.0.1", gateway.free_port())
+        self.edge, self.rest = (("127.0.0.1", gateway.free_port()) for _ in range(2))
         super().__init__(cores)
 
     def command(self):
@@ -33,6 +33,7 @@ server_name = "emqx_nats"
 
 [gateway.nats.listeners.tcp.default]
 bind = "{gateway.address(self.nats)}"
+mountpoint = "first/"
 max_connections = 3
 acceptors = 16
 enable_authn = false
@@ -41,6 +42,9 @@ enable_authn = false
 bind = {self.edge[1]}
 mountpoint = "edge/${{username}}/"
 mapping = "emqx"
+
+[gateway.nats.listeners.tcp.rest]
+bind = {self.rest[1]}
 """)
         others = ["--mqtt", gateway.address(self.mqtt), "--admin", gateway.address(self.admin)]
         return [gateway.BINARY, "--config", self.file, *others, "--cores", str(self.cores)]
@@ -57,7 +61,7 @@ def from_emqx(tmp_path_factory, cores):
 
 
 def test_info_has_the_server_the_limit_and_each_listener_s_own_address(from_emqx):
-    for at in (from_emqx.nats, from_emqx.edge):
+    for at in (from_emqx.nats, from_emqx.edge, from_emqx.rest):
         with nats.Connection(at) as client:
             info = client.info
             assert (info["server_id"], info["server_name"]) == ("emqx_nats_1", "emqx_nats")
@@ -68,7 +72,10 @@ def test_info_has_the_server_the_limit_and_each_listener_s_own_address(from_emqx
 def test_each_listener_s_clients_are_at_its_mountpoint(from_emqx):
     with mqtt.connected(from_emqx.mqtt) as watcher:
         watcher.subscribe("#")
-        with nats.connected(from_emqx.nats) as plant, nats.connected(from_emqx.edge, user="ann") as edge:
+        with nats.connected(from_emqx.nats) as first:
+            first.publish("a", b"first")
+            assert watcher.message() == ("first/a", b"first")
+        with nats.connected(from_emqx.rest) as plant, nats.connected(from_emqx.edge, user="ann") as edge:
             plant.publish("spBv1//0.x", b"plant")
             assert watcher.message() == ("plant/spBv1.0/x", b"plant")
             # Its own mapping, which spells a dot as a level's end.
@@ -112,6 +119,7 @@ def test_what_is_in_force_is_shown_and_what_promises_more_is_refused(from_emqx):
     command = [gateway.BINARY, "--config", from_emqx.file]
     shown = subprocess.run([*command, "config", "show"], capture_output=True, text=True, timeout=20).stdout
     for line in (
+        'mountpoint = "first."  # ',
         'mountpoint = "plant."  # ',
         "ping_interval_secs = 1  # ",
         "pong_timeout_secs = 1  # ",

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Layers, Origin, find};
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::listener::{self, FIRST};
+use crate::config::listener::{self, FIRST, Listener};
 use crate::config::reading::Mistake;
 use crate::config::schema::KEYS;
 use crate::config::spelling;
@@ -46,13 +46,17 @@ const KEYS_OF_GATEWAY: [Alias; 8] = [
 const KEYS_OF_FIRST: [Alias; 7] = [
     ("bind", "listen", Spelling::AsHere),
     ("max_connections", "max_connections", Spelling::Number),
-    ("mountpoint", "mountpoint", Spelling::Mountpoint),
-    ("mapping", "mapping", Spelling::AsHere),
+    OWN_OF_FIRST[0],
+    OWN_OF_FIRST[1],
     ("enable_authn", "allow_anonymous", Spelling::EnableAuthn),
     // EMQX knows neither.
     ("advertise", "advertise", Spelling::AsHere),
     ("connect_urls", "connect_urls", Spelling::AsHere),
 ];
+
+/// Of these what that one has is its own: it takes the place of the section's for its clients alone.
+const OWN_OF_FIRST: [Alias; 2] =
+    [("mountpoint", "mountpoint", Spelling::Mountpoint), ("mapping", "mapping", Spelling::AsHere)];
 
 /// Of every other listener.
 const KEYS_OF_LISTENER: [Alias; 7] = [
@@ -82,6 +86,7 @@ impl Layers {
             }
             let Some(keys) = self.table(GATEWAY, name, value) else { continue };
             self.read_gateway_keys(GATEWAY, "", keys);
+            self.read_own_of_first(keys);
             for (key, default) in DEFAULTS {
                 let key_idx = find("nats", key).expect("it is one of the schema's");
                 if *self.resolved.origin(key_idx) == Origin::Default {
@@ -163,7 +168,9 @@ impl Layers {
                 continue;
             };
             let path = format!("{path}.{alias}");
-            if is_first {
+            if is_first && OWN_OF_FIRST.iter().any(|(own, ..)| own == alias) {
+                // When all else is read, that of the section among it.
+            } else if is_first {
                 self.read_alias(&path, key, *spelling, value);
             } else {
                 self.read_listener_alias(&path, listener, key, *spelling, value);
@@ -174,6 +181,44 @@ impl Layers {
             let mut wrong = Diagnostic::new(Place::File(name.span()), title, "its `bind` is missing");
             wrong.help = Some("add `bind = \"127.0.0.1:PORT\"`".into());
             self.found.push(wrong);
+        }
+    }
+
+    /// Reads what the listener `default` has in the section's place. Here that place is the section's key, so the
+    /// other listeners are given what the section had there.
+    fn read_own_of_first(&mut self, keys: &DeTable<'_>) {
+        let first = ["listeners", "tcp", FIRST].into_iter().try_fold(keys, |table, name| {
+            if let DeValue::Table(table) = table.get(name)?.get_ref() { Some(table) } else { None }
+        });
+        for (alias, key, spelling) in OWN_OF_FIRST {
+            let Some(value) = first.and_then(|keys| keys.get(alias)) else { continue };
+            let key_idx = find("nats", key).expect("it is one of the schema's");
+            let is_ours = !self.resolved.spellings.contains_key(&format!("nats.{key}"));
+            // Given in `[nats]` it is that listener's own there, and twice is too much.
+            if !is_ours || *self.resolved.origin(key_idx) == Origin::Default {
+                self.hand_down(key_idx);
+            }
+            self.read_alias(&format!("{GATEWAY}.listeners.tcp.{FIRST}.{alias}"), key, spelling, value);
+        }
+    }
+
+    /// Gives the section's value of a key to the listeners that have none of their own, and takes it from the section.
+    fn hand_down(&mut self, key_idx: usize) {
+        let key = &KEYS[key_idx];
+        let value = (key.get)(&self.resolved.config);
+        let origin = self.resolved.origins[key_idx].clone();
+        let own = listener::keys("nats").find(|own| own.name == key.name).expect("it is a listener's");
+        let without = |it: &&Listener| it.section == "nats" && (own.get)(it).is_none();
+        let listeners = &self.resolved.config.listeners;
+        let names: Vec<_> = listeners.iter().filter(without).map(|it| it.name.clone()).collect();
+        let spelling = self.resolved.spellings.remove(&key.path());
+        for name in names {
+            let path = format!("{}.{}", listener::path("nats", &name), key.name);
+            self.resolved.spellings.extend(spelling.clone().map(|spelling| (path, spelling)));
+            self.set_listener_key("nats", &name, own, Ok(value.clone()), origin.clone());
+        }
+        if origin != Origin::Refused {
+            self.resolved.origins[key_idx] = Origin::Default;
         }
     }
 
@@ -425,6 +470,29 @@ mod tests {
     }
 
     #[test]
+    fn the_first_listener_s_own_mountpoint_and_mapping_are_its_alone() {
+        let listeners = "[gateway.nats.listeners.tcp.default]\nbind = 1\nmountpoint = \"own/\"\nmapping = \"exact\"\n\
+                         [gateway.nats.listeners.tcp.a]\nbind = 2\n\
+                         [gateway.nats.listeners.tcp.b]\nbind = 3\nmountpoint = \"b/\"\nmapping = \"exact\"\n";
+        for (section, of_section) in [
+            ("[gateway.nats]\nmountpoint = \"plant/\"\nmapping = \"emqx\"\n", ("plant.", "emqx")),
+            ("[gateway.nats]\nmapping = \"emqx\"\n", ("", "emqx")),
+            ("", ("", "exact")),
+        ] {
+            let config = read(&format!("{section}{listeners}")).unwrap();
+            assert_eq!((config.nats.mountpoint.as_str(), config.nats.mapping.as_str()), ("own.", "exact"));
+            let others = config.listeners.iter().map(|it| (it.mountpoint.as_deref(), it.mapping.as_deref()));
+            let of_section = (Some(of_section.0), Some(of_section.1));
+            assert_eq!(others.collect::<Vec<_>>(), [of_section, (Some("b."), Some("exact"))], "{section}");
+        }
+        // What it does not have itself it has of the section, and so have they.
+        let text = "[gateway.nats]\nmountpoint = \"plant/\"\n[gateway.nats.listeners.tcp.default]\nbind = 1\n\
+                    [gateway.nats.listeners.tcp.a]\nbind = 2\n";
+        let config = read(text).unwrap();
+        assert_eq!((config.nats.mountpoint.as_str(), &config.listeners[0].mountpoint), ("plant.", &None));
+    }
+
+    #[test]
     fn what_promises_more_than_there_is_is_refused_with_what_there_is() {
         for (text, said) in [
             (
@@ -541,12 +609,16 @@ mod tests {
                 &["`gateway.nats.protocol.max_payload_size` and `gateway.nats.max_payload_size` are one key"],
             ),
             (
-                "[gateway.nats]\nmountpoint = \"a\"\n[gateway.nats.listeners.tcp.default]\nbind = 1\nmountpoint = \"b\"\n",
+                "[nats]\nmountpoint = \"a\"\n[gateway.nats.listeners.tcp.default]\nbind = 1\nmountpoint = \"b\"\n",
                 &[
-                    "`gateway.nats.mountpoint` and `gateway.nats.listeners.tcp.default.mountpoint` are one key",
-                    "strait.toml:2:14",
+                    "`gateway.nats.listeners.tcp.default.mountpoint` and `nats.mountpoint` are one key",
+                    "strait.toml:5:14",
                     "given here",
                 ],
+            ),
+            (
+                "[gateway.nats]\nmountpoint = \"a b\"\n[gateway.nats.listeners.tcp.default]\nbind = 1\nmountpoint = \"b\"\n",
+                &["strait.toml:2:14"],
             ),
             ("[gateway.nats]\nheartbeat_wait_timeot = \"5s\"\n", &["did you mean `heartbeat_wait_timeout`?"]),
             (
