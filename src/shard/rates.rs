@@ -45,7 +45,7 @@ pub(super) struct Taken {
 }
 
 /// No pause is shorter: many messages share it.
-pub(super) const PAUSE_MIN: Span = Span::from_millis(10);
+const PAUSE_MIN: Span = Span::from_millis(10);
 
 /// Lines about one client that waits.
 const LINES: AtMost = AtMost { n: 1, each: Span::from_secs(60) };
@@ -154,12 +154,7 @@ impl Shard {
             && (all || until <= now)
         {
             self.paused.pop_first();
-            if let Some(connection) = self.clients.slots.get_mut(id)
-                && std::mem::replace(&mut connection.is_paused, false)
-            {
-                connection.heard_at = now;
-                self.runnable.push_back(id);
-            }
+            self.end_pause_of(id, now);
         }
     }
 }

@@ -34,8 +34,7 @@ struct Replay {
 pub enum Stands {
     /// It is new, and hears of nothing live that is kept until its fence ends.
     Nowhere,
-    /// It is new or was taken back, and has heard what is live or still does, but until its fence ends some core may
-    /// not send it what it keeps.
+    /// It is new or was taken back within this fence: what is live comes, but perhaps not yet from every core.
     AnewOrAgain,
     /// It is renewed, and has all that is live.
     Everywhere,

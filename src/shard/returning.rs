@@ -20,7 +20,7 @@ pub(super) struct Hurry {
 }
 
 /// Of a connection that its client has closed all that it sent is there already.
-const HURRY: Span = Span::from_secs(1);
+pub(super) const HURRY: Span = Span::from_secs(1);
 
 impl Shard {
     /// Whether a client's new connection waits for its old one.
@@ -29,11 +29,16 @@ impl Shard {
         if self.is_draining() {
             return false;
         }
+        let hurry = self.clients.slots.get(old).and_then(|it| it.published.as_ref()?.hurry);
+        let is_open =
+            hurry.is_some_and(|it| self.clients.slots.get(it.successor).is_some_and(Connection::is_open));
         let Some(connection) = self.clients.slots.get_mut(old) else { return false };
         let Some(published) = connection.published.as_mut() else { return false };
         let until = match published.hurry {
             None if connection.is_paused || published.is_behind(now) => now + HURRY,
             Some(Hurry { until, .. }) if until > now => until,
+            // The one for which it was has had its time, unless it is gone.
+            Some(Hurry { successor, .. }) if successor != id && !is_open => now + HURRY,
             _ => return false,
         };
         let overtaken = published.hurry.replace(Hurry { until, successor: id }).map(|it| it.successor);

@@ -8,7 +8,7 @@ use super::fanout::Clients;
 use super::id::ConnectionId;
 use super::latency::Direction;
 use super::limits::Limit;
-use super::rates::PAUSE_MIN;
+use super::returning::HURRY;
 use crate::nats::encode;
 use crate::time::{Span, Time};
 use std::collections::BinaryHeap;
@@ -102,6 +102,9 @@ impl Shard {
         connection.full_outbox = None;
         connection.awaits_answers = false;
         connection.is_stalled = false;
+        if let Some(published) = connection.published.as_ref().filter(|_| connection.is_paused) {
+            self.paused.remove(&(published.paused_until, id));
+        }
         connection.is_paused = false;
         connection.is_choked = false;
         connection.awaits_connack = false;
@@ -209,9 +212,9 @@ impl Shard {
                 let timeout = self.settings.mqtt.connect_timeout;
                 let is_refused = connection.no_room.is_some();
                 let timeout = if is_refused { timeout.min(REFUSAL) } else { timeout };
-                // One that waits has said CONNECT, and does not wait for long.
-                let until = connection.published.as_ref().filter(|_| connection.is_paused);
-                let until = until.map_or(Time::START, |it| it.paused_until + PAUSE_MIN);
+                // Who had to wait for its old connection has said CONNECT, which is looked at soon after.
+                let waited = connection.published.as_ref();
+                let until = waited.map_or(Time::START, |it| it.paused_until + HURRY);
                 Ok(until.max(connection.accepted_at + timeout))
             }
             Protocol::Mqtt(mqtt) => match mqtt.silence_millis_max() {

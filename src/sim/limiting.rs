@@ -1,6 +1,6 @@
 //! What clients may publish in a second, and how many may be there that have not said who they are. Whoever is read
-//! has room for one more message, by the gateway's count of what it took; who has waited longest without a word gives way; and
-//! nothing of what is read late is lost, as everywhere.
+//! has room for one more message, by the gateway's count of what it took; who has waited longest without a word gives
+//! way; and nothing of what is read late is lost, as everywhere.
 
 use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
@@ -84,8 +84,11 @@ impl World {
     /// Notes what was taken of a client by now, for one that may not publish as much as it will.
     pub(super) fn note_taken(&mut self, link_idx: usize) {
         let (now, client_id) = (self.now, self.links[link_idx].client_id());
-        let has_name = |it: &Link| it.place != Place::Gone && it.client_id() == client_id;
-        let is_followed = client_id.is_some() && self.links[link_idx + 1..].iter().any(has_name);
+        // Of two that open at about the same time either may be the one that comes back.
+        let has_name =
+            |it: &Link| it.place != Place::Gone && it.client_id() == client_id && it.seen.has_been_read;
+        let others = self.links.iter().enumerate().filter(|(idx, _)| *idx != link_idx);
+        let is_followed = client_id.is_some() && others.map(|(_, it)| it).any(has_name);
         let link = &mut self.links[link_idx];
         let Place::At(core, id) = link.place else { return };
         if is_followed {

@@ -78,6 +78,7 @@ def test_a_client_of_tls_is_told_apart_in_the_log(start_strait):
     for at in (strait.mqtt, strait.nats):
         with socket.create_connection(at, timeout=10) as plain, pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname="localhost")
+    gateway.wait_until(lambda: strait.log().count("bad input") >= 2, strait.log)
     lines = [line for line in strait.log().splitlines() if "bad input" in line]
     assert len(lines) == 2 and all("it looks like TLS, which is not served yet" in line for line in lines), lines
 

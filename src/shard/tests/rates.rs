@@ -171,15 +171,58 @@ fn a_rate_holds_again_when_nobody_comes_back_after_all() {
     let _ = alone.n_msgs(reader);
     alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(200));
     assert!(alone.n_msgs(reader) <= 12 && !alone.shard.wants_input(old));
+    // The next that comes back is waited for as the first would have been.
+    let third = alone.connect(Listener::Mqtt);
+    alone.receive(third, CONNECT);
+    assert!(alone.shard.wants_input(old) && alone.sent_bytes(third).is_empty());
+}
+
+#[test]
+fn who_waits_for_its_old_connection_has_said_who_it_is_in_time() {
+    let mut limited = settings();
+    limited.limits = Limits { unconnected_max: 1, ..limited.limits };
+    limited.limits.rates = [Rate { messages_per_sec: 10, bytes_per_sec: 0 }; 2];
+    limited.mqtt.connect_timeout = Span::from_secs(2);
+    let mut alone = Alone::new(limited);
+    let old = alone.connect(Listener::Mqtt);
+    alone.receive(old, b"\x10\x0d\0\x04MQTT\x04\0\0\x02\0\x01k");
+    let second = alone.connect(Listener::Mqtt);
+    alone.pass_millis(1_700);
+    alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
+    alone.receive(second, b"\x10\x0d\0\x04MQTT\x04\0\0\x02\0\x01k");
+    let others = [alone.connect(Listener::Mqtt), alone.connect(Listener::Mqtt)];
+    // Beyond its time for CONNECT, and while too many have not said who they are.
+    alone.pass_millis(900);
+    assert!(!alone.shard.is_closing(second) && alone.sent_bytes(second).is_empty());
+    alone.pass_millis(150);
+    assert_eq!(alone.sent_bytes(second), b"\x20\x02\x01\0");
+    assert!(alone.shard.is_closing(old) && alone.shard.is_closing(others[0]));
+}
+
+#[test]
+fn who_is_overtaken_while_it_waits_hears_of_the_session_that_there_is() {
+    let mut alone = rated(10, 0);
+    let ids = [(); 3].map(|()| alone.connect(Listener::Mqtt));
+    let connect = b"\x10\x0d\0\x04MQTT\x04\0\0\x02\0\x01k";
+    alone.receive(ids[0], connect);
+    alone.receive_whole(ids[0], &b"\x30\x04\0\x01ax".repeat(100));
+    alone.receive(ids[1], connect);
+    alone.pass_millis(100);
+    alone.receive(ids[2], connect);
+    assert_eq!(alone.sent_bytes(ids[1]), b"\x20\x02\x01\0");
+    alone.shard.end_of_input(ids[0], false, alone.now);
+    assert_eq!(alone.sent_bytes(ids[2]), b"\x20\x02\x01\0");
 }
 
 #[test]
 fn a_drain_lets_nobody_wait_for_an_old_connection() {
     let mut alone = rated(10, 0);
+    let reader = alone.nats("SUB a 1\r\n");
     let (old, second) = (alone.connect(Listener::Mqtt), alone.connect(Listener::Mqtt));
     alone.receive(old, CONNECT);
     alone.receive_whole(old, &b"\x30\x04\0\x01ax".repeat(100));
     alone.receive(second, CONNECT);
+    assert_eq!(alone.n_msgs(reader), 100);
     alone.shard.begin_drain(alone.now);
     assert!(alone.shard.is_closing(old) && alone.shard.is_closing(second));
     assert_eq!((alone.sent_bytes(second), alone.shard.n_paused()), (b"\x20\x02\0\0".to_vec(), 0));
