@@ -62,12 +62,16 @@ struct Excess {
 impl Published {
     /// Whether it may have sent what waits to be read: it has had to wait, and not all has come back since.
     pub(super) fn is_behind(&self, now: Time) -> bool {
-        self.has_waited && !(self.messages.is_whole(now) && self.bytes.is_whole(now))
+        self.has_waited && !self.is_whole(now)
+    }
+
+    fn is_whole(&self, now: Time) -> bool {
+        self.messages.is_whole(now) && self.bytes.is_whole(now)
     }
 
     /// Takes down what was published; whether it was too much.
     fn take_down(&mut self, rate: &Rate, n: u64, n_bytes: u64, now: Time) -> Option<Excess> {
-        self.has_waited &= !(self.messages.is_whole(now) && self.bytes.is_whole(now));
+        self.has_waited &= !self.is_whole(now);
         let for_messages = self.messages.spend(rate.messages_per_sec, n, now);
         let for_bytes = self.bytes.spend(rate.bytes_per_sec, n_bytes, now);
         let wait = for_messages.max(for_bytes);

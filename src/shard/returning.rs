@@ -60,11 +60,11 @@ impl Shard {
         }
     }
 
-    /// The connection whose CONNECT came later and that has this client id already, or waits for it, and whether
-    /// it has found the client's session or will. Those of two that were accepted on different cores may come home in
-    /// either order, and the client waits on its last one. Two that were read in the same moment are in the order in
-    /// which their connections were accepted.
-    pub(super) fn successor(&self, id: ConnectionId, client_id: &[u8]) -> Option<(ConnectionId, bool)> {
+    /// Of a connection whose successor came home before it: whether that one has found the client's session, or will.
+    /// It has the client id already or waits for it, and its CONNECT came later: those of two that were accepted on
+    /// different cores may come home in either order, and the client waits on its last one. Two that were read in the
+    /// same moment are in the order in which their connections were accepted.
+    pub(super) fn found_by_successor(&self, id: ConnectionId, client_id: &[u8]) -> Option<bool> {
         let slots = &self.clients.slots;
         let claim = |connection: &Connection| (connection.claimed_at, connection.nth);
         let own = slots.get(id).map(claim);
@@ -73,10 +73,10 @@ impl Shard {
         };
         let holder_id = self.directory.get(client_id)?;
         if is_later(&holder_id) {
-            return Some((holder_id, self.mqtt(holder_id).is_some_and(Mqtt::found_session)));
+            return Some(self.mqtt(holder_id).is_some_and(Mqtt::found_session));
         }
         let hurry = slots.get(holder_id)?.published.as_ref()?.hurry?;
         let stays = slots.session(holder_id).is_some_and(|session| session.expiry != Expiry::WithConnection);
-        is_later(&hurry.successor).then_some((hurry.successor, stays))
+        is_later(&hurry.successor).then_some(stays)
     }
 }

@@ -36,7 +36,7 @@ pub fn limits(more: &mut Chance) -> Limits {
 pub struct Seen {
     since: Time,
     pub has_been_read: bool,
-    /// A later connection has its client's name, or had it a moment ago: it is read to its end.
+    /// Another connection has its client's name, or had it a moment ago: one of them is read to its end.
     hurries_until: Time,
     /// Messages, and bytes of payloads.
     rooms: [Room; 2],
@@ -83,6 +83,10 @@ impl Room {
 impl World {
     /// Notes what was taken of a client by now, for one that may not publish as much as it will.
     pub(super) fn note_taken(&mut self, link_idx: usize) {
+        let rate = self.scenario.settings.limits.rates[self.links[link_idx].client.protocol() as usize];
+        if !rate.is_any() {
+            return;
+        }
         let (now, client_id) = (self.now, self.links[link_idx].client_id());
         // Of two that open at about the same time either may be the one that comes back.
         let has_name =
@@ -94,15 +98,11 @@ impl World {
         if is_followed {
             link.seen.hurries_until = now + HURRY;
         }
-        let rate = self.scenario.settings.limits.rates[link.client.protocol() as usize];
-        if !rate.is_any() {
-            return;
-        }
         let taken = self.shards[core.idx()].n_taken_of(id);
-        let is_free = link.seen.is_hurried(self.now);
+        let is_free = link.seen.is_hurried(now);
         let rates = [rate.messages_per_sec, rate.bytes_per_sec];
         for ((room, per_second), n) in link.seen.rooms.iter_mut().zip(rates).zip(taken) {
-            room.note(per_second, n, self.now, is_free);
+            room.note(per_second, n, now, is_free);
         }
     }
 

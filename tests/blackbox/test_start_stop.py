@@ -90,6 +90,21 @@ def test_a_signal_stops_it_in_order(start_strait, n_cores, with_signal):
         assert [op for op in client.until_closed() if op.kind != "INFO"] == []
 
 
+def test_what_waits_in_sessions_at_a_stop_is_told_as_lost(start_strait):
+    strait = start_strait(2)
+    kept = [("session_expiry", 1_000)]
+    for name in ("away", "gone"):
+        with mqtt.connected(strait.mqtt, client_id=name, properties=kept) as client:
+            assert client.subscribe(("kept", 1)) == [1]
+    with mqtt.connected(strait.mqtt) as publisher:
+        for packet_id in (1, 2, 3):
+            publisher.publish("kept", b"x", qos=1, packet_id=packet_id)
+            assert publisher.expect("PUBACK").reason == 0
+    strait.stop()
+    (line,) = [line for line in strait.log().splitlines() if "what waited in sessions is lost" in line]
+    assert "sessions=2 messages=6" in line
+
+
 def test_a_restart_on_the_same_ports_works_at_once(start_strait):
     strait = start_strait(2)
     ports = {"mqtt_port": strait.mqtt[1], "nats_port": strait.nats[1]}

@@ -86,7 +86,7 @@ impl Shard {
             let refused = Refused::larger_than_client_takes(max as usize);
             return self.refuse_connect(id, connect, refused, now);
         };
-        if let Some((_, found_session)) = self.successor(id, client_id) {
+        if let Some(found_session) = self.found_by_successor(id, client_id) {
             // As if it had come in time: it is let in, to the session that its successor found, and that one takes
             // over. Told of none, a client would forget what it has not had acknowledged. [MQTT-3.2.2-3]
             let session = self.new_session(client_id);

@@ -144,3 +144,21 @@ fn what_is_retained_stays_where_others_look_for_it() {
     alone.receive(device, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01d\x31\x0c\0\x03a/b\x05\x08\0\x02ryx");
     assert!(alone.sent(subscriber).starts_with("HMSG a.b 1 _INBOX.strait."));
 }
+
+#[test]
+fn no_local_does_not_keep_an_answer_from_who_gave_it() {
+    let mut alone = gateway();
+    let requester = alone.nats("SUB in.x 9\r\n");
+    let device = alone.connect(Listener::Mqtt);
+    alone.receive(device, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01d");
+    alone.receive(device, b"\x82\x12\0\x01\0\0\x05a/b/+\0\0\x04in/x\x04");
+    alone.sent_bytes(device);
+    alone.receive(requester, b"PUB a.b in.x 0\r\n\r\n");
+    let asked = String::from_utf8_lossy(&alone.sent_bytes(device)).into_owned();
+    let id = asked.split_once("a/b/").unwrap().1.get(..34).unwrap().to_owned();
+    let topic = format!("r/b/{id}");
+    let packet = [&[0x30, topic.len() as u8 + 5, 0, topic.len() as u8], topic.as_bytes(), b"\0ok"].concat();
+    alone.receive(device, &packet);
+    assert_eq!(alone.sent(requester), "MSG in.x 9 2\r\nok\r\n");
+    assert_eq!(alone.sent_bytes(device), b"\x30\x09\0\x04in/x\0ok");
+}

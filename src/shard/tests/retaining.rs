@@ -1,6 +1,7 @@
 //! Retained messages at one shard: when they come, with which flags, and what bounds them.
 
 use super::retained::tests::message;
+use super::storm::Two;
 use super::*;
 use crate::message::ProtocolKind;
 use crate::mqtt::decode::{Decoded, Limits, decode};
@@ -368,4 +369,28 @@ fn a_million_retained_topics_are_replayed_some_a_turn_and_others_are_answered_be
             "{n_turns} turns for {filter}"
         );
     }
+}
+
+#[test]
+fn a_subscription_renewed_before_all_cores_know_of_it_has_what_is_retained_meanwhile() {
+    let subscribe = |packet_id, options| [0x82, 7, 0, packet_id, 0, 0, 1, b'a', options];
+    let retained = "HPUB a 28 29\r\nNATS/1.0\r\nMqtt-Retain: 1\r\n\r\nx\r\n";
+    // Retain Handling 2 at first.
+    let mut two = Two::new(1 << 20);
+    let device = two.connect("k0", None, b"");
+    two.come_to_rest();
+    two.receive(0, device, &[subscribe(1, 0x20), subscribe(2, 0)].concat());
+    two.nats(1, retained);
+    two.come_to_rest();
+    assert_eq!(two.shards[0].counters().replayed, 1);
+    // Given up and taken back.
+    let mut two = Two::new(1 << 20);
+    let device = two.connect("k0", None, &subscribe(1, 0));
+    two.come_to_rest();
+    two.receive(0, device, b"\xa2\x06\0\x02\0\0\x01a");
+    two.mail(0);
+    two.receive(0, device, &subscribe(3, 0));
+    two.nats(1, retained);
+    two.come_to_rest();
+    assert_eq!(two.shards[0].counters().replayed, 1);
 }
