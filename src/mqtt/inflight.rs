@@ -163,9 +163,15 @@ impl Inflight {
         self.sent.n_bytes() + self.waiting.n_bytes()
     }
 
-    /// Messages that the client may have and has not acknowledged.
-    pub fn n_sent(&self) -> usize {
-        self.sent.len()
+    /// Whether there is a message that the client has not acknowledged, or was not sent yet.
+    pub fn has_unanswered(&self) -> bool {
+        !self.sent.is_empty() || self.has_waiting()
+    }
+
+    /// How many those are.
+    pub fn n_unanswered(&self) -> usize {
+        let n_done = self.sent.noted().filter(|(_, sent)| sent.state == State::Done).count();
+        self.sent.len() - n_done + self.waiting.len()
     }
 
     /// Keeps a message that leaves now, and gives it its identifier. [MQTT-2.2.1-4]

@@ -48,7 +48,7 @@ impl Shard {
     pub fn wants_input(&self, id: ConnectionId) -> bool {
         self.clients.slots.get(id).is_some_and(|connection| {
             let is_read = match connection.life {
-                Life::Open => !self.is_draining(),
+                Life::Open => !self.is_draining() || self.is_awaited(connection),
                 Life::Closing(_) => true,
                 Life::Leaving(_) => false,
             };
@@ -237,6 +237,7 @@ impl Shard {
         let n_published = self.n_published(id);
         let rate = self.rate_of(is_mqtt);
         let mut taken = Taken { n_before: n_published[0], n_bytes: 0 };
+        let is_awaited = self.has_closed();
         let mut glanced_to = if self.is_worth_a_glance() { 0 } else { usize::MAX };
         let need = loop {
             if n_taken == input.len() || self.must_stop {
@@ -249,7 +250,11 @@ impl Shard {
             let served = self.guarded(id, now, |shard| {
                 #[cfg(test)]
                 assert!(shard.breaks_when_served != Some(id), "a turn panics on purpose");
-                if is_mqtt { shard.serve_mqtt(id, rest, now) } else { shard.serve_nats(id, rest, now) }
+                match is_mqtt {
+                    true if is_awaited => shard.serve_awaited(id, rest, now),
+                    true => shard.serve_mqtt(id, rest, now),
+                    false => shard.serve_nats(id, rest, now),
+                }
             });
             match served.unwrap_or(Served::Ended) {
                 Served::Taken(n) => {

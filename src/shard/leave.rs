@@ -1,15 +1,22 @@
 //! How a core comes to its end. In lame-duck mode its NATS clients hear that they should go elsewhere and all
 //! clients are closed one by one; a drain closes those that are left, once every message that was taken has
-//! come as far as its subscribers' queues. Not when: the driver says so, on every core.
+//! come as far as its subscribers' queues, and of MQTT once they have acknowledged it. Not when: the driver says
+//! so, on every core.
 //!
 //! Invariant: a core closes its clients in a drain only when no client's publication can come from another
 //! core any more, unless time is up. Wills and notices of those that are closed still go to those that are not.
+//! Of those who are awaited after that nothing is taken but what makes room in their windows.
 
 use super::Shard;
 use super::closed::Closed;
-use super::connection::Connection;
+use super::connection::{Connection, Protocol};
 use super::id::ConnectionId;
+use super::input::Served;
 use super::mail::Item;
+use crate::mqtt::decode::{Decoded, decode};
+use crate::mqtt::inflight::Inflight;
+use crate::mqtt::packet::Packet;
+use crate::mqtt::session::Expiry;
 use crate::nats::handshake::ServerInfo;
 use crate::time::{Span, Time};
 use std::collections::VecDeque;
@@ -39,7 +46,7 @@ pub struct LameDuck {
 /// A drain.
 #[derive(Debug)]
 pub struct Drain {
-    /// At the latest then clients are closed.
+    /// At the latest then clients are closed, and no acknowledgement is awaited any more.
     close_at: Time,
     /// At the latest then they are cut off.
     cut_at: Time,
@@ -48,11 +55,12 @@ pub struct Drain {
     has_closed: bool,
     /// Those who are still to be closed then, the first to be last here.
     open: Vec<ConnectionId>,
+    /// Those who had messages to acknowledge then, or to be sent when they do.
+    awaited: Vec<ConnectionId>,
     forgotten: Forgotten,
 }
 
-/// What goes with sessions when the process ends: what they never sent, and of who is away also what was not
-/// acknowledged.
+/// What goes with sessions when the process ends: what they never sent, and what was not acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
     pub sessions: u64,
@@ -84,8 +92,9 @@ impl Shard {
     /// Closes those whose time has come. Whoever has come home meanwhile is last.
     pub(super) fn go_on_leaving(&mut self, now: Time) {
         self.close_some(now);
-        if self.drain.as_ref().is_some_and(|drain| !drain.has_closed && drain.close_at <= now) {
+        if self.drain.as_ref().is_some_and(|drain| drain.close_at <= now) {
             self.close_for_drain(now);
+            self.give_up_awaited(now);
         }
         for _ in 0..CLOSES_PER_TURN {
             let Some(lame_duck) = self.lame_duck.as_mut().filter(|lame_duck| lame_duck.next_at <= now) else {
@@ -125,10 +134,16 @@ impl Shard {
         if self.drain.is_none() {
             let timeout = self.settings.drain_timeout;
             let close_at = now + Span::from_nanos(timeout.as_nanos() / 2);
-            let (n_rounds, has_closed, open, forgotten) = (0, false, Vec::new(), Forgotten::default());
             self.end_pauses(true, now);
-            self.drain =
-                Some(Drain { close_at, cut_at: now + timeout, n_rounds, has_closed, open, forgotten });
+            self.drain = Some(Drain {
+                close_at,
+                cut_at: now + timeout,
+                n_rounds: 0,
+                has_closed: false,
+                open: Vec::new(),
+                awaited: Vec::new(),
+                forgotten: Forgotten::default(),
+            });
         }
         self.settle(now);
     }
@@ -136,6 +151,11 @@ impl Shard {
     /// Whether the drain is over and nobody is left.
     pub fn is_drained(&self) -> bool {
         self.drain.as_ref().is_some_and(|drain| drain.has_closed) && self.n_connections() == 0
+    }
+
+    /// Whether what a client acknowledges is still taken, though nothing else of it is.
+    pub(super) fn is_awaited(&self, connection: &Connection) -> bool {
+        self.has_closed() && matches!(&connection.protocol, Protocol::Mqtt(mqtt) if mqtt.is_connected())
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -155,7 +175,7 @@ impl Shard {
     /// When time alone changes something.
     pub(super) fn leave_at(&self) -> Option<Time> {
         match (&self.drain, &self.lame_duck) {
-            (Some(drain), _) => (!drain.has_closed).then_some(drain.close_at),
+            (Some(drain), _) => (!drain.has_closed || !drain.awaited.is_empty()).then_some(drain.close_at),
             (None, lame_duck) => lame_duck.as_ref().map(|lame_duck| lame_duck.next_at),
         }
     }
@@ -201,34 +221,70 @@ impl Shard {
         }
     }
 
+    /// Closes everybody but those who are awaited.
     fn close_for_drain(&mut self, now: Time) {
-        let forgotten = self.count_forgotten();
+        if self.has_closed() {
+            return;
+        }
+        let ids = self.clients.slots.ids();
+        let (awaited, mut open): (Vec<_>, Vec<_>) = ids.into_iter().partition(|&id| self.owes_or_waits(id));
+        open.reverse();
+        self.clients.effects.resume.extend_from_slice(&awaited);
         if let Some(drain) = &mut self.drain {
-            (drain.has_closed, drain.forgotten) = (true, forgotten);
-            drain.open = self.clients.slots.ids();
-            drain.open.reverse();
+            (drain.has_closed, drain.open, drain.awaited) = (true, open, awaited);
         }
         self.close_some(now);
     }
 
-    /// What waits for windows and for clients that are away. What is in a queue is still written.
-    fn count_forgotten(&self) -> Forgotten {
+    /// Whether a client has messages of QoS 1 and 2 that it has not acknowledged, or that wait until it does.
+    fn owes_or_waits(&self, id: ConnectionId) -> bool {
         let slots = &self.clients.slots;
-        let mut forgotten = Forgotten::default();
-        for id in slots.everybody() {
-            let Some(inflight) = slots.session(id).map(|session| &session.inflight) else { continue };
-            let is_here = slots.get(id).is_some_and(Connection::is_open);
-            let n_unanswered = if is_here { 0 } else { inflight.n_sent() };
-            let n = (inflight.n_waiting() + n_unanswered) as u64;
-            forgotten.messages += n;
-            forgotten.sessions += u64::from(n > 0);
-        }
-        forgotten
+        slots.get(id).is_some_and(Connection::is_open)
+            && slots.session(id).is_some_and(|session| session.inflight.has_unanswered())
     }
 
-    /// What was not sent when the drain closed the clients; the driver tells it.
+    /// Takes the first packet of a client after everybody else was closed. One that asks for something comes too
+    /// late, and is not answered: no answer to a later one may come before its own.
+    pub(super) fn serve_awaited(&mut self, id: ConnectionId, input: &[u8], now: Time) -> Served {
+        let Some(mqtt) = self.mqtt(id).filter(|mqtt| mqtt.is_connected()) else { return Served::Waiting };
+        let served = match decode(input, mqtt.version(), &self.settings.mqtt.decode) {
+            Ok(Decoded::Packet(
+                Packet::Publish(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq,
+                n_taken,
+            )) => Served::Taken(n_taken),
+            _ => self.serve_mqtt(id, input, now),
+        };
+        if matches!(served, Served::Taken(_)) && !self.owes_or_waits(id) {
+            self.close(id, Closed::ShuttingDown, now);
+            return Served::Ended;
+        }
+        served
+    }
+
+    /// Closes those who have not acknowledged everything in time.
+    fn give_up_awaited(&mut self, now: Time) {
+        let Some(drain) = &mut self.drain else { return };
+        let awaited = std::mem::take(&mut drain.awaited);
+        for &id in &awaited {
+            // The others are still here when it ends.
+            if let Some(session) = self.clients.slots.session(id)
+                && session.expiry == Expiry::WithConnection
+            {
+                drain.forgotten.add(&session.inflight);
+            }
+        }
+        drain.open.extend(awaited.into_iter().rev());
+        self.close_some(now);
+    }
+
+    /// What clients of this core did not acknowledge, at the end of a drain; the driver tells it.
     pub fn forgotten(&self) -> Forgotten {
-        self.drain.as_ref().map(|drain| drain.forgotten).unwrap_or_default()
+        let slots = &self.clients.slots;
+        let mut forgotten = self.drain.as_ref().map(|drain| drain.forgotten).unwrap_or_default();
+        for session in slots.everybody().filter_map(|id| slots.session(id)) {
+            forgotten.add(&session.inflight);
+        }
+        forgotten
     }
 
     /// Closes some of those who are left.
@@ -237,5 +293,13 @@ impl Shard {
             let Some(id) = self.drain.as_mut().and_then(|drain| drain.open.pop()) else { return };
             self.close(id, Closed::ShuttingDown, now);
         }
+    }
+}
+
+impl Forgotten {
+    fn add(&mut self, inflight: &Inflight) {
+        let n = inflight.n_unanswered() as u64;
+        self.messages += n;
+        self.sessions += u64::from(n > 0);
     }
 }

@@ -21,7 +21,7 @@ use crate::subject::{SubjectFilter, mapping};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Deliveries that never came although they were due, by quality.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     pub at_most_once: u64,
     pub at_least_once: u64,
@@ -326,17 +326,21 @@ impl Oracle {
         Ok(())
     }
 
-    /// The gateway has ended: what NATS clients were due has come. What waits for an MQTT client's window
-    /// waits for its session.
+    /// The gateway has ended: what was due has come, and what waited for MQTT clients' windows as well.
     pub fn check_left(&mut self, groups: &[&'static str]) -> Check {
         let is_nats_alone = |group: &&&'static str| {
             let mut members = self.subscriptions.iter().filter(|it| it.group == Some(**group));
             members.all(|it| !self.listeners[it.ear.0].is_mqtt)
         };
         let groups: Vec<&str> = groups.iter().filter(is_nats_alone).copied().collect();
+        let lost_before = self.lost;
         for publication_idx in self.n_final..self.publications.len() {
             self.check_plain(publication_idx)?;
             self.check_groups(publication_idx, &groups)?;
+            if self.lost != lost_before {
+                let what = format!("an MQTT client never heard {}", self.describe(publication_idx));
+                return broken(Kind::Missing, what);
+            }
         }
         Ok(())
     }

@@ -174,7 +174,7 @@ fn a_refusing_pubrec_and_a_pubcomp_end_the_flow() {
     assert_eq!(inflight.pubrec(2, false), Acknowledged::Release);
     assert_eq!(inflight.pubrec(2, false), Acknowledged::Release);
     assert_eq!(inflight.pubcomp(2), Acknowledged::Done);
-    assert_eq!((inflight.n_sent(), inflight.n_bytes()), (0, 0));
+    assert_eq!((inflight.has_unanswered(), inflight.n_bytes()), (false, 0));
 }
 
 // [MQTT-4.3.3-7] [MQTT-4.3.3-13]

@@ -2,6 +2,7 @@
 
 use super::sessions::{V5, Wish};
 use super::*;
+use crate::mqtt::encode::AckKind;
 use crate::mqtt::packet::Qos;
 use crate::mqtt::property::Property;
 use crate::mqtt::reason::Reason;
@@ -86,22 +87,67 @@ fn a_drain_takes_no_more_and_has_what_was_taken_written() {
     assert!(alone.shard.is_drained());
 }
 
+/// One whose window takes two, and one who publishes five.
+fn slow_and_publisher(alone: &mut Alone, lives_on: bool) -> [ConnectionId; 2] {
+    let window = [Property::ReceiveMaximum(2), Property::SessionExpiryInterval(100)];
+    let properties = if lives_on { &window[..] } else { &window[..1] };
+    let slow = alone.mqtt(Wish { client_id: "slow", properties, ..V5 }).0;
+    alone.subscribe(slow, "t", Qos::ExactlyOnce);
+    let publisher = alone.mqtt(Wish { client_id: "p", ..V5 }).0;
+    alone.publish(publisher, 1, Qos::ExactlyOnce, "1", &[]);
+    (2..=5).for_each(|nth| alone.publish(publisher, nth, Qos::AtLeastOnce, &nth.to_string(), &[]));
+    [slow, publisher]
+}
+
 #[test]
-fn a_drain_says_what_sessions_never_sent() {
+fn a_drain_awaits_what_clients_acknowledge_and_takes_nothing_else_of_them() {
     let mut alone = Alone::new(settings());
-    let window = [Property::SessionExpiryInterval(100), Property::ReceiveMaximum(2)];
-    let slow = Wish { client_id: "slow", properties: &window, ..V5 };
-    let ids = [alone.mqtt(V5).0, alone.mqtt(slow).0, alone.mqtt(Wish { client_id: "p", ..V5 }).0];
-    let [away, here, publisher] = ids;
-    alone.subscribe(away, "t", Qos::AtLeastOnce);
-    alone.subscribe(here, "t", Qos::AtLeastOnce);
-    alone.leave(away, Reason::Success, &[]);
-    alone.shard.release(away, alone.now);
-    (1..=5).for_each(|packet_id| alone.publish(publisher, packet_id, Qos::AtLeastOnce, "x", &[]));
-    assert_eq!(alone.shard.forgotten(), Forgotten::default());
+    let [slow, publisher] = slow_and_publisher(&mut alone, false);
+    let nats = alone.nats("SUB > 1\r\n");
     alone.shard.begin_drain(alone.now);
-    // All of who is away, and what is beyond the window of who is here.
-    assert_eq!(alone.shard.forgotten(), Forgotten { sessions: 2, messages: 8 });
+    assert!(alone.shard.is_closing(publisher) && alone.shard.is_closing(nats));
+    assert!(!alone.shard.is_closing(slow) && alone.shard.wants_input(slow));
+    assert!(alone.shard.effects().resume.contains(&slow));
+    assert_eq!(alone.hears(slow), ["PUBLISH 2 1 1", "PUBLISH 1 2 2"]);
+    alone.publish(slow, 1, Qos::AtLeastOnce, "late", &[]);
+    alone.receive(slow, b"\x82\x07\0\x01\0\0\x01u\0\xc0\0");
+    alone.ack(slow, AckKind::Puback, 2, Reason::Success);
+    alone.ack(slow, AckKind::Pubrec, 1, Reason::Success);
+    assert_eq!(alone.hears(slow), ["PUBLISH 1 3 3", "PUBREL 1 00"]);
+    alone.ack(slow, AckKind::Pubcomp, 1, Reason::Success);
+    alone.ack(slow, AckKind::Puback, 3, Reason::Success);
+    alone.ack(slow, AckKind::Puback, 4, Reason::Success);
+    assert!(!alone.shard.is_closing(slow));
+    alone.ack(slow, AckKind::Puback, 5, Reason::Success);
+    assert!(alone.shard.is_closing(slow));
+    assert_eq!(alone.hears(slow), ["PUBLISH 1 4 4", "PUBLISH 1 5 5", "DISCONNECT 8b"]);
+    [slow, publisher, nats].iter().for_each(|&id| alone.shard.release(id, alone.now));
+    assert!(alone.shard.is_drained());
+    assert_eq!(alone.shard.forgotten(), Forgotten::default());
+}
+
+#[test]
+fn a_drain_says_what_was_not_acknowledged_in_time() {
+    for lives_on in [true, false] {
+        let mut alone = Alone::new(settings());
+        let [slow, publisher] = slow_and_publisher(&mut alone, lives_on);
+        let away = alone.mqtt(Wish { client_id: "away", ..V5 }).0;
+        alone.subscribe(away, "t", Qos::AtLeastOnce);
+        alone.leave(away, Reason::Success, &[]);
+        (6..=7).for_each(|nth| alone.publish(publisher, nth, Qos::AtLeastOnce, "x", &[]));
+        alone.shard.begin_drain(alone.now);
+        alone.ack(slow, AckKind::Puback, 2, Reason::Success);
+        alone.shard.release(publisher, alone.now);
+        for (millis, is_closing) in [(2_499, false), (2_500, true)] {
+            alone.shard.tick(Time::START + Span::from_millis(millis));
+            assert_eq!(alone.shard.is_closing(slow), is_closing);
+        }
+        assert!(!alone.shard.is_drained());
+        alone.shard.release(slow, alone.now);
+        assert!(alone.shard.is_drained());
+        // Two of who is away, and six of seven.
+        assert_eq!(alone.shard.forgotten(), Forgotten { sessions: 2, messages: 8 }, "{lives_on}");
+    }
 }
 
 #[test]
