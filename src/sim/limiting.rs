@@ -38,6 +38,8 @@ pub struct Seen {
     pub has_been_read: bool,
     /// Another connection has its client's name, or had it a moment ago: one of them is read to its end.
     hurries_until: Time,
+    /// Messages taken when that was last so: it goes without a pause until the next.
+    n_hurried: Option<u64>,
     /// Messages, and bytes of payloads.
     rooms: [Room; 2],
 }
@@ -55,7 +57,7 @@ const ONE: i128 = 1_000_000;
 impl Seen {
     pub fn new(since: Time) -> Self {
         let room = Room { left: i128::MAX, n_taken: 0, at: since };
-        Self { since, has_been_read: false, hurries_until: Time::START, rooms: [room; 2] }
+        Self { since, has_been_read: false, hurries_until: Time::START, n_hurried: None, rooms: [room; 2] }
     }
 
     fn is_silent(&self, now: Time) -> bool {
@@ -64,6 +66,10 @@ impl Seen {
 
     fn is_hurried(&self, now: Time) -> bool {
         now <= self.hurries_until
+    }
+
+    fn may_have_no_pause(&self, now: Time) -> bool {
+        self.is_hurried(now) || self.n_hurried == Some(self.rooms[0].n_taken)
     }
 }
 
@@ -100,6 +106,9 @@ impl World {
         }
         let taken = self.shards[core.idx()].n_taken_of(id);
         let is_free = link.seen.is_hurried(now);
+        if is_free {
+            link.seen.n_hurried = Some(taken[0]);
+        }
         let rates = [rate.messages_per_sec, rate.bytes_per_sec];
         for ((room, per_second), n) in link.seen.rooms.iter_mut().zip(rates).zip(taken) {
             room.note(per_second, n, now, is_free);
@@ -117,7 +126,7 @@ impl World {
         let rates = [rate.messages_per_sec, bytes_per_sec];
         let is_over = |(room, per_second): (&Room, u64)| per_second > 0 && room.left < -ONE;
         // In a drain the rest is read, and of one that ends all, to no effect.
-        let is_exempt = self.is_draining || link.is_ending || link.seen.is_hurried(self.now);
+        let is_exempt = self.is_draining || link.is_ending || link.seen.may_have_no_pause(self.now);
         if !is_exempt && link.seen.rooms.iter().zip(rates).any(is_over) {
             return broken(Kind::Bound, format!("{link_idx} has published too much: {:?}", link.seen.rooms));
         }
