@@ -73,14 +73,7 @@ impl World {
 
     fn come_to_an_end(&mut self) -> Check {
         self.is_calm = true;
-        for link_idx in 0..self.links.len() {
-            if self.links[link_idx].is_open() {
-                self.with_client(link_idx, |client, scene| {
-                    client.come_to_rest(scene);
-                    Ok(())
-                })?;
-            }
-        }
+        self.let_clients_rest()?;
         for _ in 0..20_000 {
             self.oracle.now += 1;
             let has_moved = self.calm_step()?;

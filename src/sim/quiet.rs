@@ -61,14 +61,7 @@ impl World {
         self.note(|| "the world comes to rest".into());
         self.is_calm = true;
         self.oracle.now += 1;
-        for link_idx in 0..self.links.len() {
-            if self.links[link_idx].is_open() {
-                self.with_client(link_idx, |client, scene| {
-                    client.come_to_rest(scene);
-                    Ok(())
-                })?;
-            }
-        }
+        self.let_clients_rest()?;
         let mut n_idle = 0;
         for _ in 0..200_000 {
             if n_idle == 4 {
@@ -97,6 +90,19 @@ impl World {
         self.check_journals()?;
         self.check_latencies()?;
         self.check_interest()
+    }
+
+    /// Clients acknowledge what they have, and then only answer.
+    pub(super) fn let_clients_rest(&mut self) -> Check {
+        for link_idx in 0..self.links.len() {
+            if self.links[link_idx].is_open() {
+                self.with_client(link_idx, |client, scene| {
+                    client.come_to_rest(scene);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// One round of everything that can go on; whether anything did.
