@@ -118,9 +118,13 @@ impl World {
             let is_due = self.shards[core].goes_on();
             if is_due {
                 self.shards[core].tick(self.now);
-                self.see_to(CoreId(core as u16))?;
             }
-            has_moved |= is_due;
+            // A store comes to its end whether its core does anything or not.
+            let has_kept = self.keep(CoreId(core as u16));
+            if is_due || has_kept {
+                self.see_to(CoreId(core as u16))?;
+                has_moved = true;
+            }
         }
         for from in 0..self.shards.len() {
             for to in 0..self.shards.len() {
