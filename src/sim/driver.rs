@@ -98,9 +98,10 @@ impl World {
     fn ended(&mut self, core: CoreId, id: ConnectionId) -> Check {
         let Some(&link_idx) = self.by_id.get(&(core, id)) else { return Ok(()) };
         self.links[link_idx].is_ending = true;
+        let is_followed = self.is_followed(link_idx);
         let listener = &mut self.oracle.listeners[link_idx];
-        // A drain ends a connection only when all has come for it.
-        if !self.is_draining {
+        // A drain ends a connection only when all has come for it, but for one that is taken over meanwhile.
+        if !self.is_draining || is_followed {
             listener.is_alive = false;
             listener.ended = Some(self.oracle.now);
         }

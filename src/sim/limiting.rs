@@ -93,12 +93,8 @@ impl World {
         if !rate.is_any() {
             return;
         }
-        let (now, client_id) = (self.now, self.links[link_idx].client_id());
-        // Of two that open at about the same time either may be the one that comes back.
-        let has_name =
-            |it: &Link| it.place != Place::Gone && it.client_id() == client_id && it.seen.has_been_read;
-        let others = self.links.iter().enumerate().filter(|(idx, _)| *idx != link_idx);
-        let is_followed = client_id.is_some() && others.map(|(_, it)| it).any(has_name);
+        let now = self.now;
+        let is_followed = self.is_followed(link_idx);
         let link = &mut self.links[link_idx];
         let Place::At(core, id) = link.place else { return };
         if is_followed {
@@ -113,6 +109,15 @@ impl World {
         for ((room, per_second), n) in link.seen.rooms.iter_mut().zip(rates).zip(taken) {
             room.note(per_second, n, now, is_free);
         }
+    }
+
+    /// Whether a client may have come again. Of two that open at about the same time either may be the one.
+    pub(super) fn is_followed(&self, link_idx: usize) -> bool {
+        let client_id = self.links[link_idx].client_id();
+        let has_name =
+            |it: &Link| it.place != Place::Gone && it.client_id() == client_id && it.seen.has_been_read;
+        let mut others = self.links.iter().enumerate().filter(|(idx, _)| *idx != link_idx);
+        client_id.is_some() && others.any(|(_, it)| has_name(it))
     }
 
     /// A client is about to be read: it has published less than it may.
