@@ -283,6 +283,8 @@ impl Clients {
             }
         }
         let counters = &mut self.counters;
+        // Whoever asks hears at once of nobody who could answer.
+        let is_as_if_sent = fanout.message.reply.is_empty();
         let is_taken = match end {
             End::Delivered => true,
             End::DeliveredLast => {
@@ -302,12 +304,12 @@ impl Clients {
             End::DroppedQueueFull => {
                 counters.dropped_queue_full += n_left;
                 self.begin_loss(target.connection, Limit::WriteQueue);
-                true
+                is_as_if_sent
             }
             End::DroppedSessionFull => {
                 counters.dropped_session_full += n_left;
                 self.begin_loss(target.connection, session_limit());
-                true
+                is_as_if_sent
             }
             End::DroppedOffline => {
                 counters.dropped_offline += n_left;
@@ -315,7 +317,7 @@ impl Clients {
             }
             End::DroppedPacketTooLarge => {
                 counters.dropped_packet_too_large += n_left;
-                true
+                is_as_if_sent
             }
             End::Unmappable | End::SubjectTooLong => {
                 let why = if end == End::Unmappable { Unseen::NoTopic } else { Unseen::LineTooLong };

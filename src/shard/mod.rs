@@ -415,7 +415,7 @@ impl Shard {
         let counts_for_all = u64::from(self.core.0 == 0);
         Counters {
             route_cache_entries: self.routes.n_entries() as u64,
-            replies_hidden: self.clients.n_replies_hidden(),
+            replies_hidden: self.clients.counters.replies_hidden + self.clients.n_replies_hidden(),
             retained_expired: counts_for_all * self.retained.n_expired(),
             n_retained: counts_for_all * self.retained.len() as u64,
             retained_bytes: counts_for_all * self.retained.n_bytes() as u64,

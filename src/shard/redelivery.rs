@@ -211,7 +211,13 @@ impl Shard {
         self.clients.counters.redelivered += 1;
         self.clients.origin = Origin { read_at: now, ..kept.origin };
         let properties = properties_anew(kept, now);
-        let reply = self.reply_to(&subject, properties.properties());
+        let mut reply = self.reply_to(&subject, properties.properties());
+        let correlation = properties.properties().correlation_data().filter(|_| kept.with_queue);
+        if let Some(correlation) = correlation
+            && !reply.is_empty()
+        {
+            reply = self.open_request_anew(&share.name, &reply, correlation);
+        }
         let message = Message { reply: &reply, ..message_anew(kept, &subject, &properties) };
         let mut fanout = self.clients.begin(&message, Some(ANEW), 1, now);
         let next =

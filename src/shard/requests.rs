@@ -13,10 +13,10 @@ use super::fanout::Publisher;
 use super::id::{ConnectionId, CoreId};
 use super::keys::Keys;
 use super::limits::Limit;
-use super::own::ELSEWHERE;
+use super::own::{ELSEWHERE, GATEWAY};
 use super::publish::{Ask, Plan, Post};
 use super::table::Target;
-use crate::message::{GATEWAY_INBOX, Message};
+use crate::message::{Digits, GATEWAY_INBOX, Message};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::subject::mapping;
 use crate::time::{Span, Time};
@@ -74,18 +74,20 @@ enum Way {
     /// To an MQTT client alone.
     Topic { topic: Box<[u8]>, correlation: Option<Box<[u8]>> },
     /// As any publication.
-    Subject(Box<[u8]>),
+    Subject { reply: Box<[u8]>, correlation: Option<Box<[u8]>> },
+}
+
+/// Where an answer is published anew, and what it says then of the request.
+#[derive(Debug)]
+struct Onward {
+    reply: Box<[u8]>,
+    correlation: Option<Box<[u8]>>,
 }
 
 impl Request {
     fn n_bytes(&self) -> usize {
-        let texts = match &self.way {
-            Way::Topic { topic, correlation } => {
-                topic.len() + correlation.as_ref().map_or(0, |data| data.len())
-            }
-            Way::Subject(reply) => reply.len(),
-        };
-        REQUEST_BYTES + texts
+        let (Way::Topic { topic: name, correlation } | Way::Subject { reply: name, correlation }) = &self.way;
+        REQUEST_BYTES + name.len() + correlation.as_ref().map_or(0, |data| data.len())
     }
 }
 
@@ -236,6 +238,17 @@ impl Shard {
         write_subject(self.core, token, reply);
     }
 
+    /// Remembers a request that a member of a group has left to others, of whom one of NATS knows nothing of
+    /// its correlation data, and writes the subject of its answers. Those go to `reply`.
+    pub(super) fn open_request_anew(&mut self, group: &[u8], reply: &[u8], correlation: &[u8]) -> Vec<u8> {
+        let asker = [&[0][..], group].concat();
+        let way = Way::Subject { reply: reply.into(), correlation: Some(correlation.into()) };
+        let token = self.enter_request(GATEWAY, &asker, way);
+        let mut inbox = Vec::new();
+        write_subject(self.core, token, &mut inbox);
+        inbox
+    }
+
     fn enter_request(&mut self, id: ConnectionId, asker: &[u8], way: Way) -> u128 {
         let token = self.keys.token(self.core, self.requests.n_made);
         self.requests.n_made += 1;
@@ -276,7 +289,7 @@ impl Shard {
     ) -> Vec<u8> {
         // Beside the identifiers of MQTT clients, which have no NUL.
         let asker = [&[0][..], &id.slot.to_le_bytes(), &id.generation.to_le_bytes()].concat();
-        let token = self.enter_request(id, &asker, Way::Subject(reply.into()));
+        let token = self.enter_request(id, &asker, Way::Subject { reply: reply.into(), correlation: None });
         let mut inbox = Vec::new();
         write_subject(self.core, token, &mut inbox);
         self.subject_for(asked, subject, &inbox).unwrap_or_default()
@@ -316,8 +329,8 @@ impl Shard {
     pub(super) fn answer_to(&mut self, subject: &[u8]) -> Result<Option<CoreId>, CoreId> {
         let Some((core, token)) = read_subject(subject) else { return Ok(None) };
         if core == self.core {
-            if let Some(reply) = self.goes_on_at(token) {
-                let plan = self.plan(&reply)?;
+            if let Some(onward) = self.goes_on_at(token) {
+                let plan = self.plan(&onward.reply)?;
                 self.drop_plan(plan);
             }
             return Ok(Some(core));
@@ -330,9 +343,11 @@ impl Shard {
     }
 
     /// The subject at which an answer is published anew, where it is not for an MQTT client.
-    fn goes_on_at(&self, token: u128) -> Option<Box<[u8]>> {
+    fn goes_on_at(&self, token: u128) -> Option<Onward> {
         match &self.requests.get(token, self.now)?.way {
-            Way::Subject(reply) => Some(reply.clone()),
+            Way::Subject { reply, correlation } => {
+                Some(Onward { reply: reply.clone(), correlation: correlation.clone() })
+            }
             Way::Topic { .. } => None,
         }
     }
@@ -350,10 +365,10 @@ impl Shard {
         self.clients.counters.published_bytes[kind] += message.payload.len() as u64;
         let elsewhere = to.filter(|core| *core != self.core);
         let token = read_subject(message.subject).filter(|_| elsewhere.is_none()).map(|(_, token)| token);
-        if let Some(reply) = token.and_then(|token| self.goes_on_at(token)) {
+        if let Some(onward) = token.and_then(|token| self.goes_on_at(token)) {
             // As where the request is another core's: who answers is not the author of what goes on.
             let publisher = Publisher::nobody(publisher);
-            if !self.pass_answer_on(publisher, &reply, message, ask) {
+            if !self.pass_answer_on(publisher, &onward, message, ask) {
                 self.conclude(publisher.id, message, ask, false);
             }
             return self.after_fanout();
@@ -379,9 +394,9 @@ impl Shard {
         };
         let (topic, correlation) = match &request.way {
             Way::Topic { topic, correlation } => (topic, correlation.as_deref()),
-            Way::Subject(reply) => {
-                let reply = reply.clone();
-                return self.pass_answer_on(ELSEWHERE, &reply, message, Ask::Nothing);
+            Way::Subject { reply, correlation } => {
+                let onward = Onward { reply: reply.clone(), correlation: correlation.clone() };
+                return self.pass_answer_on(ELSEWHERE, &onward, message, Ask::Nothing);
             }
         };
         let mut subject = Vec::new();
@@ -417,10 +432,11 @@ impl Shard {
     fn pass_answer_on(
         &mut self,
         publisher: Publisher,
-        reply: &[u8],
+        onward: &Onward,
         message: &Message<'_>,
         ask: Ask<'_>,
     ) -> bool {
+        let reply = &*onward.reply;
         if !self.routes.has_anybody(reply, &self.table, &self.interest) {
             self.clients.counters.answers_unheard += 1;
             return false;
@@ -430,7 +446,20 @@ impl Shard {
             self.must_stall = true;
             self.plan_anyway(reply)
         });
-        let answer = Message { subject: reply, topic: b"", retain: false, version: 0, run: None, ..*message };
+        let mut answer =
+            Message { subject: reply, topic: b"", retain: false, version: 0, run: None, ..*message };
+        let told = onward
+            .correlation
+            .as_deref()
+            .map(|data| told(message, Some(data), &mut self.clients.counters.headers_unmappable));
+        if let Some(told) = &told {
+            answer = Message {
+                header: b"",
+                digits: Digits::default(),
+                properties: told.properties().raw(),
+                ..answer
+            };
+        }
         self.send_out(publisher, &answer, plan, ask);
         true
     }

@@ -33,6 +33,7 @@ mod keeping;
 mod take_over;
 mod by_the_book;
 mod deep;
+mod unanswered;
 
 const RETAINED: retained::Limits =
     retained::Limits { messages_max: 1_000, bytes_max: 1 << 20, payload_bytes_max: 1 << 16 };

@@ -382,8 +382,9 @@ impl Oracle {
         if publication.by == GATEWAY {
             return Ok(());
         }
-        // A group's message is taken by nobody where all are full.
-        let takes_surely = |it: &Subscription| it.group.is_none() || self.is_roomy;
+        // A group's message is taken by nobody where all are full, and so is a request.
+        let is_request = publication.is_request || publication.asks.is_some();
+        let takes_surely = |it: &Subscription| (it.group.is_none() && !is_request) || self.is_roomy;
         let is_taken = self
             .subscriptions
             .iter()

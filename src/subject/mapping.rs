@@ -335,8 +335,12 @@ pub fn find_topic_filter(filter: &SubjectFilter) -> Result<Vec<u8>, NoTopic> {
 
 /// Whether a filter of an MQTT client that begins with a wildcard must not see this subject.
 pub fn is_hidden_from_wildcards(subject: &[u8]) -> bool {
-    is_dollar_topic(subject)
-        || subject.strip_prefix(b"_INBOX").is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
+    is_dollar_topic(subject) || is_inbox(subject)
+}
+
+/// Whether it is one of the subjects at which NATS clients await answers, as long as they call them as they mostly do.
+pub fn is_inbox(subject: &[u8]) -> bool {
+    subject.strip_prefix(b"_INBOX").is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
 }
 
 /// Whether it is the subject of a topic that begins with `$`.

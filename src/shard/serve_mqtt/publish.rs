@@ -231,9 +231,12 @@ impl Shard {
         if let Some(inbox) = self.inbox_of(subject) {
             return self.mqtt_answer(id, publish, &inbox, n_taken);
         }
-        let asks = !publish.properties.raw().is_empty() && self.may_be_answered(subject, publish.properties);
+        // An answer has been heard when it has come.
+        let retain = publish.retain && !mapping::is_inbox(subject);
+        let has_way_back = self.way_back(subject, publish.properties);
+        let asks = has_way_back == Some(true);
         // What is retained stays where others look for it.
-        let responder = if asks && !publish.retain { self.responder_for(subject) } else { None };
+        let responder = if asks && !retain { self.responder_for(subject) } else { None };
         let plan = match self.plan(responder.as_ref().map_or(subject, |it| &it.probe)) {
             Ok(plan) => plan,
             Err(full) => return self.wait_for_outbox(id, full),
@@ -246,7 +249,7 @@ impl Shard {
         let head_len = n_taken - publish.payload.len();
         let run = match publish.qos {
             // Where a client may publish only so much its messages are counted one by one.
-            _ if shared.is_some() || publish.retain || self.rate_of(true).is_some() => None,
+            _ if shared.is_some() || retain || self.rate_of(true).is_some() => None,
             // The header that is made of them is not in the bound of what a group's member surely takes.
             _ if !plan.groups().is_empty() && !publish.properties.raw().is_empty() => None,
             Qos::AtMostOnce => self.run_for(id, &plan, 0, || Run::at_front(input, n_taken, head_len, b"")),
@@ -261,6 +264,9 @@ impl Shard {
         }
         let mut reply = std::mem::take(&mut self.reply);
         reply.clear();
+        if has_way_back == Some(false) && self.may_reach_nats(&plan) {
+            self.clients.counters.replies_hidden += 1;
+        }
         if asks && (responder.is_some() || self.may_reach_nats(&plan)) {
             self.open_request(id, publish.properties, &mut reply);
         }
@@ -270,14 +276,14 @@ impl Shard {
             reply: &reply,
             properties: publish.properties.raw(),
             quality: publish.qos.quality(),
-            retain: publish.retain,
+            retain,
             run,
             ..Message::plain(
                 asked.as_deref().unwrap_or(subject),
                 Payload::of(publish.payload, shared.as_ref()),
             )
         };
-        if publish.retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
+        if retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
             self.drop_plan(plan);
             self.reply = reply;
             return Served::Taken(n_taken);
@@ -314,12 +320,15 @@ impl Shard {
         Served::Taken(n_taken)
     }
 
-    /// Whether there is a response topic that is open to clients, and a line with it can be read.
-    fn may_be_answered(&self, subject: &[u8], properties: Properties<'_>) -> bool {
-        let Some(topic) = properties.response_topic() else { return false };
+    /// Of a publish with a response topic that is open to clients: whether a line with a reply subject can be read.
+    #[inline]
+    fn way_back(&self, subject: &[u8], properties: Properties<'_>) -> Option<bool> {
+        if properties.raw().is_empty() {
+            return None;
+        }
         let mut reply = Vec::new();
-        mapping::topic_to_subject(topic, &mut reply);
-        self.is_readable(subject, INBOX_LEN_MAX) && !mapping::is_reserved_for_gateway(&reply)
+        mapping::topic_to_subject(properties.response_topic()?, &mut reply);
+        (!mapping::is_reserved_for_gateway(&reply)).then(|| self.is_readable(subject, INBOX_LEN_MAX))
     }
 
     fn is_readable(&self, subject: &[u8], reply_len: usize) -> bool {

@@ -63,6 +63,9 @@ impl Shard {
             Ok(to) => to,
             Err(full) => return self.wait_for_outbox(id, full),
         };
+        let Some(connection) = self.clients.slots.get(id) else { return Served::Ended };
+        let Protocol::Nats(nats) = &connection.protocol else { return Served::Ended };
+        let wants_no_responders = nats.wants_no_responders();
         let reply = self.canonical_reply(id, publish.reply);
         let is_mounted = self.view(id).is_some_and(|view| view.is_mounted());
         let shared = share_if_large(publish.payload);
@@ -71,14 +74,23 @@ impl Shard {
         self.clients.counters.headers_unknown += asked.map_or(0, |asked| asked.n_unknown);
         let cleaned = asked.map(|_| crossing::without_forbidden(publish.header, is_mounted));
         let cleaned = self.identified(id, cleaned.as_deref().unwrap_or(publish.header)).or(cleaned);
+        let quality = asked.and_then(|asked| asked.quality).unwrap_or(Quality::AtMostOnce);
+        let (ask, reply_to_answer) = match &*reply {
+            b"" => (Ask::Nothing, &b""[..]),
+            reply if quality > Quality::AtMostOnce => {
+                (Ask::Acknowledgement { reply, is_retained: false }, &b""[..])
+            }
+            reply if wants_no_responders => (Ask::NoResponders { subject: publish.subject }, reply),
+            reply => (Ask::Nothing, reply),
+        };
         let message = Message {
-            reply: &reply,
+            reply: reply_to_answer,
             header: cleaned.as_deref().unwrap_or(publish.header),
-            quality: asked.and_then(|asked| asked.quality).unwrap_or(Quality::AtMostOnce),
+            quality,
             ..neutral(publish, payload)
         };
         self.with_nats(id, |nats, out| nats.acknowledge(out));
-        self.carry_out_answer(id, &message, to, Ask::Nothing);
+        self.carry_out_answer(id, &message, to, ask);
         Served::Taken(n_taken)
     }
 
