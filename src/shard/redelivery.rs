@@ -14,7 +14,7 @@ use super::limits::Limit;
 use super::mail::{Address, GroupPick};
 use super::members::Asked;
 use super::own::{ANEW, GATEWAY};
-use crate::message::{Message, Origin};
+use crate::message::{Message, Origin, ProtocolKind};
 use crate::mqtt::inflight::{Leftovers, Limits};
 use crate::mqtt::kept::Kept;
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -212,10 +212,9 @@ impl Shard {
         self.clients.origin = Origin { read_at: now, ..kept.origin };
         let properties = properties_anew(kept, now);
         let mut reply = self.reply_to(&subject, properties.properties());
-        let correlation = properties.properties().correlation_data().filter(|_| kept.with_queue);
-        if let Some(correlation) = correlation
-            && !reply.is_empty()
-        {
+        // A requester of NATS hears the answer itself.
+        let may_need_way = kept.with_queue && kept.origin.protocol == ProtocolKind::Mqtt && !reply.is_empty();
+        if may_need_way && let Some(correlation) = properties.properties().correlation_data() {
             reply = self.open_request_anew(&share.name, &reply, correlation);
         }
         let message = Message { reply: &reply, ..message_anew(kept, &subject, &properties) };

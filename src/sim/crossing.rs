@@ -5,7 +5,6 @@ use super::names::Names;
 use super::record::Publication;
 use crate::message::{GATEWAY_INBOX, Quality};
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock};
-use crate::subject::mapping;
 
 /// Header blocks that NATS clients send, each with what MQTT clients read, and the quality that it asks for, if any.
 pub const HEADERS: [(&str, Told, Option<Quality>); 9] = [
@@ -59,9 +58,7 @@ impl Publication {
     /// what that member had, and a request, whose reply subject is the response topic's.
     fn header_left(&self, is_from_mqtt: bool, retain: bool) -> Vec<u8> {
         if is_from_mqtt {
-            let told = String::from_utf8_lossy(&self.header_told(true, retain)).into_owned();
-            let is_other = |line: &&str| !line.starts_with("Mqtt-Response-Topic: ");
-            return told.split_inclusive("\r\n").filter(is_other).collect::<String>().into_bytes();
+            return self.header_told(true, retain);
         }
         let told = HEADERS.iter().find(|(header, ..)| header.as_bytes() == self.header);
         let lines = match told.map(|(_, told, _)| told) {
@@ -140,19 +137,12 @@ impl Publication {
 
     /// Whether a reply subject can be the one with which this comes to a NATS client with such names.
     pub fn may_have_reply(&self, reply: &[u8], names: Names) -> bool {
-        let Some(topic) = self.asks else {
+        if self.asks.is_none() {
             // One that it could not address is not shown to it.
             return reply == names.seen_reply(&self.reply);
-        };
-        let mut direct = Vec::new();
-        mapping::topic_to_subject(topic.as_bytes(), &mut direct);
-        // What a member of its group left behind is published anew, without the one who asked.
-        let may_be_left = self.quality != Quality::AtMostOnce;
+        }
         // What is replayed asks nobody anew.
-        let may_be_replayed = self.retain && reply.is_empty();
-        reply.starts_with(GATEWAY_INBOX)
-            || may_be_replayed
-            || (may_be_left && reply == names.seen_reply(&direct))
+        reply.starts_with(GATEWAY_INBOX) || (self.retain && reply.is_empty())
     }
 
     /// The properties with which it comes to a client of MQTT 5.

@@ -388,6 +388,7 @@ impl NatsClient {
         let number = scene.recognise(payload)?;
         let is_named = names.seen(&subject).as_deref() == Some(heard)
             && scene.oracle.may_be_named(number, &subject, reply);
+        let ear = (scene.connection, Some(*sid));
         let publication = &scene.oracle.publications[number];
         let is_from_mqtt = scene.oracle.listeners[publication.by].is_mqtt;
         let is_told = publication.is_told_by(header, self.headers, is_from_mqtt);
@@ -399,12 +400,16 @@ impl NatsClient {
             let what = format!("{}: MSG with {reply:?} and {header:?} differs from {what}", scene.connection);
             return broken(Kind::Content, what);
         }
+        // Of what another member may have left nobody here can tell whose the answers are: its client's, or of all who
+        // subscribe to the response topic.
+        let may_be_left = publication.quality != Quality::AtMostOnce && scene.oracle.is_in_group(ear);
         if reply.starts_with(GATEWAY_INBOX) {
-            self.asked.push((reply.to_vec(), number));
+            if !may_be_left {
+                self.asked.push((reply.to_vec(), number));
+            }
         } else if !reply.is_empty() && publication.asks.is_none() {
             self.requests.push(publication.reply.clone());
         }
-        let ear = (scene.connection, Some(*sid));
         for _ in 0..scene.n_heard(ear, number) {
             scene.hear_kept_or_live(ear, number)?;
         }

@@ -429,6 +429,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether what comes there may come as to the member of a group.
+    pub fn is_in_group(&self, ear: Ear) -> bool {
+        self.subscriptions.iter().any(|it| it.ear == ear && it.group.is_some())
+    }
+
     pub(super) fn is_alive(&self, subscription: &Subscription) -> bool {
         self.listeners[subscription.ear.0].is_alive
     }

@@ -103,8 +103,7 @@ impl Oracle {
             // One publisher's are numbered in the order in which they are told.
             let place = (came.ear, self.publications[publication].by);
             let last = self.last_seqs.get(&place).copied().unwrap_or(0);
-            let is_in_group = self.subscriptions.iter().any(|it| it.ear == came.ear && it.group.is_some());
-            if seq < last && !is_in_group {
+            if seq < last && !self.is_in_group(came.ear) {
                 return broken(Kind::Order, format!("{}: {last} came before", what()));
             }
             self.seqs.insert(seq);

@@ -127,3 +127,18 @@ fn an_answer_to_an_inbox_is_not_retained() {
     assert_eq!(alone.sent(id), "MSG _INBOX.a.b 1 1\r\n!\r\n");
     assert_eq!(alone.shard.counters().n_retained, 0);
 }
+
+#[test]
+fn a_request_of_nats_that_a_member_leaves_is_answered_to_its_requester_itself() {
+    let mut alone = Alone::new(asks_at_qos_1());
+    let (member, _) = alone.mqtt(Wish { client_id: "m", ..V5 });
+    alone.subscribe(member, "$share/g/t", Qos::AtLeastOnce);
+    let id = alone.nats("SUB in.* 9\r\n");
+    let told = "NATS/1.0\r\nMqtt-Correlation-Data: Yw==\r\n\r\n";
+    let n = told.len();
+    alone.receive(id, format!("HPUB t in.1 {n} {}\r\n{told}?\r\n", n + 1).as_bytes());
+    let service = alone.nats("SUB t g 1\r\n");
+    alone.leave(member, Reason::Success, &[Property::SessionExpiryInterval(0)]);
+    alone.shard.tick(alone.now);
+    assert!(alone.sent(service).starts_with("HMSG t 1 in.1 "));
+}
