@@ -1,13 +1,16 @@
 //! NATS clients read what is retained, by request: one message, or all that match a filter, one each to the
 //! reply subject and then the word that there are no more. A long list is sent in slices, as the requester
 //! takes it.
+//!
+//! A requester, unlike a subscription, is sent nothing of what changes live: what it reads is what there is
+//! when its subject's turn comes. So nothing is missing that is retained all the while, in whatever value.
 
 use super::Shard;
 use super::crossing;
 use super::id::{ConnectionId, CoreId};
 use super::own::{ANEW, is_kept_from};
 use super::publish::{Ask, Plan};
-use super::retained::{Budget, Cursor, Found, Kept};
+use super::retained::{ANY_VERSION, Budget, Cursor, Found, Kept};
 use crate::message::{Message, Origin, ProtocolKind};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::payload::Payload;
@@ -69,8 +72,6 @@ struct Listing {
     reply: Box<[u8]>,
     /// How the requester sees names, where that is not as everybody does.
     view: Option<Rc<View>>,
-    /// Later changes are not part of it.
-    until: u64,
     cursor: Cursor,
 }
 
@@ -101,23 +102,15 @@ impl Shard {
             return Ok(());
         };
         if read == Read::One {
-            let mut found = Vec::new();
-            let until = self.retained.version();
-            self.retained.walk(
-                &mut Cursor::default(),
-                &filter,
-                until,
-                self.now,
-                &mut SLICE.clone(),
-                &mut found,
-            );
+            let (mut found, mut cursor, mut budget) = (Vec::new(), Cursor::default(), SLICE);
+            self.retained.walk(&mut cursor, &filter, ANY_VERSION, self.now, &mut budget, &mut found);
             match found.first() {
                 Some(Found { kept, .. }) => self.send_kept(reply, plan, kept, None),
                 None => self.send_status(reply, plan, NOT_FOUND),
             }
         } else if self.listings.has_room_for(requester) {
             self.drop_plan(plan);
-            let (reply, until, cursor) = (reply.into(), self.retained.version(), Cursor::default());
+            let (reply, cursor) = (reply.into(), Cursor::default());
             self.listings.open.push_back(Listing {
                 requester,
                 filter,
@@ -125,7 +118,6 @@ impl Shard {
                 begins_with_wildcard,
                 reply,
                 view,
-                until,
                 cursor,
             });
             self.listings.at = self.now;
@@ -157,7 +149,7 @@ impl Shard {
     }
 
     fn send_slice_of(&mut self, listing: &mut Listing, now: Time) -> Slice {
-        let Listing { requester, filter, parent, begins_with_wildcard, reply, view, until, cursor } = listing;
+        let Listing { requester, filter, parent, begins_with_wildcard, reply, view, cursor } = listing;
         let Some(connection) = self.clients.slots.get(*requester) else { return Slice::Done };
         if !connection.is_open() {
             return Slice::Done;
@@ -167,7 +159,7 @@ impl Shard {
         }
         let (mut budget, mut found) = (SLICE, Vec::new());
         let before = cursor.clone();
-        let is_done = self.retained.walk(cursor, filter, *until, now, &mut budget, &mut found);
+        let is_done = self.retained.walk(cursor, filter, ANY_VERSION, now, &mut budget, &mut found);
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
             let subject = kept.subject();
             if (*begins_with_wildcard && mapping::is_dollar_topic(subject)) || is_kept_from(filter, subject) {

@@ -201,6 +201,9 @@ pub struct Retained {
     n_expired: AtomicU64,
 }
 
+/// No version is later.
+pub const ANY_VERSION: u64 = u64::MAX;
+
 /// How many locks there are.
 const N_STRIPES: usize = 64;
 
@@ -355,7 +358,8 @@ impl Retained {
     }
 
     /// Looks for messages that match `filter` and are no younger than `until`, from where `cursor` stands and
-    /// for as long as the budget lasts. True at the end of the store.
+    /// for as long as the budget lasts. True at the end of the store. It comes once upon a subject that has a
+    /// message all the while; up to [`ANY_VERSION`] it finds that, whatever replaces it meanwhile.
     pub fn walk(
         &self,
         cursor: &mut Cursor,

@@ -10,6 +10,7 @@ use settings::{MqttSettings, NatsSettings};
 mod several;
 mod ahead;
 mod answers;
+mod reading;
 mod census;
 mod latency;
 mod retaining;

@@ -1,6 +1,7 @@
 //! What NATS clients read of what is retained: one message or nothing, which must have been so at some moment
-//! between the request and its answer, or a list with its end, in which nothing comes twice and nothing is
-//! missing that was there all the time. From the oracle's plain lists; no store.
+//! between the request and its answer, or a list with its end, in which no subject comes twice and none is
+//! missing that had something all the time, in its value at the request or a later one. From the oracle's
+//! plain lists; no store.
 
 use super::client::Scene;
 use super::crossing;
@@ -8,7 +9,6 @@ use super::faults::{Check, Kind, Lie, Part, Violation, broken};
 use super::oracle::Oracle;
 use super::own::{Came, Cause, UNKNOWN};
 use super::record::{At, Ear, Publication};
-use super::retained::is_before;
 use super::scenario::{FILTERS, SUBJECTS, TOPICS};
 use crate::message::Quality;
 use crate::subject::{SubjectFilter, mapping};
@@ -142,8 +142,9 @@ impl Oracle {
         let reading = &self.readings[reading_idx];
         let publication = &self.publications[found];
         let wrong = |kind, why| Err(self.misread(reading_idx, found, kind, why));
-        // What comes later than the request is not part of the answer.
-        let is_later = reading.handled.is_some_and(|handled| handled < publication.began);
+        // One message is read in the turn of its request; a list goes on, and has what there is by then.
+        let is_later = matches!(reading.what, What::One(_))
+            && reading.handled.is_some_and(|handled| handled < publication.began);
         if !publication.retain || is_later || self.is_replaced(publication, reading.sent) {
             return wrong(Kind::Content, "it was not there");
         }
@@ -222,7 +223,7 @@ impl Oracle {
             .count()
     }
 
-    /// A list has ended at an ear that heard all of it: what was there all the time is in it.
+    /// A list has ended at an ear that heard all of it: what had something all the time is in it.
     fn check_list(&self, reading_idx: usize, filter: &SubjectFilter, ear: Ear) -> Check {
         let reading = &self.readings[reading_idx];
         let mut of_ear = self.subscriptions.iter().filter(|it| it.ear == ear);
@@ -234,13 +235,8 @@ impl Oracle {
             return Ok(());
         }
         for (publication_idx, publication) in self.publications.iter().enumerate() {
-            let was_there = publication.retain
-                && !publication.payload.is_empty()
-                && filter.matches(&publication.subject)
-                && publication.handled.is_some_and(|handled| handled < reading.sent);
-            let is_last = |it: &Publication| std::ptr::eq(it, publication) || is_before(it, publication);
-            if was_there
-                && self.changes_of(&publication.subject).all(is_last)
+            if filter.matches(&publication.subject)
+                && self.has_stayed(publication, reading.sent)
                 && !reading.listed.contains_key(&(ear, publication.subject.clone()))
             {
                 return Err(self.misread(

@@ -55,6 +55,15 @@ impl Oracle {
             .any(|other| is_before(publication, other) && other.handled.is_some_and(|handled| handled < at))
     }
 
+    /// Whether its subject surely had something ever since `since`: this message, or what came in its place.
+    pub(super) fn has_stayed(&self, publication: &Publication, since: At) -> bool {
+        let may_clear = |it: &Publication| it.payload.is_empty() && !is_before(it, publication);
+        publication.retain
+            && !publication.payload.is_empty()
+            && publication.handled.is_some_and(|handled| handled < since)
+            && !self.changes_of(&publication.subject).any(may_clear)
+    }
+
     pub(super) fn changes_of<'o>(&'o self, subject: &'o [u8]) -> impl Iterator<Item = &'o Publication> {
         self.publications.iter().filter(move |it| it.retain && it.subject == subject)
     }

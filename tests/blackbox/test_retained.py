@@ -5,11 +5,13 @@ import time
 import pytest
 
 import wire_mqtt as mqtt
+import wire_nats as nats
 from clients import MosquittoSub, Paho, mosquitto_pub
 from gateway import wait_until
 from wire_mqtt import V5, V311
 
 MANY = 20_000
+RETAIN = b"NATS/1.0\r\nMqtt-Retain: 1\r\n\r\n"
 
 
 @pytest.fixture(params=[V311, V5], ids=["3.1.1", "5.0"])
@@ -136,3 +138,34 @@ def test_a_will_is_retained_if_it_asks_for_that(strait, version):
             found = watcher.expect("PUBLISH")
             assert (found.payload, found.retain) == (b"gone", False)
         assert retained(strait, topic, version=version) == ([(topic, b"gone", True)] if retain else [])
+
+
+def listed(reader, filter, between=lambda: None):
+    """The subjects of a list and their payloads; `between` is done when the first of it has come."""
+    reader.subscribe("inbox")
+    reader.publish(f"$STRAIT.RETAINED.LIST.{filter}", b"", reply="inbox")
+    found = {}
+    while not (message := reader.expect("MSG")).headers.startswith(b"NATS/1.0 204"):
+        [subject] = [line[14:] for line in message.headers.decode().split("\r\n") if line.startswith("Nats-Subject: ")]
+        assert subject not in found
+        found[subject] = message.payload[:1]
+        if len(found) == 1:
+            between()
+    return found
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_list_has_all_that_is_retained_all_the_while_though_all_of_it_changes(start_strait, cores):
+    strait = start_strait(cores, env={"STRAIT__LIMITS__WRITE_QUEUE_BYTES_MAX": "1048576"})
+    n = 2_000
+    with nats.connected(strait.nats) as publisher, nats.connected(strait.nats, receive_buffer=1 << 16) as reader:
+
+        def put(value):
+            for idx in range(n):
+                publisher.send(nats.hpub(f"list.{idx}", RETAIN, value * 5_000))
+            publisher.ping()
+
+        put(b"a")
+        found = listed(reader, "list.>", between=lambda: put(b"b"))
+        assert sorted(found) == sorted(f"list.{idx}" for idx in range(n))
+        assert set(found.values()) == {b"a", b"b"}

@@ -13,7 +13,7 @@ const PUBLISH: &str = "HPUB bu.x acks.1 25 26\r\nNATS/1.0\r\nMqtt-QoS: 1\r\n\r\n
 const READ: usize = 32 << 10;
 
 /// An HPUB of `payload` whose block says `lines`.
-fn hpub(subject: &str, reply: &str, lines: &str, payload: &str) -> String {
+pub fn hpub(subject: &str, reply: &str, lines: &str, payload: &str) -> String {
     let block = format!("NATS/1.0\r\n{lines}\r\n\r\n");
     let reply = if reply.is_empty() { String::new() } else { format!("{reply} ") };
     let n = block.len();
