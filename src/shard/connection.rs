@@ -266,6 +266,11 @@ impl Connection {
         self.is_choked
     }
 
+    /// Whether its queue has room for so many bytes more. What is larger than all of it goes into an empty one.
+    pub fn fits(&self, n_bytes: usize, settings: &Settings) -> bool {
+        self.queue.is_empty() || self.queue.len() + n_bytes <= settings.write_queue_bytes_max
+    }
+
     /// Whether what waits for this client is short of three quarters of its limits.
     pub fn is_relieved(&self, settings: &Settings) -> bool {
         self.queue.len() < settings.write_queue_bytes_max / 4 * 3 && !self.is_session_pressed(settings)

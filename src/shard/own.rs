@@ -192,9 +192,7 @@ impl Shard {
         (self.must_stall, self.must_stop) = (must_stall, must_stop);
     }
 
-    /// Gives a message to the plain subscriptions here. What the gateway says itself is not for those that ask
-    /// for everything, in either world; an answer is for a requester of NATS whose reply subscription begins with
-    /// a `*`.
+    /// Gives a message to the plain subscriptions here.
     pub(super) fn deliver_to_plain(
         &mut self,
         publisher: ConnectionId,
@@ -204,20 +202,25 @@ impl Shard {
         if publisher != GATEWAY && publisher != ANSWERING {
             return self.clients.deliver_to_all(targets, fanout, &self.settings);
         }
-        let names_it = |target: &&Target| {
-            let subscriptions = self.clients.slots.subscriptions(target.connection);
-            let subscription = subscriptions.and_then(|it| it.get(target.subscription));
-            subscription.is_some_and(|it| {
-                let is_nats = matches!(it.kind, SubscriptionKind::Nats { .. });
-                match tokens(self.table.text(it.filter)).next() {
-                    Some(b">") => false,
-                    Some(b"*") => publisher == ANSWERING && is_nats,
-                    _ => true,
-                }
-            })
-        };
-        let targets: Vec<Target> = targets.iter().filter(names_it).copied().collect();
+        let hears = |target: &&Target| self.hears_gateway(target, publisher);
+        let targets: Vec<Target> = targets.iter().filter(hears).copied().collect();
         self.clients.deliver_to_all(&targets, fanout, &self.settings);
+    }
+
+    /// Whether a subscription hears what the gateway says as `publisher`. That is not for those that ask for
+    /// everything, in either world; an answer is for a requester of NATS whose reply subscription begins with a
+    /// `*`.
+    pub(super) fn hears_gateway(&self, target: &Target, publisher: ConnectionId) -> bool {
+        let subscriptions = self.clients.slots.subscriptions(target.connection);
+        let subscription = subscriptions.and_then(|it| it.get(target.subscription));
+        subscription.is_some_and(|it| {
+            let is_nats = matches!(it.kind, SubscriptionKind::Nats { .. });
+            match tokens(self.table.text(it.filter)).next() {
+                Some(b">") => false,
+                Some(b"*") => publisher == ANSWERING && is_nats,
+                _ => true,
+            }
+        })
     }
 
     /// A client is there: those who watch hear it.

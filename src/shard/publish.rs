@@ -42,6 +42,11 @@ impl Plan {
         self.found.local()
     }
 
+    /// Whether some connection here gets it several times.
+    pub fn has_overlaps(&self) -> bool {
+        self.found.route().is_some_and(|route| route.has_overlaps)
+    }
+
     /// Whether others than plain subscriptions here may get it.
     pub fn is_more_than_local(&self) -> bool {
         self.found.route().is_some_and(|route| !route.remote.is_empty() || !route.groups.is_empty())

@@ -1,18 +1,22 @@
 //! NATS clients read what is retained, by request: one message, or all that match a filter, one each to the
 //! reply subject and then the word that there are no more. A long list is sent in slices, as the requester
-//! takes it.
+//! takes it: by the room in its queue, and in those of others here that hear the same. Those on other cores are
+//! sent what their outbox takes.
 //!
 //! A requester, unlike a subscription, is sent nothing of what changes live: what it reads is what there is
 //! when its subject's turn comes. So nothing is missing that is retained all the while, in whatever value.
 
 use super::Shard;
+use super::connection::SubscriptionKind;
 use super::crossing;
 use super::id::{ConnectionId, CoreId};
-use super::own::{ANEW, is_kept_from};
+use super::own::{ANEW, ANSWERING, is_kept_from};
 use super::publish::{Ask, Plan};
 use super::retained::{ANY_VERSION, Budget, Cursor, Found, Kept};
-use crate::message::{Message, Origin, ProtocolKind};
+use super::table::Target;
+use crate::message::{Message, Origin, ProtocolKind, Quality};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
+use crate::nats::encode::before_sid_len;
 use crate::payload::Payload;
 use crate::subject::SubjectFilter;
 use crate::subject::mapping::{self, MappedFilter};
@@ -33,6 +37,9 @@ const SLICE: Budget = Budget { n_looks: 512, n_found: 64 };
 
 /// How long a list waits whose requester, or the way to it, has no room.
 const WAIT: Span = Span::from_millis(5);
+
+/// What a message has behind its sid besides header and payload: two sizes and two ends of lines, in bytes.
+const SIZES_LEN_MAX: usize = 32;
 
 const NOT_FOUND: &[u8] = b"NATS/1.0 404\r\n\r\n";
 const END_OF_LIST: &[u8] = b"NATS/1.0 204\r\n\r\n";
@@ -105,7 +112,10 @@ impl Shard {
             let (mut found, mut cursor, mut budget) = (Vec::new(), Cursor::default(), SLICE);
             self.retained.walk(&mut cursor, &filter, ANY_VERSION, self.now, &mut budget, &mut found);
             match found.first() {
-                Some(Found { kept, .. }) => self.send_kept(reply, plan, kept, None),
+                Some(Found { kept, .. }) => {
+                    let header = self.header_read(kept);
+                    self.send_read(reply, plan, &header, kept.message().payload, kept.protocol);
+                }
                 None => self.send_status(reply, plan, NOT_FOUND),
             }
         } else if self.listings.has_room_for(requester) {
@@ -149,42 +159,86 @@ impl Shard {
     }
 
     fn send_slice_of(&mut self, listing: &mut Listing, now: Time) -> Slice {
-        let Listing { requester, filter, parent, begins_with_wildcard, reply, view, cursor } = listing;
-        let Some(connection) = self.clients.slots.get(*requester) else { return Slice::Done };
+        let Some(connection) = self.clients.slots.get(listing.requester) else { return Slice::Done };
         if !connection.is_open() {
             return Slice::Done;
         }
-        if connection.queue.len() >= self.settings.write_queue_bytes_max / 2 {
+        if !self.has_room_for_replay(listing.requester, Quality::AtMostOnce, 0) {
             return Slice::Waits;
         }
         let (mut budget, mut found) = (SLICE, Vec::new());
-        let before = cursor.clone();
+        let before = listing.cursor.clone();
+        let Listing { cursor, filter, .. } = listing;
         let is_done = self.retained.walk(cursor, filter, ANY_VERSION, now, &mut budget, &mut found);
         for (n_sent, Found { kept, .. }) in found.iter().enumerate() {
-            let subject = kept.subject();
-            if (*begins_with_wildcard && mapping::is_dollar_topic(subject)) || is_kept_from(filter, subject) {
-                continue;
-            }
-            let Some(subject) = self.seen_by(view.as_deref(), kept) else { continue };
-            let Ok(plan) = self.plan(reply) else {
-                *cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
+            if !self.send_listed(listing, kept) {
+                // What is not sent is looked for again: it may be another one by then.
+                listing.cursor = n_sent.checked_sub(1).map_or(before, |last| found[last].cursor());
                 return Slice::Waits;
-            };
-            self.send_kept(reply, plan, kept, Some(&subject));
+            }
         }
         if !is_done {
             return Slice::GoesOn;
         }
-        if let Some(parent) = parent.take() {
-            (*filter, *cursor) = (parent, Cursor::default());
+        if let Some(parent) = listing.parent.take() {
+            (listing.filter, listing.cursor) = (parent, Cursor::default());
             return Slice::GoesOn;
         }
-        let Ok(plan) = self.plan(reply) else {
-            *cursor = found.last().map_or(before, Found::cursor);
+        if !self.send_of_list(listing, END_OF_LIST, Payload::Copied(b""), ProtocolKind::Nats) {
+            listing.cursor = found.last().map_or(before, Found::cursor);
             return Slice::Waits;
-        };
-        self.send_status(reply, plan, END_OF_LIST);
+        }
         Slice::Done
+    }
+
+    /// Sends one that a list came upon, if its requester is to see it; false where there is no room for that.
+    fn send_listed(&mut self, listing: &Listing, kept: &Kept) -> bool {
+        let subject = kept.subject();
+        let is_hidden = listing.begins_with_wildcard && mapping::is_dollar_topic(subject);
+        if is_hidden || is_kept_from(&listing.filter, subject) {
+            return true;
+        }
+        let Some(subject) = self.seen_by(listing.view.as_deref(), kept) else { return true };
+        let header = crossing::with_subject(&self.header_read(kept), &subject);
+        self.send_of_list(listing, &header, kept.message().payload, kept.protocol)
+    }
+
+    fn send_of_list(
+        &mut self,
+        listing: &Listing,
+        header: &[u8],
+        payload: Payload<'_>,
+        protocol: ProtocolKind,
+    ) -> bool {
+        let Listing { requester, reply, .. } = listing;
+        let Ok(plan) = self.plan(reply) else { return false };
+        let n_bytes = before_sid_len(reply, true) + SIZES_LEN_MAX + header.len() + payload.len();
+        if !self.has_room_for_listed(*requester, &plan, n_bytes) {
+            self.drop_plan(plan);
+            return false;
+        }
+        self.send_read(reply, plan, header, payload, protocol);
+        true
+    }
+
+    /// Whether a requester has room for so many bytes more, of which half is left to what is live; and who else
+    /// here hears the same, for whom a list waits as publishers do.
+    fn has_room_for_listed(&self, requester: ConnectionId, plan: &Plan, n_bytes: usize) -> bool {
+        // Of a client that hears it several times each must fit, and few do.
+        let n_copies = if plan.has_overlaps() { plan.local().len() } else { 1 };
+        let has_room = |target: &Target| {
+            let Some(connection) = self.clients.slots.get(target.connection) else { return true };
+            let Some(subscription) = connection.subscriptions.get(target.subscription) else { return true };
+            let sid_len = match &subscription.kind {
+                SubscriptionKind::Nats { sid, .. } => sid.as_bytes().len(),
+                SubscriptionKind::Mqtt { .. } => 0,
+            };
+            let is_relieved = target.connection == requester || connection.is_relieved(&self.settings);
+            (is_relieved && connection.fits(n_copies * (n_bytes + sid_len), &self.settings))
+                || !connection.is_reachable()
+                || !self.hears_gateway(target, ANSWERING)
+        };
+        self.has_room_for_replay(requester, Quality::AtMostOnce, n_bytes) && plan.local().iter().all(has_room)
     }
 
     /// The subject by which a requester knows what is kept, if it has one.
@@ -195,14 +249,9 @@ impl Shard {
         seen.ok()
     }
 
-    /// Sends a message that is kept; of a list with its own subject, as the requester sees it.
-    fn send_kept(&mut self, reply: &[u8], plan: Plan, kept: &Kept, subject: Option<&[u8]>) {
-        let message = kept.message();
-        let mut header = crossing::with_quality(header_of(kept, self.now), message.quality);
-        if let Some(subject) = subject {
-            header = crossing::with_subject(&header, subject);
-        }
-        self.send_read(reply, plan, &header, message.payload, kept.protocol);
+    /// What a requester is told beside the payload of a message that is kept.
+    fn header_read(&self, kept: &Kept) -> Vec<u8> {
+        crossing::with_quality(header_of(kept, self.now), kept.message().quality)
     }
 
     fn send_status(&mut self, reply: &[u8], plan: Plan, status: &[u8]) {

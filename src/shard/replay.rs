@@ -368,7 +368,7 @@ impl Shard {
         session.map_or(0, |session| self.keys.subject_hash(session.client_id()) | 1)
     }
 
-    fn has_room_for_replay(&self, id: ConnectionId, quality: Quality, n_bytes: usize) -> bool {
+    pub(super) fn has_room_for_replay(&self, id: ConnectionId, quality: Quality, n_bytes: usize) -> bool {
         self.clients
             .slots
             .get(id)
@@ -405,7 +405,5 @@ fn has_room(connection: &Connection, quality: Quality, n_bytes: usize, settings:
     connection.is_reachable()
         && has_window
         && connection.queue.len() < settings.write_queue_bytes_max / 2
-        // One that is larger than all of the queue goes into an empty one.
-        && (connection.queue.is_empty()
-            || connection.queue.len() + n_bytes + HEAD_BYTES_MAX <= settings.write_queue_bytes_max)
+        && connection.fits(n_bytes + HEAD_BYTES_MAX, settings)
 }

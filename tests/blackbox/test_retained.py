@@ -169,3 +169,15 @@ def test_a_list_has_all_that_is_retained_all_the_while_though_all_of_it_changes(
         found = listed(reader, "list.>", between=lambda: put(b"b"))
         assert sorted(found) == sorted(f"list.{idx}" for idx in range(n))
         assert set(found.values()) == {b"a", b"b"}
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_list_of_large_messages_does_not_close_who_reads_it(start_strait, cores):
+    strait = start_strait(cores)
+    n, large = 150, b"x" * 700_000
+    with nats.connected(strait.nats) as publisher, nats.connected(strait.nats) as reader:
+        for idx in range(n):
+            publisher.send(nats.hpub(f"large.{idx}", RETAIN, large))
+        publisher.ping()
+        assert len(listed(reader, "large.>")) == n
+        reader.ping()

@@ -81,3 +81,75 @@ fn a_topic_that_always_has_a_message_is_found_however_fast_that_changes() {
     });
     assert_eq!(n_missed, 0);
 }
+
+const QUEUE_BYTES_MAX: usize = 20_000;
+
+/// A shard whose clients have a small queue, and what is retained in it: more in a slice than a queue takes, and
+/// one that is larger than all of it.
+fn with_large_messages() -> Alone {
+    let mut alone = Alone::new(Settings { write_queue_bytes_max: QUEUE_BYTES_MAX, ..settings() });
+    let publisher = alone.nats("");
+    for n in 0..100 {
+        retain(&mut alone, publisher, &format!("a.{n}"), &"x".repeat(3_000));
+    }
+    retain(&mut alone, publisher, "a.large", &"x".repeat(2 * QUEUE_BYTES_MAX));
+    alone
+}
+
+/// What each of `readers` is sent until the list has ended at all of them; none has more waiting than it may.
+fn read_to_the_end(alone: &mut Alone, readers: &[ConnectionId]) -> Vec<String> {
+    let mut said = vec![String::new(); readers.len()];
+    for n_rounds in 0.. {
+        alone.shard.tick(alone.now);
+        for (said, reader) in said.iter_mut().zip(readers) {
+            let n_waiting = alone.shard.queue(*reader).map_or(0, WriteQueue::len);
+            let now = alone.sent(*reader);
+            let is_lone = now.matches("HMSG").count() == 1;
+            assert!(n_waiting <= QUEUE_BYTES_MAX || is_lone, "{n_waiting} bytes wait");
+            *said += &now;
+        }
+        if said.iter().all(|said| said.ends_with("NATS/1.0 204\r\n\r\n\r\n")) {
+            break;
+        }
+        assert!(n_rounds < 1_000, "it does not end");
+        alone.now = alone.now + Span::from_millis(5);
+    }
+    assert_eq!(alone.shard.counters().slow_consumers, 0);
+    said
+}
+
+#[test]
+fn a_list_is_sent_by_the_room_in_its_requesters_queue_however_large_its_messages_are() {
+    // Also where each comes twice.
+    for (subscriptions, n_copies) in [("SUB r 1\r\n", 1), ("SUB r 1\r\nSUB r.> 2\r\nSUB * 3\r\n", 2)] {
+        let mut alone = with_large_messages();
+        let reader = alone.nats(subscriptions);
+        alone.receive(reader, b"PUB $STRAIT.RETAINED.LIST.a.> r 0\r\n\r\n");
+        let [said] = &read_to_the_end(&mut alone, &[reader])[..] else { panic!("one reads") };
+        assert_eq!(said.matches("Nats-Subject: a.").count(), n_copies * 101);
+    }
+}
+
+#[test]
+fn a_list_waits_for_others_here_that_hear_it_and_not_for_those_that_do_not() {
+    let mut alone = with_large_messages();
+    let [requester, reader] = ["", "SUB r 1\r\n"].map(|it| alone.nats(it));
+    // It reads nothing, and is nearly full.
+    let monitor = alone.nats("SUB > 1\r\nSUB full 2\r\n");
+    alone.receive(requester, format!("PUB full 8500\r\n{}\r\n", "x".repeat(8_500)).as_bytes());
+    assert!(alone.shard.queue(monitor).unwrap().len() > QUEUE_BYTES_MAX / 4 * 3);
+    alone.receive(requester, b"PUB $STRAIT.RETAINED.LIST.a.> r 0\r\n\r\n");
+    let [said] = &read_to_the_end(&mut alone, &[reader])[..] else { panic!("one reads") };
+    assert_eq!(listed(said).len(), 101);
+    // A client that reads nothing for a while is waited for.
+    let late = alone.nats("SUB r 1\r\n");
+    alone.receive(requester, b"PUB $STRAIT.RETAINED.LIST.a.> r 0\r\n\r\n");
+    for _ in 0..100 {
+        alone.now = alone.now + Span::from_millis(5);
+        alone.shard.tick(alone.now);
+        alone.sent(reader);
+    }
+    let n_waiting = alone.shard.queue(late).unwrap().len();
+    assert!((QUEUE_BYTES_MAX / 2..=QUEUE_BYTES_MAX).contains(&n_waiting), "{n_waiting}");
+    read_to_the_end(&mut alone, &[late, reader]);
+}
