@@ -301,12 +301,16 @@ impl Shard {
         let is_seen = || mapping::subject_to_topic(message.subject, &mut Vec::new());
         if asked.retain && self.retained.is_offered() && !is_seen() {
             self.clients.note_unseen(Unseen::NoTopic, message.subject, 1, Some(publisher.id), self.now);
-        } else if asked.retain && self.retained.is_offered() {
+            if let Ask::Acknowledgement { reply, .. } = ask {
+                self.drop_plan(plan);
+                return self.refuse_publish(reply, 400, "no topic can spell the subject: it is not retained");
+            }
+        } else if asked.retain {
             // It is kept as MQTT clients get it, its expiry included.
             let n_unmappable = crossing::write_properties(&message, &mut properties);
             self.clients.counters.headers_unmappable += n_unmappable;
             message.properties = properties.properties().raw();
-            message.retain = true;
+            message.retain = self.retained.is_offered();
             let retained = self.retain(publisher.id, &mut message);
             if let Ask::Acknowledgement { reply, .. } = ask {
                 // Where there is no room it goes to those who are there, and that is counted; unless there is a
@@ -451,6 +455,7 @@ fn not_retained(Full(limit): Full, settings: &Settings) -> String {
         Limit::RetainedPayload => {
             format!("a retained message has at most {} bytes of payload", limit.value(settings))
         }
+        Limit::RetainedMessages if limit.value(settings) == 0 => "retained messages are not offered".into(),
         _ => "no room for another retained message".into(),
     }
 }

@@ -1,5 +1,6 @@
 """Retained messages across versions and cores: set, replayed, cleared, and many of them."""
 
+import json
 import time
 
 import pytest
@@ -181,3 +182,17 @@ def test_a_list_of_large_messages_does_not_close_who_reads_it(start_strait, core
         publisher.ping()
         assert len(listed(reader, "large.>")) == n
         reader.ping()
+
+
+def test_what_can_not_be_retained_is_refused_to_a_nats_client_that_asks(start_strait):
+    header = b"NATS/1.0\r\nMqtt-QoS: 1\r\nMqtt-Retain: 1\r\n\r\n"
+    for env, subject, code in (({}, "a.b/c", 400), ({"STRAIT__MQTT__RETAINED_MESSAGES_MAX": "0"}, "a.b", 507)):
+        strait = start_strait(2, env=env)
+        with nats.connected(strait.nats) as publisher, nats.connected(strait.nats) as subscriber:
+            publisher.subscribe("r")
+            subscriber.subscribe("a.>")
+            publisher.send(nats.hpub(subject, header, b"x", reply="r"))
+            assert json.loads(publisher.expect("MSG").payload)["error"]["code"] == code
+            publisher.publish(f"$STRAIT.RETAINED.GET.{subject}", b"", reply="r")
+            assert publisher.expect("MSG").headers == b"NATS/1.0 404\r\n\r\n"
+            assert [it for it in subscriber.ping() if it.kind == "MSG"] == []

@@ -119,6 +119,34 @@ fn what_is_retained_is_acknowledged_though_nobody_subscribes_to_it() {
 }
 
 #[test]
+fn what_is_not_retained_is_not_acknowledged_though_others_subscribe_to_it() {
+    let retained = retained::Limits { messages_max: 0, ..RETAINED };
+    let not_offered = Settings { mqtt: MqttSettings { retained, ..settings().mqtt }, ..settings() };
+    for (settings, subject, refused, n_counted) in [
+        (settings(), "a.b/c", "{\"code\":400,\"description\":\"no topic can spell", (3, 0)),
+        (not_offered, "a.b", "{\"code\":507,\"description\":\"retained messages are not offered\"", (0, 3)),
+    ] {
+        let mut alone = Alone::new(settings);
+        let id = alone.nats_at_nth(0, "", "SUB r 1\r\nSUB a.> 2\r\n");
+        alone.receive(id, hpub(subject, "r", "Mqtt-QoS: 1\r\nMqtt-Retain: 1", "x").as_bytes());
+        let said = alone.sent(id);
+        assert!(said.starts_with("MSG r 1 ") && said.contains(refused), "{said}");
+        assert_eq!(said.matches("MSG").count(), 1, "nobody else gets it: {said}");
+        // Who can't be told so has it delivered.
+        for asks in ["", "Mqtt-QoS: 1\r\n"] {
+            let reply = if asks.is_empty() { "r" } else { "" };
+            alone.receive(id, hpub(subject, reply, &format!("{asks}Mqtt-Retain: 1"), "x").as_bytes());
+            assert!(alone.sent(id).starts_with(&format!("HMSG {subject} 2 ")));
+        }
+        alone.receive(id, format!("PUB $STRAIT.RETAINED.GET.{subject} r 0\r\n\r\n").as_bytes());
+        assert!(alone.sent(id).contains("NATS/1.0 404"));
+        let counters = alone.shard.counters();
+        assert_eq!(counters.n_retained, 0);
+        assert_eq!((counters.unmappable, counters.retained_refused), n_counted);
+    }
+}
+
+#[test]
 fn what_is_retained_is_read_and_replayed_as_it_was_said_with_what_is_left_of_its_time() {
     let mut settings = settings();
     settings.nats.replayed = vec![SubjectFilter::parse(b"a.>").unwrap()];
