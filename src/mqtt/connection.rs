@@ -5,7 +5,7 @@ use crate::mqtt::alias::{self, Inbound, Outbound};
 use crate::mqtt::change::Change;
 use crate::mqtt::encode::{self, AckKind};
 use crate::mqtt::inflight::Inflight;
-use crate::mqtt::packet::{Connack, Connect, Disconnect, PacketKind, Qos, Version};
+use crate::mqtt::packet::{Ack, Connack, Connect, Disconnect, PacketKind, Qos, Version};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::receipts::{Flow, Ready, Receipts};
@@ -314,6 +314,12 @@ impl Connection {
         fits(PACKET_ID_LEN + n, &PropertyBlock::new(), self.packet_bytes_max)
     }
 
+    /// Owes the client the word that a publish of its is refused, with why.
+    pub fn owe_refused(&mut self, packet_id: u16, qos: Qos, reason: Reason, text: &str) {
+        let block = self.reason_string(text, PACKET_ID_LEN + 1);
+        self.receipts.owe_refused(packet_id, qos, reason, block);
+    }
+
     /// Says why the server closes. MQTT 3 has no such packet towards clients. One that was welcomed takes at
     /// least the few bytes of a DISCONNECT.
     pub fn bid_farewell(&self, reason: Reason, text: &str, out: &mut Vec<u8>) {
@@ -328,10 +334,18 @@ impl Connection {
     /// Sends the PUBACKs and PUBRECs whose turn has come.
     #[inline]
     pub fn send_receipts(&mut self, out: &mut Vec<u8>) {
-        while let Some(Ready { packet_id, is_exactly_once, reason }) = self.receipts.next_ready() {
+        while let Some(Ready { packet_id, is_exactly_once, reason, is_explained }) =
+            self.receipts.next_ready()
+        {
             let is_refused = reason.is_failure();
             let kind = if is_exactly_once { AckKind::Pubrec } else { AckKind::Puback };
-            encode::bare_ack(out, self.version, kind, packet_id, reason);
+            if is_explained {
+                let block = self.receipts.next_explanation();
+                let ack = Ack { packet_id, reason, properties: block.properties() };
+                encode::ack(out, self.version, kind, &ack).expect("a short acknowledgement always fits");
+            } else {
+                encode::bare_ack(out, self.version, kind, packet_id, reason);
+            }
             if is_exactly_once && self.session.unreleased.answered(packet_id, is_refused) {
                 self.session.inflight.diary().note(&Change::Received(packet_id));
             }
@@ -355,7 +369,7 @@ impl Connection {
 
 /// Bytes of a CONNACK behind its length and without its properties: flags and reason.
 const CONNACK_LEN: usize = 2;
-/// The same of SUBACK and UNSUBACK, without their codes.
+/// The same of acknowledgements, without their codes.
 pub const PACKET_ID_LEN: usize = 2;
 
 /// The longest reason string, in bytes.
@@ -367,8 +381,8 @@ fn fits(n_other: usize, block: &PropertyBlock, packet_bytes_max: u32) -> bool {
     encode::frame_len(Version::V5, n_other, block.properties()) <= packet_bytes_max as usize
 }
 
-/// A reason string, unless the packet would be longer than the client takes. [MQTT-3.2.2-19] [MQTT-3.9.2-1]
-/// [MQTT-3.14.2-3]
+/// A reason string, unless the packet would be longer than the client takes. [MQTT-3.2.2-19] [MQTT-3.4.2-2]
+/// [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.14.2-3]
 fn reason_string(text: &str, n_other: usize, packet_bytes_max: u32) -> PropertyBlock {
     let mut block = PropertyBlock::new();
     let text = text.get(..REASON_STRING_MAX).unwrap_or(text);

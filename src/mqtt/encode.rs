@@ -184,7 +184,8 @@ pub fn pubcomp(out: &mut Vec<u8>, version: Version, it: &Ack<'_>) -> Result<(), 
     ack(out, version, AckKind::Pubcomp, it)
 }
 
-fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, it: &Ack<'_>) -> Result<(), Unencodable> {
+/// Appends any of them.
+pub fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, it: &Ack<'_>) -> Result<(), Unencodable> {
     if !version.is_v5() || it.properties.raw().is_empty() {
         bare_ack(out, version, kind, it.packet_id, it.reason);
         return Ok(());

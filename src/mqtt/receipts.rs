@@ -4,6 +4,7 @@
 
 use crate::mqtt::change::{Change, Diary};
 use crate::mqtt::packet::Qos;
+use crate::mqtt::property::PropertyBlock;
 use crate::mqtt::reason::Reason;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub struct Receipts {
     queue: VecDeque<Receipt>,
+    /// The properties of those that have any, in their order; few connections ever have one.
+    explained: Option<Box<VecDeque<PropertyBlock>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ enum State {
     /// Cores have yet to answer for this ticket.
     Waiting(u64),
     Ready(Reason),
+    /// With properties that say why.
+    Explained(Reason),
 }
 
 /// An acknowledgement that may leave.
@@ -34,6 +39,8 @@ pub struct Ready {
     pub packet_id: u16,
     pub is_exactly_once: bool,
     pub reason: Reason,
+    /// It has properties, which are taken with `next_explanation`.
+    pub is_explained: bool,
 }
 
 impl Receipts {
@@ -50,14 +57,26 @@ impl Receipts {
     /// A publish that was taken everywhere at once.
     #[inline]
     pub fn owe_ready(&mut self, packet_id: u16, qos: Qos, reason: Reason) {
-        let is_exactly_once = qos == Qos::ExactlyOnce;
-        self.queue.push_back(Receipt { packet_id, is_exactly_once, state: State::Ready(reason) });
+        self.owe(packet_id, qos, State::Ready(reason));
+    }
+
+    /// A publish that nobody gets, and the properties of the packet that says so.
+    pub fn owe_refused(&mut self, packet_id: u16, qos: Qos, reason: Reason, properties: PropertyBlock) {
+        if properties == PropertyBlock::new() {
+            return self.owe_ready(packet_id, qos, reason);
+        }
+        self.explained.get_or_insert_default().push_back(properties);
+        self.owe(packet_id, qos, State::Explained(reason));
     }
 
     /// A publish whose ticket is open.
     pub fn owe_waiting(&mut self, packet_id: u16, qos: Qos, ticket: u64) {
-        let is_exactly_once = qos == Qos::ExactlyOnce;
-        self.queue.push_back(Receipt { packet_id, is_exactly_once, state: State::Waiting(ticket) });
+        self.owe(packet_id, qos, State::Waiting(ticket));
+    }
+
+    #[inline]
+    fn owe(&mut self, packet_id: u16, qos: Qos, state: State) {
+        self.queue.push_back(Receipt { packet_id, is_exactly_once: qos == Qos::ExactlyOnce, state });
     }
 
     /// The last answer for `ticket` came.
@@ -73,14 +92,25 @@ impl Receipts {
     /// The next acknowledgement that may leave.
     #[inline]
     pub fn next_ready(&mut self) -> Option<Ready> {
-        let &Receipt { packet_id, is_exactly_once, state: State::Ready(reason) } = self.queue.front()? else {
-            return None;
+        let &Receipt { packet_id, is_exactly_once, state } = self.queue.front()?;
+        let (reason, is_explained) = match state {
+            State::Waiting(_) => return None,
+            State::Ready(reason) => (reason, false),
+            State::Explained(reason) => (reason, true),
         };
         self.queue.pop_front();
         if self.queue.is_empty() && self.queue.capacity() > 4 {
             self.queue = VecDeque::new();
         }
-        Some(Ready { packet_id, is_exactly_once, reason })
+        Some(Ready { packet_id, is_exactly_once, reason, is_explained })
+    }
+
+    /// The properties of one that was just given.
+    #[cold]
+    pub fn next_explanation(&mut self) -> PropertyBlock {
+        let next = self.explained.as_mut().and_then(|explained| explained.pop_front());
+        self.explained.take_if(|explained| explained.is_empty());
+        next.unwrap_or_default()
     }
 }
 
@@ -162,7 +192,7 @@ impl Unreleased {
                 State::Waiting(ticket) => {
                     self.flows.entry(packet_id).and_modify(|flow| *flow = Flow::Left(ticket));
                 }
-                State::Ready(reason) => {
+                State::Ready(reason) | State::Explained(reason) => {
                     if self.answered(packet_id, reason.is_failure()) {
                         diary.note(&Change::Received(packet_id));
                     }
@@ -186,7 +216,9 @@ mod tests {
         receipts.settle(101, Reason::NoMatchingSubscribers);
         assert_eq!(receipts.next_ready(), None);
         receipts.settle(100, Reason::Success);
-        let ready = |packet_id, is_exactly_once, reason| Some(Ready { packet_id, is_exactly_once, reason });
+        let ready = |packet_id, is_exactly_once, reason| {
+            Some(Ready { packet_id, is_exactly_once, reason, is_explained: false })
+        };
         assert_eq!(receipts.next_ready(), ready(7, false, Reason::Success));
         assert_eq!(receipts.next_ready(), ready(8, true, Reason::Success));
         assert_eq!(receipts.next_ready(), ready(9, false, Reason::NoMatchingSubscribers));

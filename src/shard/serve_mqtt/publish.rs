@@ -17,6 +17,7 @@ use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::limits::Limit;
 use crate::shard::publish::{Ask, Plan};
+use crate::shard::retained::Full;
 use crate::subject::mapping;
 use crate::time::Time;
 
@@ -185,13 +186,15 @@ impl Shard {
         true
     }
 
-    /// Says that a message can't be kept where there is a way to say so: it is taken by nobody then.
-    fn refuses(&mut self, id: ConnectionId, publish: &Publish<'_>) -> bool {
+    /// Says that a message can't be kept, for this limit, where there is a way to say so: it is taken by nobody
+    /// then.
+    fn refuses(&mut self, id: ConnectionId, publish: &Publish<'_>, limit: Limit) -> bool {
+        let refused = Refused::beyond(limit, &self.settings);
         let mut is_refused = false;
         self.with_mqtt(id, |mqtt, out| {
             is_refused = mqtt.version().is_v5() && publish.qos != Qos::AtMostOnce;
             if is_refused {
-                mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::QuotaExceeded);
+                mqtt.owe_refused(publish.packet_id, publish.qos, refused.reason, &refused.to_string());
                 mqtt.send_receipts(out);
             }
         });
@@ -205,11 +208,13 @@ impl Shard {
         // An alias may stand for it.
         let mut topic = Vec::new();
         mapping::subject_to_topic(subject, &mut topic);
-        self.log_refused_publish(id, &topic, "the topic is not open to clients", self.now);
+        let rule = "the topic is not open to clients";
+        let refused = Refused::against(Reason::NotAuthorized, rule);
+        self.log_refused_publish(id, &topic, rule, self.now);
         if publish.qos != Qos::AtMostOnce {
             self.with_mqtt(id, |mqtt, out| {
                 mqtt.receive(1);
-                mqtt.receipts.owe_ready(publish.packet_id, publish.qos, Reason::NotAuthorized);
+                mqtt.owe_refused(publish.packet_id, publish.qos, refused.reason, &refused.to_string());
                 mqtt.send_receipts(out);
             });
         }
@@ -283,7 +288,10 @@ impl Shard {
                 Payload::of(publish.payload, shared.as_ref()),
             )
         };
-        if retain && self.retain(id, &mut message).is_err() && self.refuses(id, publish) {
+        if retain
+            && let Err(Full(limit)) = self.retain(id, &mut message)
+            && self.refuses(id, publish, limit)
+        {
             self.drop_plan(plan);
             self.reply = reply;
             return Served::Taken(n_taken);

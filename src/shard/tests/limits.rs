@@ -221,6 +221,45 @@ fn suback_tells_of_the_first_filter_that_is_refused_what_was_in_the_way() {
     }
 }
 
+// [MQTT-3.1.2-29] [MQTT-3.4.2-2] [MQTT-3.5.2-2]
+#[test]
+fn a_refused_publish_is_told_why_where_that_is_wanted_and_has_room() {
+    let mut limited = settings();
+    limited.mqtt.retained.messages_max = 1;
+    let mut alone = Alone::new(limited);
+    let (first, _) = alone.mqtt(Wish { client_id: "first", ..V5 });
+    alone.receive(first, b"\x31\x05\0\x01a\0x");
+    let full = "Quota exceeded (0x97), mqtt.retained_messages_max is 1";
+    let reserved = "Not authorized (0x87), the topic is not open to clients";
+    let publishes: [(&[u8], _, _, _); 3] = [
+        (b"\x33\x07\0\x01b\0\x01\0x", 0x40, 0x97, full),
+        (b"\x35\x07\0\x01b\0\x01\0x", 0x50, 0x97, full),
+        (b"\x32\x0b\0\x06$SYS/x\0\x01\0", 0x40, 0x87, reserved),
+    ];
+    for (publish, first_byte, reason, told) in publishes {
+        // Of an acknowledgement: its length, the identifier, the code, and the text with the lengths before it.
+        let n = u8::try_from(4 + told.len() + 3).unwrap();
+        let whole = [&[first_byte, n, 0, 1, reason, n - 4, 0x1F, 0, n - 7], told.as_bytes()].concat();
+        let room = u32::try_from(whole.len()).unwrap();
+        let bare = [first_byte, 3, 0, 1, reason];
+        for (property, heard) in [
+            (Property::RequestProblemInformation(true), &whole[..]),
+            (Property::RequestProblemInformation(false), &bare),
+            (Property::MaximumPacketSize(room), &whole),
+            (Property::MaximumPacketSize(room - 1), &bare),
+        ] {
+            let (id, _) = alone.mqtt(Wish { clean_start: true, properties: &[property], ..V5 });
+            alone.receive(id, publish);
+            assert_eq!(alone.sent_bytes(id), heard, "{property:?}");
+        }
+        // Version 3 has no word for it, and the packet is one that is taken.
+        let (id, _) = alone.mqtt(Wish { version: Version::V3_1_1, properties: &[], client_id: "old", ..V5 });
+        let without_properties = [&[publish[0], publish[1] - 1], &publish[2..publish.len() - 1]].concat();
+        alone.receive(id, &without_properties);
+        assert_eq!(alone.sent_bytes(id), [first_byte, 2, 0, 1]);
+    }
+}
+
 #[test]
 fn slow_consumers_are_counted_by_the_limit_that_ended_them() {
     let fill = |settings: Settings| {
