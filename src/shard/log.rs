@@ -4,6 +4,7 @@
 use super::Shard;
 use super::closed::Closed;
 use super::connection::Protocol;
+use super::counters::Counters;
 use super::fanout::Clients;
 use super::id::{ConnectionId, CoreId};
 use super::limits::Limit;
@@ -65,13 +66,15 @@ impl Complaints {
 #[derive(Debug)]
 pub struct Losses {
     told: [Rarely; Limit::COUNT],
+    /// How many messages had been lost when a line said so last, by `Queues`.
+    n_messages_told: [u64; Queues::COUNT],
     /// No later than when it is time to tell what was passed over, if anything was.
     due: Option<Time>,
 }
 
 impl Default for Losses {
     fn default() -> Self {
-        Self { told: [Rarely::default(); Limit::COUNT], due: None }
+        Self { told: [Rarely::default(); Limit::COUNT], n_messages_told: [0; Queues::COUNT], due: None }
     }
 }
 
@@ -86,9 +89,42 @@ impl Losses {
         n_before
     }
 
+    /// How many messages the queues that have this limit have lost since a line said so last. They go on losing
+    /// while there is no other line: for one client there is one until it has caught up.
+    fn n_messages(&mut self, limit: Limit, counters: &Counters) -> Option<u64> {
+        let queues = Queues::with(limit)?;
+        let n_lost = match queues {
+            Queues::Write => counters.dropped_queue_full,
+            Queues::Sessions => counters.dropped_session_full,
+            Queues::LeftBehind => counters.dropped_left_behind,
+        };
+        Some(n_lost - std::mem::replace(&mut self.n_messages_told[queues as usize], n_lost))
+    }
+
     /// When it is time to tell what was passed over.
     pub fn wake_at(&self) -> Option<Time> {
         self.due
+    }
+}
+
+/// Queues whose lost messages are counted together, whichever of their limits it was.
+#[derive(Clone, Copy)]
+enum Queues {
+    Write,
+    Sessions,
+    LeftBehind,
+}
+
+impl Queues {
+    const COUNT: usize = 3;
+
+    fn with(limit: Limit) -> Option<Self> {
+        match limit {
+            Limit::WriteQueue => Some(Self::Write),
+            Limit::SessionQueueMessages | Limit::SessionQueueBytes => Some(Self::Sessions),
+            Limit::LeftBehindMessages | Limit::LeftBehindBytes => Some(Self::LeftBehind),
+            _ => None,
+        }
     }
 }
 
@@ -367,13 +403,23 @@ impl Shard {
         let Some(n_before) = self.losses.tell(limit, self.now) else { return };
         let (what, key, value, n_before) =
             (lost(limit), limit.key(), limit.value(&self.settings), if_any(n_before));
+        let n_messages = self.losses.n_messages(limit, &self.clients.counters);
         let subject = subject.map(|it| tracing::field::display(shown(it)));
         match id.and_then(|id| self.clients.who(id)) {
             Some(Who { protocol, peer, id, name }) => {
-                tracing::warn!(protocol, peer, id, name, subject, n_before, "{what}: {key} is {value}");
+                tracing::warn!(
+                    protocol,
+                    peer,
+                    id,
+                    name,
+                    subject,
+                    n_messages,
+                    n_before,
+                    "{what}: {key} is {value}"
+                );
             }
             // It has left meanwhile, or it is nobody's alone.
-            None => tracing::warn!(subject, n_before, "{what}: {key} is {value}"),
+            None => tracing::warn!(subject, n_messages, n_before, "{what}: {key} is {value}"),
         }
     }
 
@@ -386,7 +432,8 @@ impl Shard {
         for limit in Limit::ALL {
             if let Some(n_more) = self.losses.told[*limit as usize].take_untold(LOSSES, now) {
                 let (what, key, value) = (lost(*limit), limit.key(), limit.value(&self.settings));
-                tracing::warn!("{n_more} more: {what}: {key} is {value}");
+                let n_messages = self.losses.n_messages(*limit, &self.clients.counters);
+                tracing::warn!(n_messages, "{n_more} more: {what}: {key} is {value}");
             }
         }
         self.losses.due = self.losses.told.iter().filter_map(|told| told.untold_due(LOSSES)).min();

@@ -47,8 +47,9 @@ fn a_slow_consumer_of_mqtt_is_told_of_once_until_it_has_caught_up() {
     });
     assert_eq!(n_lost(&alone), [3, 0]);
     // The first of them came too soon after the line before.
-    assert!(told[0].contains("1 more: "), "{told:#?}");
+    assert!(told[0].contains("1 more: ") && told[0].contains("n_messages=23"), "{told:#?}");
     assert_is_one(&told[1..], &["id=\"c\""]);
+    assert!(told[1].ends_with(" n_messages=1"), "{told:#?}");
 }
 
 #[test]
@@ -81,6 +82,7 @@ fn a_full_queue_of_a_session_is_told_of_with_its_client_be_it_there_or_not() {
             }
         });
         assert_is_one(&told, &["id=\"c\"", &format!("{} is {value}", limit.key())]);
+        assert!(told[0].ends_with(" n_messages=1"), "{told:#?}");
         assert_eq!(alone.counts([limit, Limit::WriteQueue]), [1, 0]);
         assert!(alone.shard.counters().dropped_session_full > 50);
         // Once it has had what waited, it is another spell.
@@ -88,10 +90,16 @@ fn a_full_queue_of_a_session_is_told_of_with_its_client_be_it_there_or_not() {
         alone.sent_bytes(back);
         alone.leave(back, Reason::Success, &[]);
         alone.shard.release(back, alone.now);
-        (101..200).for_each(|packet_id| {
-            alone.publish(publisher, packet_id, Qos::AtLeastOnce, &"x".repeat(50), &[]);
-            alone.pass(1);
+        let n_lost = alone.shard.counters().dropped_session_full;
+        let told = lines(|| {
+            (101..200).for_each(|packet_id| {
+                alone.publish(publisher, packet_id, Qos::AtLeastOnce, &"x".repeat(50), &[]);
+                alone.pass(1);
+            });
         });
+        // Those that the line before was too early for, and one.
+        assert_is_one(&told, &["id=\"c\""]);
+        assert!(told[0].ends_with(&format!(" n_messages={n_lost}")), "{n_lost} in {told:#?}");
         assert_eq!(alone.counts([limit, Limit::WriteQueue]), [2, 0]);
     }
 }
