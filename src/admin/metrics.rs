@@ -240,6 +240,12 @@ impl Shown {
         let n_online = total.n_sessions.saturating_sub(total.n_offline_sessions);
         let sessions = [(("client", "online"), n_online), (("client", "offline"), total.n_offline_sessions)];
         out.gauges("strait_sessions", "MQTT sessions there are.", None, sessions)?;
+        out.gauges(
+            "strait_session_messages",
+            "Messages that wait in MQTT sessions.",
+            None,
+            [((), total.n_session_messages)],
+        )?;
         out.counter(
             "strait_sessions_taken_over",
             "Client ids taken over by a later connection.",

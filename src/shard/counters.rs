@@ -165,6 +165,9 @@ counters! {
     n_sessions: u64,
     /// Of those, the ones whose client is not connected.
     n_offline_sessions: u64,
+    /// Messages of QoS 1 and 2 that wait in sessions now: those never sent, and of clients that are away also
+    /// those that were not acknowledged.
+    n_session_messages: u64,
     /// Sessions that a new connection took up again.
     sessions_resumed: u64,
     /// Sessions that ended since their client stayed away.

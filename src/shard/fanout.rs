@@ -270,12 +270,14 @@ impl Clients {
     }
 
     pub(super) fn note(&mut self, target: Target, outcome: Outcome, fanout: &mut Fanout<'_>) -> bool {
-        let Outcome { n_queued, n_gave_way, n_expired, lacks_bytes, end, .. } = outcome;
+        let Outcome { n_queued, n_waiting, n_gave_way, n_expired, lacks_bytes, end } = outcome;
         let session_limit =
             || if lacks_bytes { Limit::SessionQueueBytes } else { Limit::SessionQueueMessages };
         let n_left = fanout.message.n() as u64 - n_queued;
         let counters = &mut self.counters;
-        if n_gave_way | n_expired > 0 {
+        if n_waiting | n_gave_way | n_expired > 0 {
+            counters.n_session_messages += n_waiting;
+            counters.n_session_messages -= n_gave_way + n_expired;
             counters.dropped_session_full += n_gave_way;
             counters.expired += n_expired;
             if n_gave_way > 0 {

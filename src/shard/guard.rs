@@ -81,12 +81,18 @@ impl Clients {
         })
     }
 
+    /// The messages that wait in sessions, counted one session after another.
+    pub fn n_session_messages_anew(&self) -> u64 {
+        self.slots.everybody().map(|id| self.slots.n_session_messages(id)).sum()
+    }
+
     /// Counts anew what waits, after a panic may have come between the bytes and their count.
     fn recount(&mut self, id: ConnectionId) {
         if let Some(connection) = self.slots.get_mut(id) {
             connection.queue.recount();
         }
         self.n_queued_bytes = self.slots.queued_bytes().map(|(_, n_bytes)| n_bytes).sum();
+        self.counters.n_session_messages = self.n_session_messages_anew();
     }
 
     /// What the client was sent may be half a frame: it gets nothing more.

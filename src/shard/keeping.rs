@@ -183,6 +183,7 @@ impl Shard {
         if let Some(mqtt) = self.mqtt_mut(id) {
             mqtt.session = session;
         }
+        self.clients.counters.n_session_messages += self.clients.slots.n_session_messages(id);
         self.directory.insert(client_id, id);
         for (filter, wanted) in &filters {
             self.restore_subscription(id, filter, wanted);

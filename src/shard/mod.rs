@@ -442,6 +442,12 @@ impl Shard {
         &self.clients.latencies
     }
 
+    /// As `counters` has it, by a look at every session.
+    #[cfg(test)]
+    pub fn n_session_messages_anew(&self) -> u64 {
+        self.clients.n_session_messages_anew()
+    }
+
     /// The time of the last call.
     pub fn now(&self) -> Time {
         self.now

@@ -178,6 +178,7 @@ impl Shard {
         let n_bytes = n_bytes_before - session.inflight.n_bytes();
         self.clients.n_queued_bytes -= n_bytes;
         self.clients.counters.discarded += leftovers.n_unsent() as u64;
+        self.clients.counters.n_session_messages -= leftovers.n_unsent() as u64;
         self.clients.write_down(id);
         self.leave_to_others(leftovers);
     }

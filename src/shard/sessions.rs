@@ -111,8 +111,11 @@ impl Shard {
 
     /// A connection's socket is gone, and its session stays.
     pub(super) fn go_offline(&mut self, id: ConnectionId, now: Time) {
-        if self.clients.slots.go_offline(id) {
+        let slots = &mut self.clients.slots;
+        let n_before = slots.n_session_messages(id);
+        if slots.go_offline(id) {
             self.clients.counters.n_offline_sessions += 1;
+            self.clients.counters.n_session_messages += slots.n_session_messages(id) - n_before;
         }
         self.check_offline(id, now);
     }
@@ -138,6 +141,7 @@ impl Shard {
     pub(super) fn end_session(&mut self, id: ConnectionId) {
         self.end_all_subscriptions(id);
         let is_listed = self.has_session(id);
+        self.clients.counters.n_session_messages -= self.clients.slots.n_session_messages(id);
         let Some(session) = self.clients.slots.session_mut(id) else { return };
         self.clients.n_queued_bytes -= session.inflight.n_bytes();
         // The end of the session is the latest time for it (section 3.1.3.2.2).
@@ -216,6 +220,7 @@ impl Shard {
     /// its core alone, and that stays.
     fn move_session(&mut self, from: ConnectionId, to: ConnectionId) {
         let nobodys = self.new_session(b"");
+        self.clients.counters.n_session_messages -= self.clients.slots.n_session_messages(from);
         let Some(session) = self.clients.slots.session_mut(from) else { return };
         let session = std::mem::replace(session, nobodys);
         let (subscriptions, replays) = self.clients.slots.take_subscriptions(from);
@@ -238,6 +243,7 @@ impl Shard {
             connection.subscriptions = subscriptions;
             connection.replays = replays;
         }
+        self.clients.counters.n_session_messages += self.clients.slots.n_session_messages(to);
         self.turn_members(to, false);
         self.freed.note();
     }

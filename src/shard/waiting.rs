@@ -115,6 +115,7 @@ impl Clients {
         let (version, packet_bytes_max) = (mqtt.version(), mqtt.packet_bytes_max());
         let session = &mut mqtt.session;
         let (n_bytes_before, n_kept_before) = (queue.len(), session.inflight.n_bytes());
+        let n_waiting_before = session.inflight.n_waiting();
         let n_bytes_max = session_share(settings).min(n_bytes_before + BURST_BYTES);
         let mut n_expired = 0;
         while queue.len() < n_bytes_max
@@ -149,6 +150,7 @@ impl Clients {
             }
         }
         self.counters.expired += n_expired;
+        self.counters.n_session_messages -= (n_waiting_before - session.inflight.n_waiting()) as u64;
         self.n_queued_bytes += queue.len() + session.inflight.n_bytes();
         self.n_queued_bytes -= n_bytes_before + n_kept_before;
         if queue.len() > n_bytes_before && !std::mem::replace(&mut connection.is_dirty, true) {

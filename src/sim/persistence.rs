@@ -9,6 +9,7 @@ mod restart;
 use self::nats_publisher::NatsPublisher;
 use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
+use super::quiet::check_session_messages;
 use super::scenario;
 use super::session_client::SessionClient;
 use super::store::Store;
@@ -394,7 +395,7 @@ impl Persistence {
             }
             if is_done {
                 self.stores[core.idx()].take(&mut self.shards[core.idx()]);
-                return Ok(());
+                return check_session_messages(&self.shards[core.idx()]);
             }
         }
     }

@@ -5,6 +5,7 @@ use super::faults::{Check, Kind, Violation, broken};
 use super::link::{Link, Place};
 use super::scenario::GROUPS;
 use super::world::World;
+use crate::shard::Shard;
 use crate::shard::counters::Counters;
 use crate::shard::id::CoreId;
 use crate::shard::interest::{FilterKey, MemberCounts, Role};
@@ -35,6 +36,7 @@ impl World {
                 return broken(Kind::Bound, format!("{n_bytes} bytes wait for {link_idx}"));
             }
         }
+        check_session_messages(shard)?;
         let (n_for_clients, n_for_a_core) = shard.n_waiting_bytes();
         // The last publication that found room may be as long as any, and carries its address; statistics and a
         // fence may follow it.
@@ -323,4 +325,17 @@ impl World {
             Client::Mqtt(mqtt) => mqtt.is_watched(settings.mqtt.offer.keep_alive_secs_max),
         }
     }
+}
+
+/// A core's gauge of what waits in its sessions is what a look at each of them finds.
+pub fn check_session_messages(shard: &Shard) -> Check {
+    let (n_counted, n_waiting) = (shard.counters().n_session_messages, shard.n_session_messages_anew());
+    if n_counted == n_waiting {
+        return Ok(());
+    }
+    let core = shard.core();
+    broken(
+        Kind::Counted,
+        format!("{n_waiting} messages wait in sessions of {core:?}, and {n_counted} are counted"),
+    )
 }

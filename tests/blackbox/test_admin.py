@@ -17,6 +17,7 @@ from prometheus_client import parser as prometheus
 
 import clients
 import gateway
+import wire_mqtt
 import wire_nats as nats
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -84,6 +85,29 @@ def test_both_formats_say_the_same(strait):
     assert get(strait, "/metrics", OPEN_METRICS)[1]["content-type"] == OPEN_METRICS
     assert both[0].keys() == both[1].keys()
     assert value(both[0], "strait_core_up", core="0") == 1
+
+
+def test_what_waits_in_sessions_is_shown_until_its_client_has_it(start_strait):
+    strait = start_strait(2)
+
+    def n_waiting():
+        return value(scrape(strait), "strait_session_messages")
+
+    kept = [("session_expiry", 100)]
+    for name in ("one", "other"):
+        with wire_mqtt.connected(strait.mqtt, client_id=name, properties=kept) as client:
+            assert client.subscribe(("kept", 1)) == [1]
+    assert n_waiting() == 0
+    with wire_mqtt.connected(strait.mqtt) as publisher:
+        for packet_id in range(1, 4):
+            publisher.publish("kept", b"x", qos=1, packet_id=packet_id)
+            assert publisher.expect("PUBACK").reason == 0
+    gateway.wait_until(lambda: n_waiting() == 6, n_waiting)
+    with wire_mqtt.Connection(strait.mqtt) as client:
+        assert client.connect(client_id="one", clean=False, properties=kept).session_present
+        for _ in range(3):
+            client.expect("PUBLISH")
+        gateway.wait_until(lambda: n_waiting() == 3, n_waiting)
 
 
 def test_counts_are_those_of_what_was_sent(start_strait):
