@@ -125,12 +125,18 @@ impl Shard {
         plan: Plan,
         ask: Ask<'_>,
     ) {
+        self.count_published(message, message.header.len());
+        self.send_out(publisher, message, plan, ask);
+    }
+
+    /// Counts what a client has published: of its header block so many bytes, whatever the gateway made of that.
+    #[inline]
+    pub(super) fn count_published(&mut self, message: &Message<'_>, n_header_bytes: usize) {
         let kind = self.clients.origin.protocol as usize;
         let n = message.n() as u64;
         self.clients.counters.published[kind] += n;
         self.clients.counters.published_bytes[kind] += n * message.payload.len() as u64;
-        self.clients.counters.published_header_bytes += n * message.header.len() as u64;
-        self.send_out(publisher, message, plan, ask);
+        self.clients.counters.published_header_bytes += n * n_header_bytes as u64;
     }
 
     /// As `carry_out`, for what is counted as nobody's.

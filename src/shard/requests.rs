@@ -352,7 +352,7 @@ impl Shard {
         }
     }
 
-    /// Publishes an answer to a request of an MQTT client.
+    /// Publishes an answer to a request of an MQTT client, which its caller has counted.
     pub(super) fn carry_out_answer(
         &mut self,
         publisher: ConnectionId,
@@ -360,9 +360,6 @@ impl Shard {
         to: Option<CoreId>,
         ask: Ask<'_>,
     ) {
-        let kind = self.clients.origin.protocol as usize;
-        self.clients.counters.published[kind] += 1;
-        self.clients.counters.published_bytes[kind] += message.payload.len() as u64;
         let elsewhere = to.filter(|core| *core != self.core);
         let token = read_subject(message.subject).filter(|_| elsewhere.is_none()).map(|(_, token)| token);
         if let Some(onward) = token.and_then(|token| self.goes_on_at(token)) {

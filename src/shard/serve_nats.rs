@@ -281,6 +281,7 @@ impl Shard {
         is_mounted: bool,
     ) {
         self.clients.counters.headers_unknown += asked.n_unknown;
+        let n_header_bytes = message.header.len();
         let is_cleaned = asked.has_forbidden || is_mounted;
         let mut cleaned = is_cleaned.then(|| crossing::without_forbidden(message.header, is_mounted));
         if let Some(told) = self.identified(publisher.id, cleaned.as_deref().unwrap_or(message.header)) {
@@ -322,7 +323,8 @@ impl Shard {
                 ask = Ask::Acknowledgement { reply, is_retained: true };
             }
         }
-        self.carry_out(publisher, &message, plan, ask);
+        self.count_published(&message, n_header_bytes);
+        self.send_out(publisher, &message, plan, ask);
     }
 
     /// A header block with who its client is, where that is told. What the client says of that is not in it.

@@ -126,9 +126,7 @@ impl World {
         let link = &self.links[link_idx];
         let settings = &self.scenario.settings;
         let rate = settings.limits.rates[link.client.protocol() as usize];
-        // With who it is the gateway counts more than the client sent.
-        let bytes_per_sec = if settings.nats.identifies_publishers { 0 } else { rate.bytes_per_sec };
-        let rates = [rate.messages_per_sec, bytes_per_sec];
+        let rates = [rate.messages_per_sec, rate.bytes_per_sec];
         let is_over = |(room, per_second): (&Room, u64)| per_second > 0 && room.left < -ONE;
         // In a drain the rest is read, and of one that ends all, to no effect.
         let is_exempt = self.is_draining || link.is_ending || link.seen.may_have_no_pause(self.now);

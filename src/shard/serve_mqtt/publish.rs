@@ -324,6 +324,7 @@ impl Shard {
             quality: publish.qos.quality(),
             ..Message::plain(subject, Payload::of(publish.payload, shared.as_ref()))
         };
+        self.count_published(&message, 0);
         self.carry_out_answer(id, &message, to, ask(publish));
         Served::Taken(n_taken)
     }

@@ -90,6 +90,7 @@ impl Shard {
             ..neutral(publish, payload)
         };
         self.with_nats(id, |nats, out| nats.acknowledge(out));
+        self.count_published(&message, publish.header.len());
         self.carry_out_answer(id, &message, to, ask);
         Served::Taken(n_taken)
     }

@@ -131,3 +131,31 @@ fn a_nats_client_is_told_of_in_both_worlds_and_can_say_nothing_of_that_itself() 
         assert!(heard.contains("Mqtt-User-Mqtt-User"), "{heard:?}");
     }
 }
+
+#[test]
+fn a_nats_client_counts_for_what_it_sent_and_not_for_what_the_gateway_says_of_it() {
+    for is_told in [false, true] {
+        let mut alone = telling(false, is_told);
+        let asker = alone.device("asker", &["r"]);
+        let client = alone.nats("SUB a 1\r\n");
+        alone.receive(asker, b"\x30\x08\0\x01a\x04\x08\0\x01r");
+        let inbox = alone.sent(client).split(' ').nth(3).unwrap().to_owned();
+        // Nothing is taken of the second's block and everything of the third's; the last is an answer.
+        let blocks = ["", "NATS/1.0\r\nk: v\r\n\r\n", "NATS/1.0\r\nMqtt-User: root\r\n\r\n"];
+        let (mut n_bytes, mut n_header_bytes) = (0, 0);
+        for subject in ["b", &inbox] {
+            for block in blocks {
+                let op = match block.len() {
+                    0 => format!("PUB {subject} 1\r\nx\r\n"),
+                    n => format!("HPUB {subject} {n} {}\r\n{block}x\r\n", n + 1),
+                };
+                alone.receive_whole(client, op.as_bytes());
+                n_header_bytes += block.len() as u64;
+                n_bytes += block.len() as u64 + 1;
+                assert_eq!(alone.shard.n_taken_of(client)[1], n_bytes, "{is_told} {op}");
+            }
+        }
+        assert_eq!(alone.shard.counters().published_header_bytes, n_header_bytes);
+        assert_eq!(alone.sent(asker).contains("Mqtt-Client-Id"), is_told);
+    }
+}
