@@ -84,6 +84,8 @@ enum PostedPayload {
 pub struct Address {
     pub origin_core: CoreId,
     pub publisher: ConnectionId,
+    /// Whether the message is the publisher's own.
+    pub is_author: bool,
     /// The origin waits to hear who took it.
     pub ticket: Option<u64>,
     /// Whether it is for the plain subscriptions.
@@ -392,6 +394,7 @@ mod tests {
         Address {
             origin_core: CoreId(0),
             publisher: ConnectionId { slot: 0, generation: 0 },
+            is_author: true,
             ticket: None,
             to_plain: true,
             groups: Vec::new(),

@@ -160,7 +160,7 @@ impl Shard {
         let is_taken = fanout.is_taken;
         self.clients.end(fanout);
         self.picks = plan.picks;
-        if posts.is_empty() || self.post(publisher.id, message, &mut posts, ask, is_taken).is_none() {
+        if posts.is_empty() || self.post(publisher, message, &mut posts, ask, is_taken).is_none() {
             self.conclude(publisher.id, message, ask, is_taken);
         }
         self.posts = posts;
@@ -182,7 +182,7 @@ impl Shard {
     /// Posts a message, with a ticket where the publisher must hear what becomes of it.
     pub(super) fn post(
         &mut self,
-        publisher: ConnectionId,
+        publisher: Publisher,
         message: &Message<'_>,
         posts: &mut Vec<Post>,
         ask: Ask<'_>,
@@ -199,15 +199,16 @@ impl Shard {
         };
         let n_posts = posts.len() as u32;
         let is_taken = is_taken || matches!(ask, Ask::Acknowledgement { is_retained: true, .. });
-        let ticket = purpose.map(|purpose| self.tickets.open(publisher, purpose, is_taken, n_posts));
+        let ticket = purpose.map(|purpose| self.tickets.open(publisher.id, purpose, is_taken, n_posts));
         if let (Some(ticket), Ask::Receipt { packet_id, qos }) = (ticket, ask)
-            && let Some(connection) = self.clients.slots.get_mut(publisher)
+            && let Some(connection) = self.clients.slots.get_mut(publisher.id)
             && let Protocol::Mqtt(mqtt) = &mut connection.protocol
         {
             mqtt.receipts.owe_waiting(packet_id, qos, ticket);
         }
         for Post { core, to_plain, groups } in posts.drain(..) {
-            let address = Address { origin_core: self.core, publisher, ticket, to_plain, groups };
+            let Publisher { id: publisher, is_author, .. } = publisher;
+            let address = Address { origin_core: self.core, publisher, is_author, ticket, to_plain, groups };
             let peer = &mut self.peers[core.idx()];
             peer.outbox.push_publication(message, address, self.clients.origin);
             self.clients.counters.mail_publications += 1;
@@ -262,7 +263,8 @@ impl Shard {
             }
             return self.after_fanout();
         }
-        let publisher = (address.origin_core == self.core).then(|| self.publisher(address.publisher));
+        // A group's copy that nobody elsewhere could take is back: whose it is has not changed.
+        let publisher = (address.origin_core == self.core).then(|| self.publisher(address));
         let found = self.routes.find(message.subject, &self.table, &self.interest);
         let mut fanout = self.clients.begin(&message, publisher, found.local().len(), self.now);
         if address.to_plain {
@@ -344,7 +346,11 @@ impl Shard {
         }
     }
 
-    fn publisher(&self, id: ConnectionId) -> Publisher {
+    fn publisher(&self, address: &Address) -> Publisher {
+        let id = address.publisher;
+        if !address.is_author {
+            return Publisher::nobody(id);
+        }
         let hears_itself = self.clients.slots.get(id).is_none_or(|connection| match &connection.protocol {
             Protocol::Nats(nats) => nats.echo(),
             Protocol::Mqtt(_) => true,

@@ -233,8 +233,14 @@ impl Shard {
 
     fn post_again(&mut self, core: CoreId, message: &Message<'_>, pick: GroupPick) {
         let groups = vec![pick];
-        let address =
-            Address { origin_core: self.core, publisher: GATEWAY, ticket: None, to_plain: false, groups };
+        let address = Address {
+            origin_core: self.core,
+            publisher: GATEWAY,
+            is_author: false,
+            ticket: None,
+            to_plain: false,
+            groups,
+        };
         let origin = self.clients.origin;
         self.peers[core.idx()].outbox.push_publication(message, address, origin);
         self.clients.counters.mail_publications += 1;

@@ -360,11 +360,11 @@ impl Shard {
         to: Option<CoreId>,
         ask: Ask<'_>,
     ) {
+        // Who answers is not the author of what goes on, be the request this core's or another's.
+        let publisher = Publisher::nobody(publisher);
         let elsewhere = to.filter(|core| *core != self.core);
         let token = read_subject(message.subject).filter(|_| elsewhere.is_none()).map(|(_, token)| token);
         if let Some(onward) = token.and_then(|token| self.goes_on_at(token)) {
-            // As where the request is another core's: who answers is not the author of what goes on.
-            let publisher = Publisher::nobody(publisher);
             if !self.pass_answer_on(publisher, &onward, message, ask) {
                 self.conclude(publisher.id, message, ask, false);
             }
@@ -374,7 +374,7 @@ impl Shard {
         let is_taken = elsewhere.is_none() && self.give_answer(message);
         let ticket = self.post(publisher, message, &mut post.into_iter().collect(), ask, is_taken);
         if ticket.is_none() {
-            self.conclude(publisher, message, ask, is_taken);
+            self.conclude(publisher.id, message, ask, is_taken);
         }
         self.after_fanout();
     }

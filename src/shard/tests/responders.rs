@@ -1,5 +1,6 @@
 //! Requests to clients that are asked by topics alone, and what is none.
 
+use super::several::Several;
 use super::storm::Two;
 use super::*;
 use crate::message::Quality;
@@ -161,4 +162,32 @@ fn no_local_does_not_keep_an_answer_from_who_gave_it() {
     alone.receive(device, &packet);
     assert_eq!(alone.sent(requester), "MSG in.x 9 2\r\nok\r\n");
     assert_eq!(alone.sent_bytes(device), b"\x30\x09\0\x04in/x\0ok");
+}
+
+// A member on another core has no room for it, so that its copy may come back.
+#[test]
+fn a_copy_for_a_group_that_went_round_the_cores_is_not_its_answerers_own() {
+    let mut settings = settings();
+    settings.mqtt.responders = vec![Responder::parse("a/+/${id} -> r/+/${id}").unwrap()];
+    let mut several = Several::new(2, settings);
+    let requester = several.nats(0, "");
+    let answerer = several.connect(0, Listener::Nats);
+    several.receive(answerer, b"CONNECT {\"verbose\":false,\"echo\":false}\r\n");
+    several.receive(answerer, b"SUB a.b.* 1\r\nSUB in q 9\r\n");
+    let keys = &several.shards[0].keys;
+    let name = (b'a'..).map(char::from).find(|name| keys.home(name.to_string().as_bytes(), 2).idx() == 1);
+    let small = several.connect(1, Listener::Mqtt);
+    let connect = format!("\x10\x13\0\x04MQTT\x05\x02\0\0\x05\x27\0\0\0\x14\0\x01{}", name.unwrap());
+    several.receive(small, connect.as_bytes());
+    several.receive(small, b"\x82\x11\0\x01\0\0\x0b$share/q/in\0");
+    several.receive(requester, b"PUB a.b in 0\r\n\r\n");
+    let asked = String::from_utf8(several.sent(answerer)).unwrap();
+    let (_, asked) = asked.rsplit_once("MSG a.b.").unwrap();
+    // A NATS client answers at the reply subject that the id stands for.
+    let id = asked.split(' ').next().unwrap().replace('-', ".");
+    let answer = format!("PUB _INBOX.strait.{id} 30\r\n{}\r\n", "x".repeat(30));
+    (0..20).for_each(|_| several.receive(answerer, answer.as_bytes()));
+    let heard = String::from_utf8(several.sent(answerer)).unwrap();
+    assert_eq!(heard.matches("MSG in 9 30\r\n").count(), 20);
+    assert!(several.shards[1].counters().mail_publications > 0);
 }
