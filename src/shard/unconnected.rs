@@ -133,4 +133,10 @@ impl Shard {
     pub(super) fn n_queued_unconnected(&self) -> usize {
         self.unconnected.queue.len()
     }
+
+    /// What those who are in it have sent that is not taken, by a look at each of them.
+    pub fn n_unconnected_bytes(&self) -> usize {
+        let unconnected = self.clients.slots.iter().filter(|(_, it)| it.unconnected_bytes.is_some());
+        unconnected.map(|(_, it)| it.kept.len()).sum()
+    }
 }

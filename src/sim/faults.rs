@@ -88,6 +88,8 @@ pub enum Lie {
     AnyByteRate,
     /// Any number may be there that don't say who they are.
     AnyUnconnected,
+    /// They may say as much as they will.
+    AnyUnconnectedBytes,
     /// A rule holds whatever a header asks for.
     RuleBeforeHeader,
     /// Nobody is asked by topics alone.
@@ -146,6 +148,9 @@ impl Lie {
         if self == Self::AnyUnconnected {
             settings.limits.unconnected_max = usize::MAX;
         }
+        if self == Self::AnyUnconnectedBytes {
+            settings.limits.unconnected_bytes_max = usize::MAX;
+        }
         let responders = &mut settings.mqtt.responders;
         if self == Self::NobodyAskedByTopic {
             responders.clear();
@@ -170,6 +175,7 @@ impl Lie {
             | Self::AnyRate
             | Self::AnyByteRate
             | Self::AnyUnconnected
+            | Self::AnyUnconnectedBytes
             | Self::RulesReversed
             | Self::RuleBeforeHeader
             | Self::NobodyAskedByTopic

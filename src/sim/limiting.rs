@@ -6,6 +6,7 @@ use super::chance::Chance;
 use super::faults::{Check, Kind, broken};
 use super::link::{Link, Place};
 use super::world::World;
+use crate::shard::Shard;
 use crate::shard::limits::{Limit, Limits};
 use crate::shard::rates::Rate;
 use crate::time::{Span, Time};
@@ -151,6 +152,16 @@ impl World {
             if n > n_max {
                 return broken(Kind::Bound, format!("{n} at {:?} have not said a word", shard.core()));
             }
+        }
+        Ok(())
+    }
+
+    /// What a core keeps of those who have not said who they are is no more than it may be.
+    pub(super) fn check_unconnected_bytes(&self, shard: &Shard) -> Check {
+        let (n_max, n) = (self.scenario.settings.limits.unconnected_bytes_max, shard.n_unconnected_bytes());
+        if n > n_max {
+            let core = shard.core();
+            return broken(Kind::Bound, format!("{n} bytes of those who are nobody yet wait at {core:?}"));
         }
         Ok(())
     }

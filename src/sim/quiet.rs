@@ -37,6 +37,7 @@ impl World {
             }
         }
         check_session_messages(shard)?;
+        self.check_unconnected_bytes(shard)?;
         let (n_for_clients, n_for_a_core) = shard.n_waiting_bytes();
         // The last publication that found room may be as long as any, and carries its address; statistics and a
         // fence may follow it.

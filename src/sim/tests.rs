@@ -124,6 +124,7 @@ fn what_no_rate_and_no_limit_of_the_unconnected_keeps_back_is_found() {
     assert_found(Lie::AnyRate, &[Kind::Bound]);
     assert_found(Lie::AnyByteRate, &[Kind::Bound]);
     assert_found(Lie::AnyUnconnected, &[Kind::Bound]);
+    assert_found(Lie::AnyUnconnectedBytes, &[Kind::Bound]);
 }
 
 fn number(variable: &str) -> Option<u64> {
