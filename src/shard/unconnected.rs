@@ -23,6 +23,9 @@ pub(super) struct Unconnected {
 /// How long nobody gives way: a client whose CONNECT is on its way needs less.
 const GRACE: Span = Span::from_secs(1);
 
+/// Those that give way to what one read brings: they may have a byte each, and others wait for the end of the turn.
+const CLOSES_PER_READ: usize = 16;
+
 /// The queue is not looked through while it is so short.
 const QUEUE_LEN_MIN: usize = 64;
 
@@ -97,8 +100,8 @@ impl Shard {
     }
 
     /// Counts what of an unconnected one's input waits to be whole. Where it is more than all may have, the oldest
-    /// ends that has had its time, and otherwise the one that brings it: those who say all at once are not in the way
-    /// of each other.
+    /// end that have had their time, some at most, and where that is not enough the one that brings it: those who say
+    /// all at once are not in the way of each other.
     pub(super) fn count_unconnected(&mut self, id: ConnectionId, now: Time) {
         let Some(connection) = self.clients.slots.get_mut(id) else { return };
         let n_kept = connection.kept.len();
@@ -106,14 +109,20 @@ impl Shard {
         let n_bytes = &mut self.unconnected.n_bytes;
         *n_bytes = *n_bytes + n_kept - *n_counted as usize;
         *n_counted = n_kept as u32;
-        if *n_bytes > self.settings.limits.unconnected_bytes_max && n_kept > 0 {
+        let bytes_max = self.settings.limits.unconnected_bytes_max;
+        if *n_bytes > bytes_max && n_kept > 0 {
             let slots = &self.clients.slots;
             let has_had_its_time = |id: &ConnectionId| {
                 let unconnected = slots.get(*id).filter(|it| now.since(it.accepted_at) >= GRACE);
                 unconnected.is_some_and(|it| it.unconnected_bytes.is_some_and(|n| n > 0))
             };
-            let oldest = self.unconnected.queue.iter().copied().find(has_had_its_time);
-            self.close(oldest.unwrap_or(id), Closed::Unconnected(Limit::UnconnectedBytes), now);
+            let oldest =
+                self.unconnected.queue.iter().copied().filter(has_had_its_time).take(CLOSES_PER_READ);
+            for one in oldest.chain([id]).collect::<Vec<_>>() {
+                if self.unconnected.n_bytes > bytes_max {
+                    self.close(one, Closed::Unconnected(Limit::UnconnectedBytes), now);
+                }
+            }
         }
     }
 

@@ -376,6 +376,25 @@ fn half_packets_of_those_who_have_said_nothing_have_so_many_bytes_together() {
     assert!(!alone.shard.is_closing(third));
 }
 
+#[test]
+fn as_many_give_way_to_a_half_packet_as_make_room_or_its_sender_does() {
+    for (n_old, n_closed) in [(5, 4), (40, 16)] {
+        let mut alone = with_unconnected(1_000, 100);
+        let begin = |alone: &mut Alone, n_bytes| {
+            let id = alone.connect(Listener::Nats);
+            alone.receive(id, &b"CONNECT {".iter().copied().cycle().take(n_bytes).collect::<Vec<_>>());
+            id
+        };
+        let old: Vec<_> = (0..n_old).map(|_| begin(&mut alone, 2)).collect();
+        alone.now = alone.now + Span::from_secs(1);
+        let newest = begin(&mut alone, 98);
+        let is_closing: Vec<_> = old.iter().map(|id| alone.shard.is_closing(*id)).collect();
+        assert_eq!(is_closing, (0..n_old).map(|nth| nth < n_closed).collect::<Vec<_>>());
+        assert_eq!(alone.shard.is_closing(newest), n_old == 40);
+        assert!(alone.shard.n_unconnected_bytes() <= 100);
+    }
+}
+
 /// Whether a packet has this text in it.
 fn says(packet: &[u8], text: &str) -> bool {
     packet.windows(text.len()).any(|part| part == text.as_bytes())
