@@ -250,6 +250,13 @@ impl Connection {
         self.view().is_some_and(|view| view.is_mounted())
     }
 
+    /// Whether its mount is to be its user's and it has named none: it shares one with all who don't.
+    pub fn shares_mount(&self) -> bool {
+        let door = self.apart.as_ref().and_then(|apart| apart.door.as_ref());
+        let mountpoint = door.and_then(|door| door.mountpoint.as_ref());
+        self.options.user.is_none() && mountpoint.is_some_and(|it| it.names_user())
+    }
+
     /// What a `name` that it publishes to is to everybody else.
     pub fn canonical<'n>(&self, name: &'n [u8]) -> Cow<'n, [u8]> {
         self.view().map_or(Cow::Borrowed(name), |view| view.canonical(name))

@@ -21,6 +21,9 @@ const COMPLAINTS: AtMost = AtMost { n: 10, each: Span::from_secs(1) };
 /// Lines about subjects that subscribers go without for one reason, and about what is lost by one limit.
 const LOSSES: AtMost = AtMost { n: 1, each: Span::from_secs(5) };
 
+/// Lines about clients that share a mount, which somebody has to configure otherwise.
+const NAMELESS: AtMost = AtMost { n: 1, each: Span::from_secs(3_600) };
+
 /// Of a subject or a name so much is shown, in bytes as it came.
 const SHOWN_MAX: usize = 128;
 
@@ -358,6 +361,23 @@ impl Shard {
         } else {
             tracing::debug!(protocol, peer, id, name, "closed: {closed}");
         }
+    }
+
+    /// Says at times that a client whose mount is to be its user's names none.
+    #[cold]
+    pub(super) fn log_shared_mount(&mut self, id: ConnectionId) {
+        let Some(n_before) = self.nameless.tell(NAMELESS, 1, self.now) else { return };
+        let Some(Who { protocol, peer, id: number, name }) = self.clients.who(id) else { return };
+        let mount = self.view(id).map(|view| display(shown(&view.canonical(b">"))));
+        tracing::warn!(
+            protocol,
+            peer,
+            id = number,
+            name,
+            mount,
+            n_before = if_any(n_before),
+            "no user name in CONNECT: all such clients of this mountpoint have one mount"
+        );
     }
 
     /// As `log_refusal`, of one filter of an MQTT client's.

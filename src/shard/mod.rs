@@ -72,6 +72,7 @@ use crate::mqtt::property::PropertyBlock;
 use crate::nats::handshake::ServerInfo;
 use crate::subject::view::Mapping;
 use crate::time::Time;
+use crate::time::often::Rarely;
 use crate::{mqtt, nats};
 use budget::Budget;
 use chance::Chance;
@@ -176,6 +177,8 @@ pub struct Shard {
     now: Time,
     complaints: log::Complaints,
     losses: log::Losses,
+    /// Clients that share a mount since they name no user.
+    nameless: Rarely,
     /// Tables that other connections share are being changed: a panic now ends the process.
     is_changing_tables: bool,
     /// Makes this client's next turn panic.
@@ -274,6 +277,7 @@ impl Shard {
             now: Time::START,
             complaints: log::Complaints::default(),
             losses: log::Losses::default(),
+            nameless: Rarely::default(),
             is_changing_tables: false,
             #[cfg(test)]
             breaks_when_served: None,

@@ -185,6 +185,9 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get_mut(id) {
             connection.ping_at = Some(now + FIRST_PING.min(interval) + lateness);
             connection.estimate_round_trip();
+            if matches!(&connection.protocol, Protocol::Nats(nats) if nats.shares_mount()) {
+                self.log_shared_mount(id);
+            }
         }
         self.check_deadlines(id, now);
     }

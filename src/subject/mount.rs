@@ -99,6 +99,11 @@ impl Mountpoint {
         Ok(Some(mountpoint))
     }
 
+    /// Whether clients are told apart by the names of their users.
+    pub fn names_user(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::UserName))
+    }
+
     /// The mount of one client, which ends with a `.`; `None` where it would be too long.
     pub fn resolve(&self, who: &Who<'_>) -> Option<Box<[u8]>> {
         let mut mount = Vec::new();

@@ -170,3 +170,25 @@ fn limits_and_errors_are_about_what_the_client_wrote() {
     alone.receive(id, format!("PUB {long} 0\r\n\r\n").as_bytes());
     assert_eq!(alone.sent(reader), format!("MSG {long} 1 0\r\n\r\n"));
 }
+
+#[test]
+fn clients_that_share_a_mount_for_want_of_a_user_name_are_told_of_once_an_hour() {
+    let mut alone = gateway();
+    let told = super::log::lines(|| {
+        alone.nats_at("t.${username}", ",\"user\":\"ann\"", "");
+        alone.nats_at("east", "", "");
+        alone.nats_at("", "", "");
+    });
+    assert!(told.is_empty(), "{told:#?}");
+    let told = super::log::lines(|| {
+        for _ in 0..3 {
+            alone.nats_at("t.${username}", ",\"name\":\"probe\"", "");
+        }
+        alone.now = alone.now + Span::from_secs(3_600);
+        alone.nats_at("t.${username}", ",\"user\":\"\"", "");
+    });
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let parts = ["WARN", "name=\"probe\"", "127.0.0.1:9", "mount=t._.>"];
+    assert!(parts.iter().all(|part| told[0].contains(part)), "{told:#?}");
+    assert!(!told[0].contains("n_before") && told[1].contains("n_before=2"), "{told:#?}");
+}
