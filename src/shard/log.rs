@@ -36,6 +36,13 @@ struct Who {
     name: String,
 }
 
+/// What an MQTT client names in vain.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    Filter(&'a [u8]),
+    Topic(&'a [u8]),
+}
+
 /// Lines about what clients are refused.
 #[derive(Debug, Default)]
 pub struct Complaints(Rarely);
@@ -380,24 +387,17 @@ impl Shard {
         );
     }
 
-    /// As `log_refusal`, of one filter of an MQTT client's.
-    pub(super) fn log_refused_filter(&mut self, id: ConnectionId, filter: &[u8], why: &str, now: Time) {
+    /// As `log_refusal`, of one filter or one publish of an MQTT client's: version 3 has no word for the latter.
+    pub(super) fn log_refused(&mut self, id: ConnectionId, refused: Name<'_>, why: &str, now: Time) {
         if !self.complaints.may_be_told(now) {
             return;
         }
         let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
-        let filter = shown(filter);
-        tracing::warn!(protocol, peer, id, name, %filter, "subscription refused: {why}");
-    }
-
-    /// As `log_refusal`, of a publish of an MQTT client's, which version 3 has no word for.
-    pub(super) fn log_refused_publish(&mut self, id: ConnectionId, topic: &[u8], why: &str, now: Time) {
-        if !self.complaints.may_be_told(now) {
-            return;
-        }
-        let Some(Who { protocol, peer, id, name }) = self.clients.who(id) else { return };
-        let topic = shown(topic);
-        tracing::warn!(protocol, peer, id, name, %topic, "publish refused: {why}");
+        let (what, filter, topic) = match refused {
+            Name::Filter(it) => ("subscription", Some(display(shown(it))), None),
+            Name::Topic(it) => ("publish", None, Some(display(shown(it)))),
+        };
+        tracing::warn!(protocol, peer, id, name, filter, topic, "{what} refused: {why}");
     }
 
     /// Counts that messages of a client, or for it, are lost by a limit, and tells the log at times.

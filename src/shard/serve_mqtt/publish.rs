@@ -16,6 +16,7 @@ use crate::shard::fanout::Publisher;
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
 use crate::shard::limits::Limit;
+use crate::shard::log::Name;
 use crate::shard::publish::{Ask, Plan};
 use crate::shard::retained::Full;
 use crate::subject::mapping;
@@ -210,7 +211,7 @@ impl Shard {
         mapping::subject_to_topic(subject, &mut topic);
         let rule = "the topic is not open to clients";
         let refused = Refused::against(Reason::NotAuthorized, rule);
-        self.log_refused_publish(id, &topic, rule, self.now);
+        self.log_refused(id, Name::Topic(&topic), rule, self.now);
         if publish.qos != Qos::AtMostOnce {
             self.with_mqtt(id, |mqtt, out| {
                 mqtt.receive(1);

@@ -11,6 +11,7 @@ use crate::shard::Shard;
 use crate::shard::connection::{Protocol, SubscriptionKind, Traits};
 use crate::shard::id::ConnectionId;
 use crate::shard::input::Served;
+use crate::shard::log::Name;
 use crate::shard::refused::NotSubscribed;
 use crate::shard::replay::Stands;
 use crate::subject::mapping::{MappedFilter, map_topic_filter};
@@ -135,7 +136,7 @@ impl Shard {
         told: &mut Option<String>,
     ) -> Reason {
         let in_the_way = self.count_refused(why, ProtocolKind::Mqtt);
-        self.log_refused_filter(id, filter, &in_the_way, self.now);
+        self.log_refused(id, Name::Filter(filter), &in_the_way, self.now);
         let reason = why.mqtt_reason();
         told.get_or_insert_with(|| format!("{reason}, {in_the_way}"));
         reason
