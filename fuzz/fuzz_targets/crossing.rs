@@ -100,12 +100,19 @@ fn properties_of(header: &[u8], reply: &[u8]) -> PropertyBlock {
     made
 }
 
-/// Whether some client may read a line of it as who the publisher is.
+/// Whether some client may read a line of it as who the publisher is: also one that drops the length of a version
+/// line unseen, and one that goes on a byte after a bare CR.
 fn says_who(header: &[u8]) -> bool {
-    header.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| {
-        let name = line.split(|byte| *byte == b':').next().expect("a split has a first");
-        names_who(name)
-    })
+    let parts = |text: &[u8]| {
+        text.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| {
+            let name = line.split(|byte| *byte == b':').next().expect("a split has a first");
+            names_who(name)
+        })
+    };
+    let is_after_cr = |at: usize| header[at] == b'\r' && header.get(at + 1).is_some_and(|it| *it != b'\n');
+    parts(header)
+        || header.get(10..).is_some_and(parts)
+        || (0..header.len()).any(|at| is_after_cr(at) && header.get(at + 2..).is_some_and(parts))
 }
 
 /// Whatever is stripped from the ends that can't be in a name.

@@ -6,6 +6,7 @@
 //! there as they were. Who published a message only the gateway says: what a client says of that itself is
 //! taken out before the message goes on, so that wherever it stands afterwards the gateway has said it.
 
+mod lines;
 mod text;
 
 use crate::message::{Message, Quality};
@@ -14,6 +15,7 @@ use crate::scan::Plain;
 use crate::subject::mapping;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use lines::without;
 use text::{bare, escaped, is_plain_value, is_token, number, strip_prefix, unescaped};
 
 const VERSION: &[u8] = b"NATS/1.0";
@@ -268,7 +270,7 @@ fn mentions(block: &[u8]) -> bool {
 #[cold]
 fn read_asked(header: &[u8]) -> Asked {
     // Whatever the block is, some client may read it as headers.
-    let has_forbidden = pieces(header).any(|piece| is_forbidden(name_of(piece)));
+    let has_forbidden = lines::has(header, is_forbidden);
     let mut asked = Asked { has_forbidden, ..Asked::NOTHING };
     let Some(block) = Block::parse(header) else { return asked };
     for (name, value) in block.lines() {
@@ -374,38 +376,6 @@ pub fn with_quality(header: Vec<u8>, quality: Quality) -> Vec<u8> {
     out
 }
 
-fn without(header: &[u8], is_unwanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(header.len());
-    for piece in pieces(header) {
-        if !is_unwanted(name_of(piece)) {
-            out.extend_from_slice(piece);
-        } else if piece.ends_with(b"\n") && out.ends_with(b"\r") {
-            // To most clients it was the end of the line before.
-            out.push(b'\n');
-        }
-    }
-    out
-}
-
-/// The lines of a block with their ends, as any client may part them: at CR LF, and at either alone.
-fn pieces(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = block;
-    std::iter::from_fn(move || {
-        let end = match memchr::memchr2(b'\r', b'\n', rest) {
-            Some(at) if rest[at..].starts_with(b"\r\n") => at + 2,
-            Some(at) => at + 1,
-            None => rest.len(),
-        };
-        let (piece, after) = rest.split_at(end);
-        rest = after;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-fn name_of(line: &[u8]) -> &[u8] {
-    line.split(|byte| *byte == b':').next().unwrap_or_default()
-}
-
 /// Who published a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
@@ -422,15 +392,23 @@ impl Identity<'_> {
     /// The header block, which has nothing forbidden, with who sent it. One that no client could read as one
     /// stays as it is.
     pub fn write_before(&self, header: &[u8]) -> Vec<u8> {
-        let is_none = header.is_empty();
-        let first_len = memchr::memchr(b'\n', header).map_or(0, |end| end + 1);
-        if !is_none && Block::parse(header).is_none() {
-            return header.to_vec();
-        }
         let mut out = Vec::with_capacity(header.len() + 64);
-        out.extend_from_slice(if is_none { b"NATS/1.0\r\n" } else { &header[..first_len] });
+        let rest = match Block::parse(header) {
+            Some(block) => {
+                let first = header.strip_suffix(block.rest).unwrap_or(header);
+                out.extend_from_slice(first.trim_ascii_end());
+                // What folds onto the line before it would be said by the gateway.
+                lines::without_folded_front(block.rest)
+            }
+            None if header.is_empty() => {
+                out.extend_from_slice(VERSION);
+                header
+            }
+            None => return header.to_vec(),
+        };
+        out.extend_from_slice(b"\r\n");
         self.lines().for_each(|(name, value)| line(&mut out, name, &escaped(value, false)));
-        out.extend_from_slice(if is_none { b"\r\n" } else { &header[first_len..] });
+        out.extend_from_slice(if rest.is_empty() { b"\r\n" } else { rest });
         out
     }
 }

@@ -1,5 +1,7 @@
 //! Vectors and properties of what crosses. Not the fan-out around it: the simulation plays that.
 
+mod readers;
+
 use super::*;
 use crate::payload::Payload;
 use proptest::prelude::*;
