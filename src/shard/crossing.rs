@@ -322,6 +322,17 @@ pub fn without_forbidden(header: &[u8], is_mounted: bool) -> Vec<u8> {
     })
 }
 
+/// The block of a message that is kept, in an answer to who asks the gateway for it: without a status, which
+/// would be the gateway's own there.
+pub fn without_status(header: Vec<u8>) -> Vec<u8> {
+    let says_status = |name: &[u8]| bare(name).eq_ignore_ascii_case(STATUS.as_bytes());
+    match Block::parse(&header) {
+        Some(Block { status: b"", description: b"", .. }) if !lines::has(&header, says_status) => header,
+        Some(block) => without(&[VERSION, b"\r\n", block.rest].concat(), says_status),
+        None => header,
+    }
+}
+
 /// The block with the subject of a message that comes under another one. What its publisher said of that is
 /// not for those who asked the gateway.
 pub fn with_subject(header: &[u8], subject: &[u8]) -> Vec<u8> {

@@ -251,7 +251,7 @@ impl Shard {
 
     /// What a requester is told beside the payload of a message that is kept.
     fn header_read(&self, kept: &Kept) -> Vec<u8> {
-        crossing::with_quality(header_of(kept, self.now), kept.message().quality)
+        crossing::without_status(crossing::with_quality(header_of(kept, self.now), kept.message().quality))
     }
 
     fn send_status(&mut self, reply: &[u8], plan: Plan, status: &[u8]) {

@@ -361,6 +361,30 @@ def test_nats_reads_what_is_retained(start_strait, cores):
         assert 'Permissions Violation for Publish to "$STRAIT.RETAINED.GET.store.1"' in str(reader.expect("-ERR"))
 
 
+def test_a_status_that_is_retained_is_no_answer_of_the_gateways(strait):
+    with nats.connected(strait.nats, headers=True) as publisher, NatsThread(strait) as reader:
+        publisher.subscribe("kept.status.*")
+        lines = {
+            "404": b"NATS/1.0 404\r\n",
+            "503": b"NATS/1.0 503 None\r\n",
+            "line": b"NATS/1.0\r\nStatus: 503\r\n",
+        }
+        for name, front in lines.items():
+            header = front + b"Mqtt-Retain: 1\r\nx: y\r\n\r\n"
+            publisher.send(nats.hpub(f"kept.status.{name}", header, name.encode()))
+            # To whoever subscribes it comes as it went.
+            assert publisher.expect("MSG").headers == header
+        wanted = {"Mqtt-Retain": "1", "x": "y"}
+        for name in lines:
+            found = reader.call(reader.connection.request(f"$STRAIT.RETAINED.GET.kept.status.{name}", b"", timeout=10))
+            assert (found.headers, found.data) == (wanted, name.encode())
+        publisher.subscribe("list", "2")
+        publisher.send(nats.pub("$STRAIT.RETAINED.LIST.kept.status.*", b"", reply="list"))
+        found = [publisher.expect("MSG") for _ in range(len(lines) + 1)]
+        assert [it.headers.startswith(b"NATS/1.0\r\nMqtt-Retain: 1\r\n") for it in found] == [True] * 3 + [False]
+        assert found[-1].headers == b"NATS/1.0 204\r\n\r\n"
+
+
 def test_what_is_retained_is_replayed_to_nats_where_that_is_configured(start_strait):
     strait = start_strait(2, env={"STRAIT__NATS__REPLAY_RETAINED": "state.>"})
     with mqtt.connected(strait.mqtt) as device, nats.connected(strait.nats, headers=True) as reader:

@@ -252,6 +252,25 @@ fn no_line_of_a_publisher_goes_on_after_who_it_is() {
     }
 }
 
+#[test]
+fn no_client_reads_a_status_in_what_is_kept() {
+    for (block, left) in [
+        ("NATS/1.0 204\r\nx: y\r\n\r\n", "NATS/1.0\r\nx: y\r\n\r\n"),
+        ("NATS/1.0 404 Not Found\r\nx: y\r\n\r\n", "NATS/1.0\r\nx: y\r\n\r\n"),
+        ("NATS/1.0503\nx: y\r\n\r\n", "NATS/1.0\r\nx: y\r\n\r\n"),
+        ("NATS/1.0\r\nStatus: 503\r\nx: y\r\n\r\n", "NATS/1.0\r\nx: y\r\n\r\n"),
+        ("NATS/1.0\r\nx: y\n\u{b}STATUS : 503\r\n\r\n", "NATS/1.0\r\nx: y\n\r\n"),
+        ("NATS/1.0ZZStatus: 503\r\nx: y\r\n\r\n", "NATS/1.0\r\nx: y\r\n\r\n"),
+        // All else is its publisher's.
+        (
+            "NATS/1.0\r\nDescription: x\r\nStatuses: 503\r\n\r\n",
+            "NATS/1.0\r\nDescription: x\r\nStatuses: 503\r\n\r\n",
+        ),
+    ] {
+        assert_eq!(latin(&without_status(block.as_bytes().to_vec())), left, "{block:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_client_reads_what_was_taken_out_of_any_block(block in block()) {
