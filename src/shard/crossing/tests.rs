@@ -59,6 +59,12 @@ fn each_property_has_its_header_and_comes_back() {
         (&[user("Mqtt-Client-Id", "ro\not")], "Mqtt-Client-Id: ro%0Aot\r\n"),
         (&[user("Mqtt-Users", "root")], "Mqtt-User-Mqtt-Users: root\r\n"),
         (&[user("naïve", "é")], "Mqtt-User-na%C3%AFve: é\r\n"),
+        // Of blanks that some client trims, those at the ends.
+        (&[user("x", "\u{a0}v")], "Mqtt-User-x: %C2%A0v\r\n"),
+        (&[user("x", "v\u{3000}\u{feff}")], "Mqtt-User-x: v\u{3000}%EF%BB%BF\r\n"),
+        (&[user("x", "\u{85}")], "Mqtt-User-x: %C2%85\r\n"),
+        (&[user("x", "a\u{a0}b\u{200b}")], "x: a\u{a0}b\u{200b}\r\n"),
+        (&[Property::ContentType("\u{2028}".as_bytes())], "Mqtt-Content-Type: %E2%80%A8\r\n"),
     ];
     for (properties, lines) in cases {
         let header = format!("NATS/1.0\r\n{lines}\r\n");
@@ -144,7 +150,7 @@ fn a_header_of_the_gateways_has_a_value_that_it_knows_or_is_counted_and_a_user_p
         ("Mqtt-QoS", &["0", "1", "2"][..], &["", "3", "-1", "01", "1 1"][..]),
         ("Mqtt-Retain", &["0", "1"], &["", "true", "2"]),
         ("Mqtt-Payload-Format", &["utf8"], &["", "UTF-8", "1"]),
-        ("Mqtt-Message-Expiry", &["0", "4294967295"], &["", "soon", "4294967296", "-1"]),
+        ("Mqtt-Message-Expiry", &["0", "4294967295"], &["", "soon", "4294967296", "-1", "+5"]),
         ("Mqtt-Correlation-Data", &["", "AP8h"], &["AP8", "!"]),
         ("Mqtt-Response-Topic", &["re/ply", "a%2Fb"], &["", "a/+", "#", "%zz"]),
     ] {
@@ -227,6 +233,11 @@ proptest! {
         let properties: Vec<_> = pairs.iter().map(|(name, value)| user(name, value)).collect();
         let header = to_header(&properties);
         prop_assert_eq!(to_properties(&header, ""), (block(&properties), 0), "{}", header);
+        // No client trims what an application said.
+        let blank = |it: char| it.is_whitespace() || it == '\u{feff}';
+        for (_, value) in header.split("\r\n").filter_map(|line| line.split_once(": ")) {
+            prop_assert_eq!(value, value.trim_matches(blank));
+        }
         // One line each, whatever they hold, and no name that means something elsewhere.
         let lines: Vec<_> = header.split("\r\n").skip(1).filter(|line| !line.is_empty()).collect();
         prop_assert_eq!(lines.len(), pairs.len());
@@ -309,6 +320,7 @@ fn line_name() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = String> {
     let letters = proptest::sample::select(vec![
         'a', 'Z', '0', ' ', ':', '%', '\r', '\n', '\t', '-', 'é', '\u{1}', '\u{7f}', '\u{85}', '\u{a0}',
+        '\u{2003}', '\u{feff}', '\u{3000}',
     ]);
     proptest::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
 }

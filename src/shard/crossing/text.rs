@@ -25,20 +25,47 @@ pub(super) fn is_token(byte: u8) -> bool {
 
 /// Whether a header's value can be this text, and be read again as it was.
 pub(super) fn is_plain_value(value: &[u8]) -> bool {
-    let is_blank_at = |end: Option<&u8>| end.is_some_and(u8::is_ascii_whitespace);
     (is_plain(value) || !value.iter().any(u8::is_ascii_control))
-        && !is_blank_at(value.first())
-        && !is_blank_at(value.last())
+        && first_len_trimmed(value) == 0
+        && last_len_trimmed(value) == 0
+}
+
+/// How many bytes the first character has, if some client trims it off; else 0.
+fn first_len_trimmed(text: &[u8]) -> usize {
+    match text.first() {
+        None | Some(0x21..0x80) => 0,
+        Some(_) => {
+            let front = &text[..text.len().min(4)];
+            let first = front.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
+            first.filter(is_trimmed).map_or(0, char::len_utf8)
+        }
+    }
+}
+
+/// The same of the last character.
+fn last_len_trimmed(text: &[u8]) -> usize {
+    match text.last() {
+        None | Some(0x21..0x80) => 0,
+        Some(_) => {
+            let is_begin = |byte: &u8| *byte & 0b1100_0000 != 0b1000_0000;
+            let begin = text.iter().rposition(is_begin).unwrap_or_default();
+            let last = str::from_utf8(&text[begin..]).ok().and_then(|it| it.chars().next());
+            last.filter(is_trimmed).map_or(0, char::len_utf8)
+        }
+    }
+}
+
+/// What JavaScript's `trim` takes off, or Rust's.
+fn is_trimmed(character: &char) -> bool {
+    character.is_whitespace() || *character == '\u{feff}'
 }
 
 /// Percent-encoded: what would end a line or be trimmed, the percent sign, and in names all that is no token.
 pub(super) fn escaped(text: &[u8], is_name: bool) -> Cow<'_, [u8]> {
-    let is_at_end = |at: usize| at == 0 || at + 1 == text.len();
+    let (n_first, n_last) = (first_len_trimmed(text), last_len_trimmed(text));
+    let is_at_end = |at: usize| at < n_first || at + n_last >= text.len();
     let must_be = |(at, byte): (usize, &u8)| {
-        *byte == b'%'
-            || byte.is_ascii_control()
-            || (*byte == b' ' && is_at_end(at))
-            || (is_name && !is_token(*byte))
+        *byte == b'%' || byte.is_ascii_control() || is_at_end(at) || (is_name && !is_token(*byte))
     };
     if !text.iter().enumerate().any(must_be) {
         return Cow::Borrowed(text);
@@ -79,7 +106,8 @@ pub(super) fn strip_prefix<'a>(name: &'a [u8], prefix: &str) -> Option<&'a [u8]>
 }
 
 pub(super) fn number(text: &[u8]) -> Option<u32> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    let is_digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| is_digits)?.parse().ok()
 }
 
 /// A name without what can't be in one, at both its ends: some clients strip more there than blanks, as Python
