@@ -1,6 +1,7 @@
 //! Lists of subject filters, as the configuration has them: with a QoS after each, or without one.
 
 use crate::subject::SubjectFilter;
+use crate::subject::mapping;
 
 /// What is wrong with one of a list.
 pub(crate) fn check(text: &str, with_qos: bool) -> Result<(), &'static str> {
@@ -14,7 +15,9 @@ pub(crate) fn check(text: &str, with_qos: bool) -> Result<(), &'static str> {
     };
     let has_blanks = filter.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control());
     match SubjectFilter::parse(filter.as_bytes()) {
-        Ok(_) if !has_blanks => Ok(()),
+        // It is about what MQTT clients get or retain: of a subject without a topic that is nothing.
+        Ok(parsed) if !has_blanks && mapping::find_topic_filter(&parsed).is_ok() => Ok(()),
+        Ok(_) if !has_blanks => Err("a subject filter that a topic matches, such as \"plant.*.state.>\""),
         _ => Err("a subject filter such as \"plant.*.state.>\""),
     }
 }
@@ -46,5 +49,13 @@ mod tests {
             assert!(check(wrong, true).is_err(), "{wrong}");
         }
         assert!(check("a.>", false).is_ok() && check("a b", false).is_err());
+        for right in ["a/20b.*", "/24SYS.broker.>", "spBv1//0.>", "_INBOX.>"] {
+            assert_eq!(check(right, false), Ok(()), "{right}");
+        }
+        for never in ["a/#", "x.#", "a.+.b", "#", "$SYS.>", "$STRAIT.RETAINED.>"] {
+            let wrong = check(never, false).unwrap_err();
+            assert!(wrong.contains("that a topic matches"), "{never}: {wrong}");
+            assert_eq!(check(&format!("{never} 1"), true), Err(wrong));
+        }
     }
 }

@@ -28,6 +28,7 @@ pub enum Invalid {
     Id,
     Any,
     Level,
+    Reserved,
 }
 
 impl fmt::Display for Invalid {
@@ -37,6 +38,10 @@ impl fmt::Display for Invalid {
             Self::Id => "each of the topics has one level ${id}, and another before it",
             Self::Any => "both topics have equally many levels +",
             Self::Level => "+ and ${id} are levels by themselves, and there is no #",
+            Self::Reserved => {
+                "topics that devices have: none under $SYS or $share, and no request under _INBOX, of \
+                 which nobody subscribes to several at once"
+            }
         })
     }
 }
@@ -53,6 +58,11 @@ impl Responder {
         let n_any = |levels: &[Level]| levels.iter().filter(|level| **level == Level::Any).count();
         if n_any(&request) != n_any(&response) {
             return Err(Invalid::Any);
+        }
+        let is_under = |levels: &[Level], name: &[u8]| levels[0] == Level::Literal(name.into());
+        let is_gateways = |levels: &[Level]| is_under(levels, b"/24SYS") || is_under(levels, b"/24share");
+        if is_gateways(&request) || is_gateways(&response) || is_under(&request, b"_INBOX") {
+            return Err(Invalid::Reserved);
         }
         Ok(Self { request: request.into(), response: response.into() })
     }
@@ -144,6 +154,9 @@ mod tests {
         for other in [&b"rpc.d7.response"[..], b"rpc.d7.request.9", b"rpc.d7.response.9.x"] {
             assert_eq!(responder.answered(other), None);
         }
+        for others in ["$sys/${id} -> $x/${id}", "x/$SYS/${id} -> x/${id}", "x/${id} -> _INBOX/x/${id}"] {
+            Responder::parse(others).unwrap();
+        }
         let inside = Responder::parse("a/${id}/+/v1.0/+ -> +/+/${id}").unwrap();
         assert_eq!(inside.request_subject(b"a.x.v1//0.y", b"9").unwrap(), b"a.9.x.v1//0.y");
         assert_eq!(inside.answered(b"x.y.9"), Some(&b"9"[..]));
@@ -159,6 +172,11 @@ mod tests {
             ("a/+/${id} -> b/${id}", Invalid::Any),
             ("a/x${id} -> b/${id}", Invalid::Level),
             ("a/#/${id} -> b/${id}", Invalid::Level),
+            ("$SYS/${id} -> b/${id}", Invalid::Reserved),
+            ("a/${id} -> $SYS/b/${id}", Invalid::Reserved),
+            ("$share/g/${id} -> b/${id}", Invalid::Reserved),
+            ("_INBOX/${id} -> b/${id}", Invalid::Reserved),
+            ("_INBOX/a/${id} -> b/${id}", Invalid::Reserved),
         ] {
             assert_eq!(Responder::parse(text), Err(wrong), "{text}");
         }
