@@ -5,14 +5,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strait::message::Message;
+use strait::message::{Message, ProtocolKind};
 use strait::mqtt::decode::{Decoded, Limits, decode};
 use strait::mqtt::packet::{Packet, Version};
 use strait::mqtt::property::{Pair, Properties, Property, PropertyBlock};
 use strait::payload::Payload;
 use strait::shard::crossing::{self, Identity};
 
-const ROOT: Identity<'static> = Identity { client_id: b"ro\r\not", user: b" %" };
+const ROOT: Identity<'static> = Identity { client_id: b"ro\r\not", user: b" %", protocol: ProtocolKind::Mqtt };
 
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, rest)) = input.split_first() else { return };
@@ -120,7 +120,7 @@ fn names_who(name: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let Some(first) = name.iter().position(is_part) else { return false };
     let name = &name[first..=name.iter().rposition(is_part).expect("there is a first")];
-    name.eq_ignore_ascii_case(b"Mqtt-Client-Id") || name.eq_ignore_ascii_case(b"Mqtt-User")
+    [b"Mqtt-Client-Id".as_slice(), b"Mqtt-User", b"Mqtt-Client-Protocol"].iter().any(|it| name.eq_ignore_ascii_case(it))
 }
 
 fn is_forbidden(property: &Property<'_>) -> bool {
@@ -128,7 +128,7 @@ fn is_forbidden(property: &Property<'_>) -> bool {
 }
 
 fn who() -> Vec<Property<'static>> {
-    [(b"Mqtt-Client-Id".as_slice(), ROOT.client_id), (b"Mqtt-User", ROOT.user)]
+    [(b"Mqtt-Client-Id".as_slice(), ROOT.client_id), (b"Mqtt-User", ROOT.user), (b"Mqtt-Client-Protocol", b"mqtt")]
         .map(|(name, value)| Property::UserProperty(Pair { name, value }))
         .to_vec()
 }

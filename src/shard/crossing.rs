@@ -9,7 +9,7 @@
 mod lines;
 mod text;
 
-use crate::message::{Message, Quality};
+use crate::message::{Message, ProtocolKind, Quality};
 use crate::mqtt::property::{Pair, Properties, Property, PropertyBlock, PropertyId, WirePair};
 use crate::scan::Plain;
 use crate::subject::mapping;
@@ -32,7 +32,7 @@ const RETAIN: &str = "Mqtt-Retain";
 /// NATS's own name for the subject that a message is about.
 const NATS_SUBJECT: &str = "Nats-Subject";
 /// Only the gateway says these.
-const FORBIDDEN: [&str; 2] = ["Mqtt-Client-Id", "Mqtt-User"];
+const FORBIDDEN: [&str; 3] = ["Mqtt-Client-Id", "Mqtt-User", "Mqtt-Client-Protocol"];
 /// Client libraries take these for the status of a message that has no line for it.
 const STATUS: &str = "Status";
 const DESCRIPTION: &str = "Description";
@@ -393,11 +393,14 @@ pub struct Identity<'a> {
     pub client_id: &'a [u8],
     /// Empty where it gave none.
     pub user: &'a [u8],
+    /// Clients of either kind may have one id.
+    pub protocol: ProtocolKind,
 }
 
 impl Identity<'_> {
     fn lines(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        FORBIDDEN.into_iter().zip([self.client_id, self.user]).filter(|(_, value)| !value.is_empty())
+        let values = [self.client_id, self.user, self.protocol.name().as_bytes()];
+        FORBIDDEN.into_iter().zip(values).filter(|(_, value)| !value.is_empty())
     }
 
     /// The header block, which has nothing forbidden, with who sent it. One that no client could read as one

@@ -339,7 +339,8 @@ impl Shard {
         }
         let mut client_id = itoa::Buffer::new();
         let user = nats.options().user.as_deref().unwrap_or_default().as_bytes();
-        let identity = Identity { client_id: client_id.format(nats.client_id()).as_bytes(), user };
+        let client_id = client_id.format(nats.client_id()).as_bytes();
+        let identity = Identity { client_id, user, protocol: ProtocolKind::Nats };
         Some(identity.write_before(header))
     }
 

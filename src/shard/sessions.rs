@@ -190,7 +190,8 @@ impl Shard {
         let session = (!is_present).then(|| self.new_session(client_id));
         self.directory.insert(client_id, id);
         let offer = self.settings.mqtt.offer;
-        let identity = Identity { client_id, user: connect.username.unwrap_or_default() };
+        let user = connect.username.unwrap_or_default();
+        let identity = Identity { client_id, user, protocol: ProtocolKind::Mqtt };
         let identity = self.settings.mqtt.identifies_publishers.then_some(&identity);
         let keeps_journal = self.clients.journal.is_on();
         if let Some(Connection { protocol: Protocol::Mqtt(mqtt), .. }) = self.clients.slots.get_mut(id) {

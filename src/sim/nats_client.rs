@@ -156,6 +156,7 @@ impl NatsClient {
         if scene.scenario.settings.nats.identifies_publishers {
             identity.push(("Mqtt-Client-Id", cid(scene.connection as u64).to_string()));
             identity.extend(MOUNTS[self.nth_mount].1.map(|user| ("Mqtt-User", user.to_owned())));
+            identity.push(("Mqtt-Client-Protocol", "nats".into()));
         }
         identity
     }

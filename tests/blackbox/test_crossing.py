@@ -247,16 +247,23 @@ def test_every_message_says_who_published_it_where_that_is_wanted(start_strait, 
             device.publish("who/device", b"%d" % qos, qos, forged)
             headers = service.whole_message(said).headers
             assert headers.items() >= {"Mqtt-Client-Id": "press-7", "a": "b"}.items() and "Mqtt-User" in headers
-            pairs = [("a", "b"), ("Mqtt-Client-Id", "press-7"), ("Mqtt-User", "zoë")]
+            pairs = [("a", "b"), ("Mqtt-Client-Id", "press-7"), ("Mqtt-User", "zoë"), ("Mqtt-Client-Protocol", "mqtt")]
             assert reader.whole_message().properties.UserProperty == pairs
         # nats-py is one of those that end a line at a bare CR.
         with nats.connected(strait.nats, headers=True) as forger:
             number = str(forger.info["client_id"])
             header = b"NATS/1.0\r\na: b\rMqtt-Client-Id: root\r\n\r\n"
             forger.send(nats.hpub("who.nats", header, b"x"), nats.pub("who.nats", b"y"))
+            who = {"Mqtt-Client-Id": number, "Mqtt-Client-Protocol": "nats"}
             for more in ({"a": "b"}, {}):
-                assert service.whole_message(said).headers == {"Mqtt-Client-Id": number, **more}
-                assert reader.whole_message().properties.UserProperty == [("Mqtt-Client-Id", number), *more.items()]
+                assert service.whole_message(said).headers == {**who, **more}
+                assert reader.whole_message().properties.UserProperty == [*who.items(), *more.items()]
+            # And reads on from the tenth byte, whatever is before it.
+            for front in (b"NATS/1.0ZZMqtt-User: root", b"NATS/1.0 5Mqtt-Client-Protocol: root"):
+                forger.send(nats.hpub("who.nats", front + b"\r\n root\r\n\r\n", b"z"))
+                headers = service.whole_message(said).headers
+                assert headers.items() >= who.items() and "root" not in headers.values()
+                reader.whole_message()
         # And of those whose will it is.
         with mqtt.Connection(strait.mqtt) as dying:
             dying.connect(client_id="dies", will=("who/died", b"z", 0, False))

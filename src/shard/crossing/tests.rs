@@ -204,9 +204,10 @@ fn what_only_the_gateway_says_is_taken_out() {
 
 #[test]
 fn who_publishes_is_said_once_and_by_the_gateway() {
-    let identity = Identity { client_id: b"press/7\n", user: "zoë".as_bytes() };
+    let identity =
+        Identity { client_id: b"press/7\n", user: "zoë".as_bytes(), protocol: ProtocolKind::Mqtt };
     let said = |header: &[u8]| String::from_utf8(identity.write_before(header)).unwrap();
-    let lines = "Mqtt-Client-Id: press/7%0A\r\nMqtt-User: zoë\r\n";
+    let lines = "Mqtt-Client-Id: press/7%0A\r\nMqtt-User: zoë\r\nMqtt-Client-Protocol: mqtt\r\n";
     assert_eq!(said(b""), format!("NATS/1.0\r\n{lines}\r\n"));
     assert_eq!(said(b"NATS/1.0 503 No\r\na: b\r\n\r\n"), format!("NATS/1.0 503 No\r\n{lines}a: b\r\n\r\n"));
     assert_eq!(said(b"no header\r\n\r\n"), "no header\r\n\r\n");
@@ -220,8 +221,14 @@ fn who_publishes_is_said_once_and_by_the_gateway() {
     assert!(!has_forbidden_property(out.properties()));
     out.clear();
     identified(own.properties(), Some(&identity), &mut out);
-    let told =
-        [user("a", "b"), user("Mqtt-Us", "x"), user("Mqtt-Client-Id", "press/7\n"), user("Mqtt-User", "zoë")];
+    let told = [
+        ("a", "b"),
+        ("Mqtt-Us", "x"),
+        ("Mqtt-Client-Id", "press/7\n"),
+        ("Mqtt-User", "zoë"),
+        ("Mqtt-Client-Protocol", "mqtt"),
+    ];
+    let told = told.map(|(name, value)| user(name, value));
     assert_eq!(out, block(&told));
     // The same is read by clients of either kind.
     assert_eq!(to_properties(&to_header(&told), ""), (block(&told), 0));

@@ -1,6 +1,6 @@
 //! PUBLISH: what may be published, and how it is given to the crossroads.
 
-use crate::message::{GATEWAY_INBOX, Message, Run};
+use crate::message::{GATEWAY_INBOX, Message, ProtocolKind, Run};
 use crate::mqtt::connection::Connection as Mqtt;
 use crate::mqtt::packet::{Publish, Qos};
 use crate::mqtt::property::{Properties, Property, PropertyBlock};
@@ -368,5 +368,6 @@ fn ask(publish: &Publish<'_>) -> Ask<'static> {
 }
 
 fn identity_of(mqtt: &Mqtt) -> Identity<'_> {
-    Identity { client_id: mqtt.client_id(), user: mqtt.user().unwrap_or_default() }
+    let user = mqtt.user().unwrap_or_default();
+    Identity { client_id: mqtt.client_id(), user, protocol: ProtocolKind::Mqtt }
 }

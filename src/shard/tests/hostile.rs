@@ -38,6 +38,7 @@ fn text() -> impl Strategy<Value = String> {
         "Nats-Msg-Id",
         "Mqtt-User",
         "Mqtt-Client-Id",
+        "Mqtt-Client-Protocol",
         "Status",
         "%0D%0A",
         "ü",
@@ -175,5 +176,6 @@ fn mqtt_messages(mut bytes: &[u8]) -> Vec<Heard> {
 /// Whether the gateway alone says it.
 fn is_forbidden(name: &str) -> bool {
     let is_stripped = |it: char| !it.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(it);
-    ["mqtt-client-id", "mqtt-user"].contains(&name.trim_matches(is_stripped).to_ascii_lowercase().as_str())
+    let name = name.trim_matches(is_stripped).to_ascii_lowercase();
+    ["mqtt-client-id", "mqtt-user", "mqtt-client-protocol"].contains(&name.as_str())
 }

@@ -78,7 +78,11 @@ fn an_mqtt_client_is_told_of_in_both_worlds_and_can_say_nothing_of_that_itself()
         alone.sent(bare);
         let reader = alone.device("reader", &["a"]);
         let device = alone.device("press/7", &[]);
-        let who = if is_told { "Mqtt-Client-Id: press/7\r\nMqtt-User: zoë\r\n" } else { "" };
+        let who = if is_told {
+            "Mqtt-Client-Id: press/7\r\nMqtt-User: zoë\r\nMqtt-Client-Protocol: mqtt\r\n"
+        } else {
+            ""
+        };
         for (n, pairs, lines) in [(1, &[("k", "v")][..], "k: v\r\n"), (3, &[][..], "")] {
             alone.say(device, pairs, n);
             let expected = if lines.is_empty() && !is_told {
@@ -91,7 +95,16 @@ fn an_mqtt_client_is_told_of_in_both_worlds_and_can_say_nothing_of_that_itself()
             let heard = alone.sent(reader);
             assert_eq!(heard.matches("Mqtt-Client-Id").count(), if is_told { n } else { 0 }, "{heard:?}");
         }
-        alone.say(device, &[("mqtt-client-id", "root"), ("k", "v"), ("Mqtt-User", "root")], 2);
+        alone.say(
+            device,
+            &[
+                ("mqtt-client-id", "root"),
+                ("k", "v"),
+                ("Mqtt-User", "root"),
+                ("Mqtt-Client-Protocol", "root"),
+            ],
+            2,
+        );
         assert_eq!(alone.sent(service), told(&format!("k: v\r\n{who}")).repeat(2));
         let heard = alone.sent(reader);
         assert!(!heard.contains("root") && heard.contains("zoë") == is_told, "{heard:?}");
@@ -106,7 +119,11 @@ fn a_nats_client_is_told_of_in_both_worlds_and_can_say_nothing_of_that_itself() 
         let reader = alone.device("reader", &["a"]);
         let publisher = alone.connect(Listener::Nats);
         alone.receive(publisher, b"CONNECT {\"verbose\":false,\"headers\":true,\"user\":\"b\\r\\nd\"}\r\n");
-        let who = if is_told { "Mqtt-Client-Id: 1\r\nMqtt-User: b%0D%0Ad\r\n" } else { "" };
+        let who = if is_told {
+            "Mqtt-Client-Id: 1\r\nMqtt-User: b%0D%0Ad\r\nMqtt-Client-Protocol: nats\r\n"
+        } else {
+            ""
+        };
         let plain = if is_told { told(who) } else { "MSG a 1 1\r\nx\r\n".into() };
         // Alike, back to back.
         alone.receive_whole(publisher, b"PUB a 1\r\nx\r\nPUB a 1\r\nx\r\nPUB a 1\r\nx\r\n");

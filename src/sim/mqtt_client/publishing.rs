@@ -81,7 +81,8 @@ impl MqttClient {
     /// Who it is, where the gateway tells that.
     fn identity(&self, scene: &Scene<'_>) -> Vec<(&'static str, String)> {
         let is_told = scene.scenario.settings.mqtt.identifies_publishers;
-        is_told.then(|| ("Mqtt-Client-Id", self.client_id.clone())).into_iter().collect()
+        let told = [("Mqtt-Client-Id", self.client_id.clone()), ("Mqtt-Client-Protocol", "mqtt".into())];
+        is_told.then_some(told).into_iter().flatten().collect()
     }
 
     /// Publishes with these properties, of which others may hear less.

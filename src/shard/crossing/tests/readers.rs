@@ -183,6 +183,11 @@ fn nats_net(block: &[u8]) -> Read {
     pairs.map(|(name, value)| (name.trim_end().to_owned(), value.trim().to_owned())).collect()
 }
 
+const BOB: Identity<'static> = Identity { client_id: b"2", user: b"bob", protocol: ProtocolKind::Nats };
+
+const SAID_OF_BOB: [(&str, &str); 3] =
+    [("mqtt-client-id", "2"), ("mqtt-user", "bob"), ("mqtt-client-protocol", "nats")];
+
 /// A character for each byte.
 fn latin(text: &[u8]) -> String {
     text.iter().copied().map(char::from).collect()
@@ -229,7 +234,6 @@ fn no_client_reads_a_forged_name_in_what_goes_on() {
 
 #[test]
 fn no_line_of_a_publisher_goes_on_after_who_it_is() {
-    let identity = Identity { client_id: b"2", user: b"bob" };
     for block in [
         "NATS/1.0\r\n root\r\n\r\n",
         "NATS/1.0\r\n\troot\r\nx: y\r\n\r\n",
@@ -239,11 +243,11 @@ fn no_line_of_a_publisher_goes_on_after_who_it_is() {
         "NATS/1.0\r\n\u{2003}: root\r\n root\r\nx: y\r\n\r\n",
         "NATS/1.0\n root\r\n\r\n",
     ] {
-        let told = identity.write_before(block.as_bytes());
-        let lines = "NATS/1.0\r\nMqtt-Client-Id: 2\r\nMqtt-User: bob\r\n";
+        let told = BOB.write_before(block.as_bytes());
+        let lines = "NATS/1.0\r\nMqtt-Client-Id: 2\r\nMqtt-User: bob\r\nMqtt-Client-Protocol: nats\r\n";
         assert!(told.starts_with(lines.as_bytes()) && told.ends_with(b"\r\n\r\n"), "{}", latin(&told));
         let rest = if block.contains("x: y") { vec![("x".to_owned(), "y".to_owned())] } else { vec![] };
-        let said = [("Mqtt-Client-Id", "2"), ("Mqtt-User", "bob")];
+        let said = [("Mqtt-Client-Id", "2"), ("Mqtt-User", "bob"), ("Mqtt-Client-Protocol", "nats")];
         let said = said.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
         let wanted: Read = said.chain(rest).collect();
         for (client, read) in READERS {
@@ -278,13 +282,13 @@ proptest! {
         let says_it = asked(&block).is_some_and(|asked| asked.has_forbidden);
         prop_assert_eq!(says_it, cleaned != block);
         prop_assert_eq!(&without_forbidden(&cleaned, false), &cleaned);
-        let told = Identity { client_id: b"2", user: b"bob" }.write_before(&cleaned);
+        let told = BOB.write_before(&cleaned);
         for (client, read) in READERS {
             let read_before = read(&cleaned);
             prop_assert!(believed(&read_before).is_empty(), "{} reads {:?} in {:?}", client, read_before, latin(&cleaned));
             let read_told = read(&told);
             for said in believed(&read_told) {
-                let is_told = [("mqtt-client-id", "2"), ("mqtt-user", "bob")].contains(&(&said.0, said.1));
+                let is_told = SAID_OF_BOB.contains(&(&said.0, said.1));
                 prop_assert!(is_told, "{} reads {:?} in {:?}", client, read_told, latin(&told));
             }
         }
@@ -307,6 +311,7 @@ fn block() -> impl Strategy<Value = Vec<u8>> {
         b" ",
         b"Mqtt-User",
         b"mqtt-client-id",
+        b"Mqtt-Client-Protocol",
         b"Mqtt-User: root\r\n",
         b"Z",
         b"ZZ",

@@ -66,9 +66,9 @@ proptest! {
         let told = |heard: &Heard| {
             let gateways: Vec<_> = heard.pairs.iter().filter(|(name, _)| is_forbidden(name)).collect();
             let is_user = |(name, value): &&(String, String)| name == "Mqtt-User" && *value == user;
-            let wanted = if is_identified { 1 + usize::from(!user.is_empty()) } else { 0 };
+            let wanted = if is_identified { 2 + usize::from(!user.is_empty()) } else { 0 };
             assert_eq!(gateways.len(), wanted, "{gateways:?}");
-            assert!(wanted < 2 || gateways.into_iter().any(|it| is_user(&it)));
+            assert!(wanted < 3 || gateways.into_iter().any(|it| is_user(&it)));
         };
         // A reply subject that is sent the acknowledgement is no response topic.
         let may_be_acknowledged = lines.iter().any(|line| line.starts_with(b"Mqtt-QoS"));

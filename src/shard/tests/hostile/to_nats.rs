@@ -101,8 +101,8 @@ impl Said {
         // However a client parts lines.
         let lines = header.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|it| !it.is_empty());
         let lines: Vec<_> = lines.collect();
-        // The first, and who published it.
-        assert_eq!((lines[0], lines.len()), (&b"NATS/1.0"[..], 2 + n_pairs + n_others + n_more));
+        // The first, who published it, and of which protocol.
+        assert_eq!((lines[0], lines.len()), (&b"NATS/1.0"[..], 3 + n_pairs + n_others + n_more));
         for line in &lines[1..] {
             let name = line.split(|byte| *byte == b':').next().unwrap().to_ascii_lowercase();
             assert!(name.iter().all(u8::is_ascii_graphic));
