@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Receipts {
     queue: VecDeque<Receipt>,
     /// The properties of those that have any, in their order; few connections ever have one.
+    #[expect(clippy::box_collection, reason = "a pointer's place in every connection, not that of a list")]
     explained: Option<Box<VecDeque<PropertyBlock>>>,
 }
 

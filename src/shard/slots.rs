@@ -223,8 +223,8 @@ impl Slots {
     /// Messages that wait in a session: for its client's window, or, of who is away, for its return.
     pub fn n_session_messages(&self, id: ConnectionId) -> u64 {
         let Some(inflight) = self.session(id).map(|session| &session.inflight) else { return 0 };
-        let n_unanswered = if self.is_offline(id) { inflight.n_sent() } else { 0 };
-        (inflight.n_waiting() + n_unanswered) as u64
+        let n = if self.is_offline(id) { inflight.n_unanswered() } else { inflight.n_waiting() };
+        n as u64
     }
 
     pub fn ids(&self) -> Vec<ConnectionId> {
