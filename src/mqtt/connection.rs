@@ -334,13 +334,11 @@ impl Connection {
     /// Sends the PUBACKs and PUBRECs whose turn has come.
     #[inline]
     pub fn send_receipts(&mut self, out: &mut Vec<u8>) {
-        while let Some(Ready { packet_id, is_exactly_once, reason, is_explained }) =
-            self.receipts.next_ready()
+        while let Some(Ready { packet_id, is_exactly_once, reason, explanation }) = self.receipts.next_ready()
         {
             let is_refused = reason.is_failure();
             let kind = if is_exactly_once { AckKind::Pubrec } else { AckKind::Puback };
-            if is_explained {
-                let block = self.receipts.next_explanation();
+            if let Some(block) = explanation {
                 let ack = Ack { packet_id, reason, properties: block.properties() };
                 encode::ack(out, self.version, kind, &ack).expect("a short acknowledgement always fits");
             } else {

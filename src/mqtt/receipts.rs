@@ -12,12 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub struct Receipts {
     queue: VecDeque<Receipt>,
-    /// The properties of those that have any, in their order; few connections ever have one.
-    #[expect(clippy::box_collection, reason = "a pointer's place in every connection, not that of a list")]
-    explained: Option<Box<VecDeque<PropertyBlock>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Receipt {
     packet_id: u16,
     /// Owed a PUBREC, not a PUBACK.
@@ -25,23 +22,22 @@ struct Receipt {
     state: State,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum State {
     /// Cores have yet to answer for this ticket.
     Waiting(u64),
     Ready(Reason),
     /// With properties that say why.
-    Explained(Reason),
+    Explained(Reason, Box<PropertyBlock>),
 }
 
 /// An acknowledgement that may leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Ready {
     pub packet_id: u16,
     pub is_exactly_once: bool,
     pub reason: Reason,
-    /// It has properties, which are taken with `next_explanation`.
-    pub is_explained: bool,
+    pub explanation: Option<Box<PropertyBlock>>,
 }
 
 impl Receipts {
@@ -66,8 +62,7 @@ impl Receipts {
         if properties == PropertyBlock::new() {
             return self.owe_ready(packet_id, qos, reason);
         }
-        self.explained.get_or_insert_default().push_back(properties);
-        self.owe(packet_id, qos, State::Explained(reason));
+        self.owe(packet_id, qos, State::Explained(reason, Box::new(properties)));
     }
 
     /// A publish whose ticket is open.
@@ -93,25 +88,19 @@ impl Receipts {
     /// The next acknowledgement that may leave.
     #[inline]
     pub fn next_ready(&mut self) -> Option<Ready> {
-        let &Receipt { packet_id, is_exactly_once, state } = self.queue.front()?;
-        let (reason, is_explained) = match state {
-            State::Waiting(_) => return None,
-            State::Ready(reason) => (reason, false),
-            State::Explained(reason) => (reason, true),
-        };
-        self.queue.pop_front();
+        if matches!(self.queue.front()?.state, State::Waiting(_)) {
+            return None;
+        }
+        let Receipt { packet_id, is_exactly_once, state } = self.queue.pop_front()?;
         if self.queue.is_empty() && self.queue.capacity() > 4 {
             self.queue = VecDeque::new();
         }
-        Some(Ready { packet_id, is_exactly_once, reason, is_explained })
-    }
-
-    /// The properties of one that was just given.
-    #[cold]
-    pub fn next_explanation(&mut self) -> PropertyBlock {
-        let next = self.explained.as_mut().and_then(|explained| explained.pop_front());
-        self.explained.take_if(|explained| explained.is_empty());
-        next.unwrap_or_default()
+        let (reason, explanation) = match state {
+            State::Waiting(_) => return None,
+            State::Ready(reason) => (reason, None),
+            State::Explained(reason, properties) => (reason, Some(properties)),
+        };
+        Some(Ready { packet_id, is_exactly_once, reason, explanation })
     }
 }
 
@@ -193,7 +182,7 @@ impl Unreleased {
                 State::Waiting(ticket) => {
                     self.flows.entry(packet_id).and_modify(|flow| *flow = Flow::Left(ticket));
                 }
-                State::Ready(reason) | State::Explained(reason) => {
+                State::Ready(reason) | State::Explained(reason, _) => {
                     if self.answered(packet_id, reason.is_failure()) {
                         diary.note(&Change::Received(packet_id));
                     }
@@ -218,7 +207,7 @@ mod tests {
         assert_eq!(receipts.next_ready(), None);
         receipts.settle(100, Reason::Success);
         let ready = |packet_id, is_exactly_once, reason| {
-            Some(Ready { packet_id, is_exactly_once, reason, is_explained: false })
+            Some(Ready { packet_id, is_exactly_once, reason, explanation: None })
         };
         assert_eq!(receipts.next_ready(), ready(7, false, Reason::Success));
         assert_eq!(receipts.next_ready(), ready(8, true, Reason::Success));
