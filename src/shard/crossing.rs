@@ -422,7 +422,11 @@ impl Identity<'_> {
         };
         out.extend_from_slice(b"\r\n");
         self.lines().for_each(|(name, value)| line(&mut out, name, &escaped(value, false)));
-        out.extend_from_slice(if rest.is_empty() { b"\r\n" } else { rest });
+        out.extend_from_slice(rest);
+        // One that drops the last four bytes would not read the end of a line.
+        if !out.ends_with(b"\r\n\r\n") {
+            out.extend_from_slice(if out.ends_with(b"\r\n") { b"\r\n" } else { b"\r\n\r\n" });
+        }
         out
     }
 }

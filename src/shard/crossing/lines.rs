@@ -67,11 +67,13 @@ fn name_of(line: &[u8]) -> &[u8] {
 }
 
 /// What is left of a block's lines when those in front are gone that some client would read as more of the
-/// line before them.
+/// line before them. Where the end of the block is in front, to some client what follows it is that as well.
 pub(super) fn without_folded_front(lines: &[u8]) -> &[u8] {
+    const END: &[u8] = b"\r\n";
     let is_folded = |line: &&[u8]| {
         let first = line.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
-        *line != b"\r\n" && first.is_some_and(char::is_whitespace)
+        *line != END && first.is_some_and(char::is_whitespace)
     };
-    &lines[pieces(lines).take_while(is_folded).map(<[u8]>::len).sum()..]
+    let rest = &lines[pieces(lines).take_while(is_folded).map(<[u8]>::len).sum()..];
+    if rest.starts_with(END) { &rest[..END.len()] } else { rest }
 }

@@ -242,6 +242,8 @@ fn no_line_of_a_publisher_goes_on_after_who_it_is() {
         "NATS/1.0\r\n\u{a0}root\r\n\r\n",
         "NATS/1.0\r\n\u{2003}: root\r\n root\r\nx: y\r\n\r\n",
         "NATS/1.0\n root\r\n\r\n",
+        "NATS/1.0\r\n\r\nroot\r\n",
+        "NATS/1.0\r\n root\r\n\r\nroot\r\n\r\n",
     ] {
         let told = BOB.write_before(block.as_bytes());
         let lines = "NATS/1.0\r\nMqtt-Client-Id: 2\r\nMqtt-User: bob\r\nMqtt-Client-Protocol: nats\r\n";
