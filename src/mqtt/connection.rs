@@ -314,12 +314,6 @@ impl Connection {
         fits(PACKET_ID_LEN + n, &PropertyBlock::new(), self.packet_bytes_max)
     }
 
-    /// Owes the client the word that a publish of its is refused, with why.
-    pub fn owe_refused(&mut self, packet_id: u16, qos: Qos, reason: Reason, text: &str) {
-        let block = self.reason_string(text, PACKET_ID_LEN + 1);
-        self.receipts.owe_refused(packet_id, qos, reason, block);
-    }
-
     /// Says why the server closes. MQTT 3 has no such packet towards clients. One that was welcomed takes at
     /// least the few bytes of a DISCONNECT.
     pub fn bid_farewell(&self, reason: Reason, text: &str, out: &mut Vec<u8>) {
@@ -331,18 +325,15 @@ impl Connection {
         }
     }
 
-    /// Sends the PUBACKs and PUBRECs whose turn has come.
+    /// Sends the PUBACKs and PUBRECs whose turn has come; `words` says what was in the way by its number.
     #[inline]
-    pub fn send_receipts(&mut self, out: &mut Vec<u8>) {
-        while let Some(Ready { packet_id, is_exactly_once, reason, explanation }) = self.receipts.next_ready()
-        {
+    pub fn send_receipts(&mut self, words: impl Fn(u8) -> String, out: &mut Vec<u8>) {
+        while let Some(Ready { packet_id, is_exactly_once, reason, why }) = self.receipts.next_ready() {
             let is_refused = reason.is_failure();
             let kind = if is_exactly_once { AckKind::Pubrec } else { AckKind::Puback };
-            if let Some(block) = explanation {
-                let ack = Ack { packet_id, reason, properties: block.properties() };
-                encode::ack(out, self.version, kind, &ack).expect("a short acknowledgement always fits");
-            } else {
-                encode::bare_ack(out, self.version, kind, packet_id, reason);
+            match why {
+                None => encode::bare_ack(out, self.version, kind, packet_id, reason),
+                Some(why) => self.refuse_publish(kind, packet_id, reason, &words(why), out),
             }
             if is_exactly_once && self.session.unreleased.answered(packet_id, is_refused) {
                 self.session.inflight.diary().note(&Change::Received(packet_id));
@@ -351,6 +342,13 @@ impl Connection {
                 self.may_receive_more();
             }
         }
+    }
+
+    #[cold]
+    fn refuse_publish(&self, kind: AckKind, packet_id: u16, reason: Reason, text: &str, out: &mut Vec<u8>) {
+        let block = self.reason_string(text, PACKET_ID_LEN + 1);
+        let ack = Ack { packet_id, reason, properties: block.properties() };
+        encode::ack(out, self.version, kind, &ack).expect("a short acknowledgement always fits");
     }
 
     /// Answers a PUBREL, after which the client may use its identifier anew. [MQTT-4.3.3-11]

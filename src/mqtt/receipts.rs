@@ -4,7 +4,6 @@
 
 use crate::mqtt::change::{Change, Diary};
 use crate::mqtt::packet::Qos;
-use crate::mqtt::property::PropertyBlock;
 use crate::mqtt::reason::Reason;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +13,7 @@ pub struct Receipts {
     queue: VecDeque<Receipt>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Receipt {
     packet_id: u16,
     /// Owed a PUBREC, not a PUBACK.
@@ -22,22 +21,23 @@ struct Receipt {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Cores have yet to answer for this ticket.
     Waiting(u64),
     Ready(Reason),
-    /// With properties that say why.
-    Explained(Reason, Box<PropertyBlock>),
+    /// What was in the way has a number, which is put in words only when the client is told.
+    Refused(Reason, u8),
 }
 
 /// An acknowledgement that may leave.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
     pub packet_id: u16,
     pub is_exactly_once: bool,
     pub reason: Reason,
-    pub explanation: Option<Box<PropertyBlock>>,
+    /// Of one that refuses: what was in the way.
+    pub why: Option<u8>,
 }
 
 impl Receipts {
@@ -57,12 +57,9 @@ impl Receipts {
         self.owe(packet_id, qos, State::Ready(reason));
     }
 
-    /// A publish that nobody gets, and the properties of the packet that says so.
-    pub fn owe_refused(&mut self, packet_id: u16, qos: Qos, reason: Reason, properties: PropertyBlock) {
-        if properties == PropertyBlock::new() {
-            return self.owe_ready(packet_id, qos, reason);
-        }
-        self.owe(packet_id, qos, State::Explained(reason, Box::new(properties)));
+    /// A publish that nobody gets; `why` is a number of the caller's for what was in the way.
+    pub fn owe_refused(&mut self, packet_id: u16, qos: Qos, reason: Reason, why: u8) {
+        self.owe(packet_id, qos, State::Refused(reason, why));
     }
 
     /// A publish whose ticket is open.
@@ -88,19 +85,17 @@ impl Receipts {
     /// The next acknowledgement that may leave.
     #[inline]
     pub fn next_ready(&mut self) -> Option<Ready> {
-        if matches!(self.queue.front()?.state, State::Waiting(_)) {
-            return None;
-        }
-        let Receipt { packet_id, is_exactly_once, state } = self.queue.pop_front()?;
+        let &Receipt { packet_id, is_exactly_once, state } = self.queue.front()?;
+        let (reason, why) = match state {
+            State::Waiting(_) => return None,
+            State::Ready(reason) => (reason, None),
+            State::Refused(reason, why) => (reason, Some(why)),
+        };
+        self.queue.pop_front();
         if self.queue.is_empty() && self.queue.capacity() > 4 {
             self.queue = VecDeque::new();
         }
-        let (reason, explanation) = match state {
-            State::Waiting(_) => return None,
-            State::Ready(reason) => (reason, None),
-            State::Explained(reason, properties) => (reason, Some(properties)),
-        };
-        Some(Ready { packet_id, is_exactly_once, reason, explanation })
+        Some(Ready { packet_id, is_exactly_once, reason, why })
     }
 }
 
@@ -182,7 +177,7 @@ impl Unreleased {
                 State::Waiting(ticket) => {
                     self.flows.entry(packet_id).and_modify(|flow| *flow = Flow::Left(ticket));
                 }
-                State::Ready(reason) | State::Explained(reason, _) => {
+                State::Ready(reason) | State::Refused(reason, _) => {
                     if self.answered(packet_id, reason.is_failure()) {
                         diary.note(&Change::Received(packet_id));
                     }
@@ -207,7 +202,7 @@ mod tests {
         assert_eq!(receipts.next_ready(), None);
         receipts.settle(100, Reason::Success);
         let ready = |packet_id, is_exactly_once, reason| {
-            Some(Ready { packet_id, is_exactly_once, reason, explanation: None })
+            Some(Ready { packet_id, is_exactly_once, reason, why: None })
         };
         assert_eq!(receipts.next_ready(), ready(7, false, Reason::Success));
         assert_eq!(receipts.next_ready(), ready(8, true, Reason::Success));

@@ -48,6 +48,10 @@ pub struct Refused {
     pub bound: Option<Bound>,
 }
 
+/// Why a publish is refused that no limit refuses, and its number beside those of the limits.
+pub const NOT_OPEN: &str = "the topic is not open to clients";
+pub const BY_RULE: u8 = u8::MAX;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// A setting, and what it is set to.
@@ -85,6 +89,20 @@ impl Refused {
             None => at_door().unwrap_or(at_first),
         };
         Self { reason: no_room.reason(), bound: Some(Bound::Connections(key, value)) }
+    }
+
+    /// What a receipt that refuses a publish has to say by its number: a limit's, or `BY_RULE`.
+    pub fn of_publish(why: u8, settings: &Settings) -> Self {
+        match Limit::ALL.get(usize::from(why)) {
+            Some(limit) => Self::beyond(*limit, settings),
+            None => Self::against(MqttReason::NotAuthorized, NOT_OPEN),
+        }
+    }
+
+    /// The same in words.
+    #[cold]
+    pub fn words_of_publish(why: u8, settings: &Settings) -> String {
+        Self::of_publish(why, settings).to_string()
     }
 
     /// The client did what it must not, which `rule` says.

@@ -2,6 +2,7 @@
 //! it. Here both protocols are one.
 
 use super::Shard;
+use super::closed::Refused;
 use super::fanout::Publisher;
 use super::groups::{Due, GroupRoute, Pick};
 use super::id::{ConnectionId, CoreId};
@@ -390,7 +391,7 @@ impl Shard {
         if let Some(connection) = self.clients.slots.get_mut(id)
             && let Protocol::Mqtt(mqtt) = &mut connection.protocol
         {
-            mqtt.send_receipts(&mut out);
+            mqtt.send_receipts(|why| Refused::words_of_publish(why, &self.settings), &mut out);
         }
         self.clients.write_down(id);
         self.clients.write(id, &out);

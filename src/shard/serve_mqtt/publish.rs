@@ -9,7 +9,7 @@ use crate::mqtt::receipts::Flow;
 use crate::nats::encode::before_sid_len;
 use crate::payload::{Payload, share_if_large};
 use crate::shard::Shard;
-use crate::shard::closed::{Closed, Refused};
+use crate::shard::closed::{BY_RULE, Closed, NOT_OPEN, Refused};
 use crate::shard::connection::Protocol;
 use crate::shard::crossing::{self, Identity};
 use crate::shard::fanout::Publisher;
@@ -190,16 +190,20 @@ impl Shard {
     /// Says that a message can't be kept, for this limit, where there is a way to say so: it is taken by nobody
     /// then.
     fn refuses(&mut self, id: ConnectionId, publish: &Publish<'_>, limit: Limit) -> bool {
-        let refused = Refused::beyond(limit, &self.settings);
-        let mut is_refused = false;
-        self.with_mqtt(id, |mqtt, out| {
-            is_refused = mqtt.version().is_v5() && publish.qos != Qos::AtMostOnce;
-            if is_refused {
-                mqtt.owe_refused(publish.packet_id, publish.qos, refused.reason, &refused.to_string());
-                mqtt.send_receipts(out);
-            }
-        });
+        let is_refused =
+            publish.qos != Qos::AtMostOnce && self.mqtt(id).is_some_and(|it| it.version().is_v5());
+        if is_refused {
+            self.owe_refused(id, publish, limit as u8);
+            self.send_receipts(id);
+        }
         is_refused
+    }
+
+    fn owe_refused(&mut self, id: ConnectionId, publish: &Publish<'_>, why: u8) {
+        let reason = Refused::of_publish(why, &self.settings).reason;
+        if let Some(mqtt) = self.mqtt_mut(id) {
+            mqtt.receipts.owe_refused(publish.packet_id, publish.qos, reason, why);
+        }
     }
 
     /// Version 3 acknowledges what it has no word to refuse with. [MQTT-3.3.5-2] of 3.1.1
@@ -209,15 +213,11 @@ impl Shard {
         // An alias may stand for it.
         let mut topic = Vec::new();
         mapping::subject_to_topic(subject, &mut topic);
-        let rule = "the topic is not open to clients";
-        let refused = Refused::against(Reason::NotAuthorized, rule);
-        self.log_refused(id, Name::Topic(&topic), rule, self.now);
+        self.log_refused(id, Name::Topic(&topic), NOT_OPEN, self.now);
         if publish.qos != Qos::AtMostOnce {
-            self.with_mqtt(id, |mqtt, out| {
-                mqtt.receive(1);
-                mqtt.owe_refused(publish.packet_id, publish.qos, refused.reason, &refused.to_string());
-                mqtt.send_receipts(out);
-            });
+            self.with_mqtt(id, |mqtt, _| mqtt.receive(1));
+            self.owe_refused(id, publish, BY_RULE);
+            self.send_receipts(id);
         }
     }
 
