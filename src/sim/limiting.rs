@@ -112,6 +112,16 @@ impl World {
         }
     }
 
+    /// Notes what was taken of those who have a client's name: it may be gone again before time passes.
+    pub(super) fn note_namesakes(&mut self, link_idx: usize) {
+        let Some(client_id) = self.links[link_idx].client_id().map(str::to_owned) else { return };
+        for other in 0..self.links.len() {
+            if self.links[other].client_id() == Some(&client_id) {
+                self.note_taken(other);
+            }
+        }
+    }
+
     /// Whether a client may have come again. Of two that open at about the same time either may be the one.
     pub(super) fn is_followed(&self, link_idx: usize) -> bool {
         let client_id = self.links[link_idx].client_id();

@@ -328,6 +328,7 @@ impl World {
             self.note(|| format!("{core:?} reads {n} after {n_kept} from {link_idx}"));
         }
         self.note_taken(link_idx);
+        self.note_namesakes(link_idx);
         self.see_to(core)?;
         Ok(true)
     }
@@ -395,6 +396,7 @@ impl World {
         self.note(|| format!("{link_idx} arrives at {core:?}"));
         self.by_id.insert((core, id), link_idx);
         self.links[link_idx].place = Place::At(core, id);
+        self.note_namesakes(link_idx);
         self.see_to(core)?;
         Ok(true)
     }
