@@ -178,8 +178,8 @@ schema! {
         /// Bytes of their packets, as above. A client is not heard at all meanwhile, its PINGREQ neither.
         publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which MQTT client published it: the user properties Mqtt-Client-Id,
-        /// Mqtt-Client-Protocol and, where CONNECT gave a user name, Mqtt-User, which are headers in NATS. Until there is authentication these are
-        /// what the client says of itself.
+        /// Mqtt-Client-Protocol and, where CONNECT gave a user name, Mqtt-User, which are headers in NATS. Until
+        /// there is authentication id and user are what the client says of itself.
         identify_publishers: bool = Kind::Boolean { default: false },
     }
 
@@ -245,8 +245,8 @@ schema! {
         /// Bytes of their ops, as above.
         publish_bytes_rate_max: usize = Kind::integer(0, 0..=1024 * GIB, "bytes per second"),
         /// Says with every message which NATS client published it: the headers Mqtt-Client-Id, its number in INFO,
-        /// Mqtt-Client-Protocol, and Mqtt-User, where CONNECT gave a user, which are user properties in MQTT 5. Until there is
-        /// authentication a user is what the client says.
+        /// Mqtt-Client-Protocol, and Mqtt-User, where CONNECT gave a user, which are user properties in MQTT 5.
+        /// Until there is authentication a user is what the client says.
         identify_publishers: bool = Kind::Boolean { default: false },
     }
 

@@ -74,11 +74,11 @@ enum Way {
     /// To an MQTT client alone.
     Topic { topic: Box<[u8]>, correlation: Option<Box<[u8]>> },
     /// As any publication.
-    Subject { reply: Box<[u8]>, correlation: Option<Box<[u8]>> },
+    Subject(Onward),
 }
 
 /// Where an answer is published anew, and what it says then of the request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Onward {
     reply: Box<[u8]>,
     correlation: Option<Box<[u8]>>,
@@ -86,7 +86,8 @@ struct Onward {
 
 impl Request {
     fn n_bytes(&self) -> usize {
-        let (Way::Topic { topic: name, correlation } | Way::Subject { reply: name, correlation }) = &self.way;
+        let (Way::Topic { topic: name, correlation } | Way::Subject(Onward { reply: name, correlation })) =
+            &self.way;
         REQUEST_BYTES + name.len() + correlation.as_ref().map_or(0, |data| data.len())
     }
 }
@@ -242,8 +243,8 @@ impl Shard {
     /// its correlation data, and writes the subject of its answers. Those go to `reply`.
     pub(super) fn open_request_anew(&mut self, group: &[u8], reply: &[u8], correlation: &[u8]) -> Vec<u8> {
         let asker = [&[0][..], group].concat();
-        let way = Way::Subject { reply: reply.into(), correlation: Some(correlation.into()) };
-        let token = self.enter_request(GATEWAY, &asker, way);
+        let onward = Onward { reply: reply.into(), correlation: Some(correlation.into()) };
+        let token = self.enter_request(GATEWAY, &asker, Way::Subject(onward));
         let mut inbox = Vec::new();
         write_subject(self.core, token, &mut inbox);
         inbox
@@ -289,7 +290,8 @@ impl Shard {
     ) -> Vec<u8> {
         // Beside the identifiers of MQTT clients, which have no NUL.
         let asker = [&[0][..], &id.slot.to_le_bytes(), &id.generation.to_le_bytes()].concat();
-        let token = self.enter_request(id, &asker, Way::Subject { reply: reply.into(), correlation: None });
+        let onward = Onward { reply: reply.into(), correlation: None };
+        let token = self.enter_request(id, &asker, Way::Subject(onward));
         let mut inbox = Vec::new();
         write_subject(self.core, token, &mut inbox);
         self.subject_for(asked, subject, &inbox).unwrap_or_default()
@@ -342,12 +344,10 @@ impl Shard {
         }
     }
 
-    /// The subject at which an answer is published anew, where it is not for an MQTT client.
+    /// Where an answer is published anew that is not for an MQTT client alone.
     fn goes_on_at(&self, token: u128) -> Option<Onward> {
         match &self.requests.get(token, self.now)?.way {
-            Way::Subject { reply, correlation } => {
-                Some(Onward { reply: reply.clone(), correlation: correlation.clone() })
-            }
+            Way::Subject(onward) => Some(onward.clone()),
             Way::Topic { .. } => None,
         }
     }
@@ -391,8 +391,8 @@ impl Shard {
         };
         let (topic, correlation) = match &request.way {
             Way::Topic { topic, correlation } => (topic, correlation.as_deref()),
-            Way::Subject { reply, correlation } => {
-                let onward = Onward { reply: reply.clone(), correlation: correlation.clone() };
+            Way::Subject(onward) => {
+                let onward = onward.clone();
                 return self.pass_answer_on(ELSEWHERE, &onward, message, Ask::Nothing);
             }
         };
